@@ -85,10 +85,18 @@ pub enum Error {
         solver: &'static str,
         /// The iteration that failed, counted from 1.
         iteration: u32,
-        /// The kernel that met the value first.
-        kernel: &'static str,
+        /// The kernel that met the value first, and on what.
+        kernel: String,
         /// What to do.
         remedy: &'static str,
+    },
+    /// Samples handed to a solver are not usable.
+    #[error("{what}: {detail}")]
+    Samples {
+        /// Which samples.
+        what: &'static str,
+        /// Which of them, and what is wrong.
+        detail: String,
     },
     /// A setting is outside its range.
     #[error("{setting} = {value}: {expected}")]

@@ -2,6 +2,9 @@
 //! splitting methods (ADMM) on any GPU that wgpu reaches.
 
 pub mod data;
+pub mod engine;
+pub mod kernels;
+pub mod solvers;
 mod error;
 pub mod reference;
 

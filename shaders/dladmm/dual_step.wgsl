@@ -1,0 +1,68 @@
+// dladmm/dual_step: u = u + rho r, r = z - P - b (Wang et al. 2019, equation 9), and the last layer's terms of the
+// augmented Lagrangian at the new u, as partial sums over samples.
+//
+//   partials[offset + g] = sum over the samples of workgroup g of ( -log softmax(z)_label, <u, r>, |r|^2, 0 )
+//
+// P, z, u: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
+// One lane owns one sample. Oracle: reference::dladmm::dual_step.
+#import "shared/index.wgsl"
+#import "shared/reduce_tree.wgsl"
+#import "dladmm/control.wgsl"
+
+const WG_SIZE: u32 = 64u; // @spec
+
+struct Params {
+    quads: u32,
+    samples: u32,
+    classes: u32,
+    offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> product: array<vec4f>;
+@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(2) var<storage, read> z: array<vec4f>;
+@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(4) var<storage, read> control: Control;
+@group(0) @binding(5) var<storage, read_write> dual: array<vec4f>;
+@group(0) @binding(6) var<storage, read_write> partials: array<vec4f>;
+@group(0) @binding(7) var<uniform> params: Params;
+
+fn terms(sample: u32) -> vec4f {
+    let first = sample * params.quads;
+    let label = labels[sample];
+    let label_quad = z[first + label / 4u];
+    let label_z = label_quad[label % 4u];
+    var sums = vec4f();
+    var exponentials = 0.0;
+    var shift = -3.4e38;
+    for (var quad = 0u; quad < params.quads; quad++) {
+        let v = z[first + quad];
+        let r = v - product[first + quad] - bias[quad];
+        let u = fma(vec4f(control.rho), r, dual[first + quad]);
+        dual[first + quad] = u;
+        sums += vec4f(0.0, dot(u, r), dot(r, r), 0.0);
+        // log-sum-exp in one pass: the sum so far is rescaled when a larger logit turns up.
+        let is_class = quad * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.classes);
+        let w = select(vec4f(-3.4e38), v, is_class);
+        let top = max(shift, max(max(w.x, w.y), max(w.z, w.w)));
+        exponentials = exponentials * exp(shift - top) + dot(select(vec4f(), exp(v - top), is_class), vec4f(1.0));
+        shift = top;
+    }
+    sums.x = log(exponentials) + shift - label_z;
+    return sums;
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let chunk = linear_group(group, groups);
+    let sample = chunk * WG_SIZE + lane;
+    var value = vec4f();
+    if sample < params.samples {
+        value = terms(sample);
+    }
+    let total = workgroup_sum(value, lane);
+    if lane == 0u && chunk * WG_SIZE < params.samples {
+        partials[params.offset + chunk] = total;
+    }
+}

@@ -1,0 +1,517 @@
+//! The device: owned or borrowed from a host app, its capabilities decided once, its faults remembered.
+//!
+//! Everything else in the room takes a [`Gpu`]. Cloning is cheap and shares the device. The first error outside a
+//! call and a device loss are kept and returned by the next fallible call.
+
+use super::kernel::Pipelines;
+use super::pool::{MemoryCounts, Pool};
+use super::tensor::{Place, Shape, StorageType, Tensor};
+use crate::Error;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// Whether shaders carry bounds checks of their own on top of the driver's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Checks {
+    /// Indices clamped, loops bounded, division guarded: for tests.
+    Checked,
+    /// None of it: our kernels guard themselves. Workgroup-memory kernels gain most.
+    #[default]
+    Unchecked,
+}
+
+/// The interfaces a device can be reached through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackendName {
+    /// Vulkan.
+    Vulkan,
+    /// Metal.
+    Metal,
+    /// Direct3D 12.
+    Dx12,
+    /// OpenGL and OpenGL ES.
+    Gl,
+}
+
+impl BackendName {
+    fn backends(self) -> wgpu::Backends {
+        match self {
+            Self::Vulkan => wgpu::Backends::VULKAN,
+            Self::Metal => wgpu::Backends::METAL,
+            Self::Dx12 => wgpu::Backends::DX12,
+            Self::Gl => wgpu::Backends::GL,
+        }
+    }
+}
+
+/// Which adapter to open, and how.
+#[derive(Clone, Debug, Default)]
+pub struct GpuOptions {
+    /// Part of the adapter's name, or its number in `dualstep adapters`. `None` takes the fastest kind.
+    pub adapter: Option<String>,
+    /// Only adapters of this backend.
+    pub backend: Option<BackendName>,
+    /// Bounds checks in shaders.
+    pub checks: Checks,
+    /// Pretend the device binds no more than this many bytes at once: lets small problems run in sample blocks.
+    pub binding_limit: Option<u64>,
+    /// Pretend the device allows no more than this many workgroups per dimension: lets small grids be folded.
+    pub group_limit: Option<u32>,
+    /// Fill recycled memory with NaN, so that a kernel which relies on old contents is found out.
+    pub poison: bool,
+}
+
+/// What decides which variant of a kernel is fastest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AdapterClass {
+    /// A GPU, discrete or integrated: workgroup memory, wide subgroups.
+    Gpu,
+    /// A CPU behind a graphics API whose subgroups are exactly eight lanes (lavapipe on AVX).
+    SoftwareEightLanes,
+    /// Any other CPU behind a graphics API.
+    Software,
+}
+
+/// What the device can do, decided once.
+#[derive(Clone, Debug)]
+pub struct Capabilities {
+    /// Adapter name as the driver gives it.
+    pub adapter: String,
+    /// Driver name and version.
+    pub driver: String,
+    /// Vulkan, Metal, Dx12 or Gl.
+    pub backend: wgpu::Backend,
+    /// Discrete, integrated, CPU …
+    pub kind: wgpu::DeviceType,
+    /// What kernel variants are chosen by.
+    pub class: AdapterClass,
+    /// Most bytes one binding may cover.
+    pub binding_limit: u64,
+    /// Most bytes of one buffer.
+    pub buffer_limit: u64,
+    /// Most workgroups per dimension of a dispatch.
+    pub group_limit: u32,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Lanes of the smallest and the largest subgroup; zeros when subgroup operations are not available.
+    pub subgroup: (u32, u32),
+    /// 16-bit floats in shaders.
+    pub f16: bool,
+    /// Timestamps at pass boundaries.
+    pub timestamps: bool,
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mebibytes = |bytes: u64| bytes >> 20;
+        writeln!(f, "{} ({:?}, {:?})", self.adapter, self.kind, self.backend)?;
+        writeln!(f, "  driver            {}", self.driver)?;
+        writeln!(f, "  class             {:?}", self.class)?;
+        writeln!(f, "  binding, buffer   {} MiB, {} MiB", mebibytes(self.binding_limit), mebibytes(self.buffer_limit))?;
+        writeln!(f, "  workgroups        {} per dimension", self.group_limit)?;
+        writeln!(f, "  workgroup memory  {} KiB", self.workgroup_memory >> 10)?;
+        match self.subgroup {
+            (0, 0) => writeln!(f, "  subgroups         no")?,
+            (least, most) => writeln!(f, "  subgroups         {least} to {most} lanes")?,
+        }
+        writeln!(f, "  f16               {}", if self.f16 { "yes" } else { "no" })?;
+        write!(f, "  timestamps        {}", if self.timestamps { "yes" } else { "no" })
+    }
+}
+
+/// What has been done through a [`Gpu`], counted exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Compute dispatches submitted.
+    pub dispatches: u64,
+    /// Submissions to the queue.
+    pub submits: u64,
+    /// Times the host waited for the device.
+    pub host_waits: u64,
+    /// Device memory.
+    pub memory: MemoryCounts,
+}
+
+/// A device, its pipelines and its memory.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub capabilities: Capabilities,
+    pub checks: Checks,
+    pub pipelines: Pipelines,
+    pub pool: Arc<Pool>,
+    fault: Arc<OnceLock<String>>,
+    dispatches: AtomicU64,
+    submits: AtomicU64,
+    host_waits: AtomicU64,
+}
+
+impl Gpu {
+    /// Opens the adapter that `options` names, or the fastest kind there is.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`] when none matches; [`Error::Device`] when the driver refuses.
+    pub fn open(options: &GpuOptions) -> Result<Self, Error> {
+        let adapter = choose_adapter(options)?;
+        let info = adapter.get_info();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("dualstep"),
+            required_features: adapter.features() & wanted_features(),
+            required_limits: wanted_limits(&adapter.limits()),
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapter.request_device(&descriptor))
+            .map_err(|error| Error::Device { adapter: info.name.clone(), detail: error.to_string() })?;
+        Self::new(info, device, queue, options)
+    }
+
+    /// Works on a device that the host app made and keeps.
+    ///
+    /// The device's uncaptured-error handler and lost callback are replaced, so that errors reach the next fallible
+    /// call of this crate instead of ending the program.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when the device binds fewer storage buffers than the kernels need.
+    pub fn from_wgpu(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Self, Error> {
+        Self::new(info, device, queue, options)
+    }
+
+    fn new(
+        info: wgpu::AdapterInfo,
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        options: &GpuOptions,
+    ) -> Result<Self, Error> {
+        let limits = device.limits();
+        if limits.max_storage_buffers_per_shader_stage < 7 {
+            let detail = format!(
+                "binds {} storage buffers per shader, the kernels need 7; ask for higher limits when making the device",
+                limits.max_storage_buffers_per_shader_stage
+            );
+            return Err(Error::Device { adapter: info.name, detail });
+        }
+        let capabilities = capabilities(&info, device.features(), &limits, options);
+        let fault = Arc::new(OnceLock::new());
+        remember_faults(&device, &fault);
+        let pool = Pool::new(device.clone(), queue.clone(), limits.max_buffer_size, options.poison);
+        let inner = Inner {
+            device,
+            queue,
+            capabilities,
+            checks: options.checks,
+            pipelines: Pipelines::default(),
+            pool,
+            fault,
+            dispatches: AtomicU64::new(0),
+            submits: AtomicU64::new(0),
+            host_waits: AtomicU64::new(0),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// What the device can do.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.inner.capabilities
+    }
+
+    /// Exact counts since the device was opened.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            dispatches: self.inner.dispatches.load(Ordering::Relaxed),
+            submits: self.inner.submits.load(Ordering::Relaxed),
+            host_waits: self.inner.host_waits.load(Ordering::Relaxed),
+            memory: self.inner.pool.counts(),
+        }
+    }
+
+    /// Starts the peak of [`Counters::memory`] anew from what is in use now.
+    pub fn reset_peak_memory(&self) {
+        self.inner.pool.reset_peak();
+    }
+
+    /// Frees the memory kept for reuse.
+    pub fn trim(&self) {
+        self.inner.pool.trim();
+    }
+
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it exceeds one binding of the device; [`Error::DeviceFault`] when the device failed.
+    pub fn zeros(&self, shape: Shape, storage: StorageType) -> Result<Tensor, Error> {
+        self.check()?;
+        let place = self.place(shape, storage, true)?;
+        Ok(Tensor::placed(shape, storage, place))
+    }
+
+    /// An f32 tensor of `values`, `shape.rows` × `shape.columns`, unpadded.
+    ///
+    /// # Errors
+    /// As [`Gpu::zeros`], and [`Error::Plan`] when the number of values is not that of the shape.
+    pub fn upload(&self, shape: Shape, values: &[f32]) -> Result<Tensor, Error> {
+        let tensor = self.zeros(shape, StorageType::F32)?;
+        self.write(&tensor, values)?;
+        Ok(tensor)
+    }
+
+    /// A u32 tensor of `values`, unpadded.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`].
+    pub fn upload_u32(&self, shape: Shape, values: &[u32]) -> Result<Tensor, Error> {
+        let tensor = self.zeros(shape, StorageType::U32)?;
+        self.write(&tensor, values)?;
+        Ok(tensor)
+    }
+
+    /// Replaces a tensor's values; takes effect before anything submitted later.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the number of values is not that of the shape or the element size differs.
+    pub fn write<T: bytemuck::Pod + Default>(&self, tensor: &Tensor, values: &[T]) -> Result<(), Error> {
+        let shape = tensor.shape();
+        let place = tensor.place().filter(|_| {
+            values.len() as u64 == shape.elements() && size_of::<T>() as u64 == tensor.storage().bytes()
+        });
+        let Some(place) = place else {
+            let detail = format!("{} values of {} bytes written to {shape}", values.len(), size_of::<T>());
+            return Err(Error::Plan { plan: "upload".into(), detail });
+        };
+        if shape.columns == shape.stride() {
+            self.inner.queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(values));
+        } else if !values.is_empty() {
+            let mut padded = vec![T::default(); shape.stored() as usize];
+            for (from, to) in values
+                .chunks_exact(shape.columns as usize)
+                .zip(padded.chunks_exact_mut(shape.stride() as usize))
+            {
+                to[..from.len()].copy_from_slice(from);
+            }
+            self.inner.queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(&padded));
+        }
+        Ok(())
+    }
+
+    /// Replaces some 4-byte elements of a one-row tensor, from element `first` on.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when they do not lie inside the tensor.
+    pub fn write_words<T: bytemuck::Pod>(&self, tensor: &Tensor, first: u32, values: &[T]) -> Result<(), Error> {
+        let end = u64::from(first) * 4 + size_of_val(values) as u64;
+        let Some(place) = tensor.place().filter(|_| end <= tensor.bytes()) else {
+            let detail = format!("bytes up to {end} written to {}", tensor.shape());
+            return Err(Error::Plan { plan: "upload".into(), detail });
+        };
+        let offset = place.offset + u64::from(first) * 4;
+        self.inner.queue.write_buffer(&place.buffer, offset, bytemuck::cast_slice(values));
+        Ok(())
+    }
+
+    /// The error that ended the device, if one did.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] with the first uncaptured error or the reason of the loss.
+    pub fn check(&self) -> Result<(), Error> {
+        match self.inner.fault.get() {
+            Some(detail) => Err(Error::DeviceFault { detail: detail.clone() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Memory for one tensor, checked against the device's limits.
+    pub(super) fn place(&self, shape: Shape, storage: StorageType, zeroed: bool) -> Result<Place, Error> {
+        let bytes = (shape.stored() * storage.bytes()).max(16);
+        let allowed = self.inner.capabilities.binding_limit;
+        if bytes > allowed {
+            return Err(Error::Limit {
+                what: format!("a tensor of {shape}"),
+                needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
+                allowed: format!("{:.1} MiB in one binding", allowed as f64 / f64::from(1 << 20)),
+                remedy: "narrow the layer, or use a device with larger bindings",
+            });
+        }
+        let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let allocation = Arc::new(self.inner.pool.allocate(bytes, zeroed));
+        if pollster::block_on(scope.pop()).is_some() {
+            return Err(Error::Limit {
+                what: format!("a tensor of {shape}"),
+                needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
+                allowed: format!("no more after {} MiB", self.inner.pool.counts().in_use >> 20),
+                remedy: "use fewer samples, narrower layers or a device with more memory",
+            });
+        }
+        Ok(Place { buffer: allocation.buffer.clone(), offset: 0, _allocation: Some(allocation) })
+    }
+
+    pub(super) fn submit(&self, commands: wgpu::CommandBuffer, dispatches: u64) {
+        self.inner.queue.submit([commands]);
+        self.inner.submits.fetch_add(1, Ordering::Relaxed);
+        self.inner.dispatches.fetch_add(dispatches, Ordering::Relaxed);
+    }
+
+    /// Lets finished work call back, without waiting.
+    pub(super) fn poll(&self) {
+        // A poll that does not wait has nothing to report; device loss reaches the callback.
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+    }
+
+    /// Waits until everything submitted is done. Counted in [`Counters::host_waits`].
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed meanwhile.
+    pub fn wait(&self) -> Result<(), Error> {
+        self.inner.host_waits.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.inner.device.poll(wgpu::PollType::wait_indefinitely()) {
+            let _ = self.inner.fault.set(error.to_string());
+        }
+        self.check()
+    }
+}
+
+/// One block of text for each adapter of `backend`, or of all backends.
+pub fn describe_adapters(backend: Option<BackendName>) -> Vec<Capabilities> {
+    let options = GpuOptions { backend, ..Default::default() };
+    adapters(backend)
+        .iter()
+        .map(|adapter| {
+            capabilities(&adapter.get_info(), adapter.features() & wanted_features(), &adapter.limits(), &options)
+        })
+        .collect()
+}
+
+/// All adapters, the fastest kind first; within a kind, GL last because it reaches fewer features.
+fn adapters(backend: Option<BackendName>) -> Vec<wgpu::Adapter> {
+    let backends = backend.map_or(wgpu::Backends::all(), BackendName::backends);
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env() - wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+    let instance = wgpu::Instance::new(descriptor);
+    let mut found = pollster::block_on(instance.enumerate_adapters(backends));
+    found.retain(|adapter| {
+        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+            && adapter.limits().max_storage_buffers_per_shader_stage >= 7
+    });
+    found.sort_by_key(|adapter| {
+        let info = adapter.get_info();
+        let kind = match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => 0,
+            wgpu::DeviceType::IntegratedGpu => 1,
+            wgpu::DeviceType::VirtualGpu => 2,
+            wgpu::DeviceType::Other => 3,
+            wgpu::DeviceType::Cpu => 4,
+        };
+        (kind, info.backend == wgpu::Backend::Gl)
+    });
+    found
+}
+
+fn choose_adapter(options: &GpuOptions) -> Result<wgpu::Adapter, Error> {
+    let mut found = adapters(options.backend);
+    let position = match &options.adapter {
+        None => (!found.is_empty()).then_some(0),
+        Some(wanted) => match wanted.parse::<usize>() {
+            Ok(number) => (number < found.len()).then_some(number),
+            Err(_) => {
+                let wanted = wanted.to_lowercase();
+                found.iter().position(|adapter| adapter.get_info().name.to_lowercase().contains(&wanted))
+            }
+        },
+    };
+    match position {
+        Some(position) => Ok(found.swap_remove(position)),
+        None => {
+            let names: Vec<String> = found.iter().map(|adapter| adapter.get_info().name).collect();
+            Err(Error::NoAdapter {
+                requested: match (&options.adapter, options.backend) {
+                    (Some(name), Some(backend)) => format!("`{name}` on {backend:?}"),
+                    (Some(name), None) => format!("`{name}`"),
+                    (None, Some(backend)) => format!("backend {backend:?}"),
+                    (None, None) => "any backend".into(),
+                },
+                found: if names.is_empty() { "none".into() } else { names.join(", ") },
+            })
+        }
+    }
+}
+
+/// Features that some kernel variant or measurement uses; each is optional.
+fn wanted_features() -> wgpu::Features {
+    wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
+}
+
+/// The default limits, raised where large problems gain from what the adapter offers.
+fn wanted_limits(offered: &wgpu::Limits) -> wgpu::Limits {
+    let base = wgpu::Limits::downlevel_defaults();
+    wgpu::Limits {
+        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+        max_buffer_size: offered.max_buffer_size,
+        max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
+        max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
+        max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup.min(1024),
+        max_compute_workgroup_size_x: offered.max_compute_workgroup_size_x.min(1024),
+        max_compute_workgroups_per_dimension: offered.max_compute_workgroups_per_dimension.min(65_535),
+        min_uniform_buffer_offset_alignment: offered.min_uniform_buffer_offset_alignment,
+        min_storage_buffer_offset_alignment: offered.min_storage_buffer_offset_alignment,
+        ..base.using_resolution(offered.clone())
+    }
+}
+
+fn capabilities(
+    info: &wgpu::AdapterInfo,
+    features: wgpu::Features,
+    limits: &wgpu::Limits,
+    options: &GpuOptions,
+) -> Capabilities {
+    let subgroup = match features.contains(wgpu::Features::SUBGROUP) {
+        true => (info.subgroup_min_size, info.subgroup_max_size),
+        false => (0, 0),
+    };
+    let class = match (info.device_type, subgroup) {
+        (wgpu::DeviceType::Cpu, (8, 8)) => AdapterClass::SoftwareEightLanes,
+        (wgpu::DeviceType::Cpu, _) => AdapterClass::Software,
+        _ => AdapterClass::Gpu,
+    };
+    // Offsets in shaders are u32 counts of vec4, so no binding may pass 2^32 quads; 2^31 bytes is far below.
+    let binding_limit = limits.max_storage_buffer_binding_size.min(1 << 31).min(limits.max_buffer_size);
+    Capabilities {
+        adapter: info.name.clone(),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
+        backend: info.backend,
+        kind: info.device_type,
+        class,
+        binding_limit: options.binding_limit.unwrap_or(binding_limit).min(binding_limit),
+        buffer_limit: limits.max_buffer_size,
+        group_limit: options.group_limit.unwrap_or(u32::MAX).min(limits.max_compute_workgroups_per_dimension),
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        subgroup,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+fn remember_faults(device: &wgpu::Device, fault: &Arc<OnceLock<String>>) {
+    let slot = Arc::clone(fault);
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        tracing::error!("uncaptured device error: {error}");
+        let _ = slot.set(error.to_string());
+    }));
+    let slot = Arc::clone(fault);
+    device.set_device_lost_callback(move |reason, message| {
+        if reason != wgpu::DeviceLostReason::Destroyed {
+            let _ = slot.set(format!("device lost: {message}"));
+        }
+    });
+}

@@ -1,0 +1,153 @@
+//! Tensors: a shape, a storage type, and one buffer each.
+//!
+//! Made by [`Gpu`](super::Gpu) (owned memory), by [`PlanBuilder::temporary`](super::PlanBuilder::temporary) (memory
+//! assigned when the plan is finished) or over a host app's buffer. Clones share memory.
+
+use super::pool::Allocation;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+/// What one element is stored as. Arithmetic is f32 whatever the floating storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StorageType {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of a single.
+    Bf16,
+    /// Labels, counts, packed masks.
+    U32,
+}
+
+impl StorageType {
+    /// Bytes of one element.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Self::F32 | Self::U32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+}
+
+/// Rows and columns of a matrix that is stored row by row.
+///
+/// A matrix whose columns are samples in the papers (features × samples) is stored sample after sample, so its rows
+/// here are samples. Each row is padded with zeros to a multiple of four elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Stored rows.
+    pub rows: u32,
+    /// Elements of a row that carry values.
+    pub columns: u32,
+}
+
+impl Shape {
+    /// `rows` × `columns`.
+    pub const fn new(rows: u32, columns: u32) -> Self {
+        Self { rows, columns }
+    }
+
+    /// One row of `columns` elements: a bias, a list of partial sums.
+    pub const fn vector(columns: u32) -> Self {
+        Self { rows: 1, columns }
+    }
+
+    /// `vec4`s of a row, padding included.
+    pub const fn quads(self) -> u32 {
+        self.columns.div_ceil(4)
+    }
+
+    /// Elements from one row's start to the next.
+    pub const fn stride(self) -> u32 {
+        self.quads() * 4
+    }
+
+    /// Stored elements, padding included.
+    pub const fn stored(self) -> u64 {
+        self.rows as u64 * self.quads() as u64 * 4
+    }
+
+    /// Elements that carry values.
+    pub const fn elements(self) -> u64 {
+        self.rows as u64 * self.columns as u64
+    }
+
+    /// Whether there is nothing in it.
+    pub const fn is_empty(self) -> bool {
+        self.rows == 0 || self.columns == 0
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} × {}", self.rows, self.columns)
+    }
+}
+
+/// A matrix on the device. Cloning is cheap and shares the memory.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    shape: Shape,
+    storage: StorageType,
+    memory: Arc<Memory>,
+}
+
+/// Where a tensor lives. Empty until a temporary's plan is finished.
+#[derive(Debug)]
+struct Memory {
+    place: OnceLock<Place>,
+}
+
+/// A buffer and the offset of the tensor in it.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+    /// Keeps pooled memory from being recycled while a tensor uses it.
+    pub _allocation: Option<Arc<Allocation>>,
+}
+
+impl Tensor {
+    pub(super) fn placed(shape: Shape, storage: StorageType, place: Place) -> Self {
+        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::from(place) }) }
+    }
+
+    pub(super) fn unplaced(shape: Shape, storage: StorageType) -> Self {
+        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::new() }) }
+    }
+
+    /// Gives a temporary its memory; the plan that made it calls this once.
+    pub(super) fn assign(&self, place: Place) {
+        self.memory.place.set(place).expect("a temporary is assigned once, by the plan that made it");
+    }
+
+    pub(super) fn place(&self) -> Option<&Place> {
+        self.memory.place.get()
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// What an element is stored as.
+    pub fn storage(&self) -> StorageType {
+        self.storage
+    }
+
+    /// Bytes of memory, padding included; at least 16, because a binding cannot be empty.
+    pub fn bytes(&self) -> u64 {
+        (self.shape.stored() * self.storage.bytes()).max(16)
+    }
+
+    /// Whether two handles are the same tensor.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+
+    /// Whether two tensors live in one buffer, which wgpu tracks as a whole.
+    pub(super) fn shares_buffer(&self, other: &Self) -> bool {
+        self.is(other) || matches!((self.place(), other.place()), (Some(a), Some(b)) if a.buffer == b.buffer)
+    }
+}

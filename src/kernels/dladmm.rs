@@ -1,0 +1,699 @@
+//! The steps of dlADMM (Wang et al. 2019), one kernel each.
+//!
+//! Shapes, throughout: `product` (P = W a_prev), `z`, `activation`, `residual`, `gradient`, `dual` and `goal` are
+//! samples × features (the papers' features × samples, stored sample after sample); `bias` is one row of features;
+//! `labels` one u32 per sample; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
+//! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
+
+use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
+use super::{WG_SIZE, expect_labels, expect_length, expect_shape, plain, quads, reduce};
+use crate::Error;
+use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
+
+/// Words of the control buffer (`shaders/dladmm/control.wgsl`).
+pub const CONTROL_LENGTH: u32 = 8;
+/// Words of the status word (`shaders/shared/status.wgsl`).
+pub const STATUS_LENGTH: u32 = 4;
+/// Values at the head of a telemetry record (`shaders/dladmm/record.wgsl`).
+pub const RECORD_HEAD: u32 = 16;
+/// Samples per partial sum of [`residual_sums`].
+const SUM_CHUNK: u32 = 64;
+/// Lanes of the kernels that own one sample per lane.
+const SAMPLE_LANES: u32 = 64;
+
+/// `dladmm/dual_target`
+pub static DUAL_TARGET: Kernel = Kernel {
+    name: "dladmm/dual_target",
+    bindings: &[Binding::read("z"), Binding::read("dual"), Binding::read("control"), Binding::write("goal")],
+    params: DualTargetParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct DualTargetParams { quads: u32 }
+}
+
+/// t = z + u/ρ: what W a + b of the last layer is drawn to.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn dual_target(
+    plan: &mut PlanBuilder,
+    z: &Tensor,
+    dual: &Tensor,
+    control: &Tensor,
+    goal: &Tensor,
+) -> Result<(), Error> {
+    expect_shape(&DUAL_TARGET, "dual", dual, z.shape())?;
+    expect_shape(&DUAL_TARGET, "goal", goal, z.shape())?;
+    expect_length(&DUAL_TARGET, "control", control, CONTROL_LENGTH.into())?;
+    plan.dispatch(Dispatch {
+        kernel: &DUAL_TARGET,
+        variant: Variant::new("plain"),
+        operands: &[z, dual, control, goal],
+        params: bytemuck::bytes_of(&DualTargetParams { quads: quads(z) }),
+        groups: Groups::over(quads(z).into(), WG_SIZE),
+        flops: 2 * z.shape().elements(),
+    })
+}
+
+/// `dladmm/residual`
+pub static RESIDUAL: Kernel = Kernel {
+    name: "dladmm/residual",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("goal"),
+        Binding::write("residual"),
+    ],
+    params: ResidualParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct ResidualParams { quads: u32, samples: u32 }
+}
+
+/// r = P + b − t, with t = z for a hidden layer and z + u/ρ for the last.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn residual(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    goal: &Tensor,
+    residual: &Tensor,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&RESIDUAL, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&RESIDUAL, "goal", goal, shape)?;
+    expect_shape(&RESIDUAL, "residual", residual, shape)?;
+    plan.dispatch(Dispatch {
+        kernel: &RESIDUAL,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, goal, residual],
+        params: bytemuck::bytes_of(&ResidualParams { quads: shape.quads(), samples: shape.rows }),
+        groups: Groups::over(quads(product).into(), WG_SIZE),
+        flops: 2 * shape.elements(),
+    })
+}
+
+/// `dladmm/residual_sums`
+pub static RESIDUAL_SUMS: Kernel = Kernel {
+    name: "dladmm/residual_sums",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("goal"),
+        Binding::write("partials"),
+    ],
+    params: ResidualSumsParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct ResidualSumsParams { quads: u32, samples: u32, chunks: u32, offset: u32 }
+}
+
+/// Rows of partial sums that [`residual_sums`] leaves for this many samples.
+pub fn sum_rows(samples: u32) -> u32 {
+    samples.div_ceil(SUM_CHUNK)
+}
+
+/// Sums of r = P + b − t over samples, one row of `partials` per 64 samples from row `offset` on.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn residual_sums(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    goal: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&RESIDUAL_SUMS, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&RESIDUAL_SUMS, "goal", goal, shape)?;
+    let chunks = sum_rows(shape.rows);
+    let needed = (u64::from(offset) + u64::from(chunks)) * u64::from(shape.stride());
+    expect_length(&RESIDUAL_SUMS, "partials", partials, needed)?;
+    let quads = shape.quads();
+    let params = ResidualSumsParams { quads, samples: shape.rows, chunks, offset };
+    plan.dispatch(Dispatch {
+        kernel: &RESIDUAL_SUMS,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, goal, partials],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(u64::from(quads) * u64::from(chunks), SAMPLE_LANES),
+        flops: 3 * shape.elements(),
+    })
+}
+
+/// `dladmm/bias_step`
+pub static BIAS_STEP: Kernel = Kernel {
+    name: "dladmm/bias_step",
+    bindings: &[Binding::read("partials"), Binding::update("bias")],
+    params: BiasStepParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct BiasStepParams { quads: u32, chunks: u32, samples: u32 }
+}
+
+/// b ← b − mean over samples of r, from the rows that [`residual_sums`] left for all `samples`.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn bias_step(plan: &mut PlanBuilder, partials: &Tensor, samples: u32, bias: &Tensor) -> Result<(), Error> {
+    let Shape { rows: chunks, columns } = partials.shape();
+    expect_shape(&BIAS_STEP, "bias", bias, Shape::vector(columns))?;
+    let quads = bias.shape().quads();
+    plan.dispatch(Dispatch {
+        kernel: &BIAS_STEP,
+        variant: Variant::new("plain"),
+        operands: &[partials, bias],
+        params: bytemuck::bytes_of(&BiasStepParams { quads, chunks, samples }),
+        groups: Groups(quads.into()),
+        flops: u64::from(chunks) * u64::from(columns),
+    })
+}
+
+/// `dladmm/relu_z`
+pub static RELU_Z: Kernel = Kernel {
+    name: "dladmm/relu_z",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("activation"),
+        Binding::write("z"),
+    ],
+    params: ReluZParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct ReluZParams { quads: u32, samples: u32 }
+}
+
+/// Hidden z-step for ReLU: minimises `(z − P − b)² + (a − max(z, 0))²` elementwise (Wang et al. 2019, eq. 4, 14).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn relu_z(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    activation: &Tensor,
+    z: &Tensor,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&RELU_Z, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&RELU_Z, "activation", activation, shape)?;
+    expect_shape(&RELU_Z, "z", z, shape)?;
+    plan.dispatch(Dispatch {
+        kernel: &RELU_Z,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, activation, z],
+        params: bytemuck::bytes_of(&ReluZParams { quads: shape.quads(), samples: shape.rows }),
+        groups: Groups::over(quads(product).into(), WG_SIZE),
+        flops: 14 * shape.elements(),
+    })
+}
+
+/// `dladmm/activation_gradient`
+pub static ACTIVATION_GRADIENT: Kernel = Kernel {
+    name: "dladmm/activation_gradient",
+    bindings: &[
+        Binding::read("left"),
+        Binding::read("right"),
+        Binding::read("activation"),
+        Binding::read("z"),
+        Binding::read("control"),
+        Binding::write("gradient"),
+        Binding::write("partials"),
+    ],
+    params: ActivationGradientParams::LAYOUT,
+    variants: || tile_variants(&[(Transposed::No, Transposed::No)]),
+};
+
+params! {
+    struct ActivationGradientParams {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        left_stride: u32,
+        right_stride: u32,
+        last_layer: u32,
+        offset: u32,
+    }
+}
+
+/// What [`activation_gradient`] works on; l is the activation's layer.
+#[derive(Debug)]
+pub struct ActivationGradient<'a> {
+    /// r of layer l + 1.
+    pub residual: &'a Tensor,
+    /// W of layer l + 1.
+    pub weights: &'a Tensor,
+    /// a of layer l.
+    pub activation: &'a Tensor,
+    /// z of layer l.
+    pub z: &'a Tensor,
+    /// Penalties.
+    pub control: &'a Tensor,
+    /// Whether layer l + 1 is the last, whose penalty is ρ and not ν.
+    pub last_layer: bool,
+    /// The gradient.
+    pub gradient: &'a Tensor,
+    /// Scalars whose sum is ‖g‖², one per tile from element `offset` on.
+    pub partials: &'a Tensor,
+    /// Where this block's partial sums begin.
+    pub offset: u32,
+}
+
+/// g = κ Wᵀ r + ν (a − max(z, 0)): the gradient of an activation step, and ‖g‖² (Wang et al. 2019, eq. 10).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>) -> Result<(), Error> {
+    let ActivationGradient { residual, weights, activation, z, control, last_layer, gradient, partials, offset } = args;
+    let kernel = &ACTIVATION_GRADIENT;
+    let product = MatmulShape::of(kernel, (residual, Transposed::No), (weights, Transposed::No))?;
+    expect_shape(kernel, "activation", activation, product.output())?;
+    expect_shape(kernel, "z", z, product.output())?;
+    expect_shape(kernel, "gradient", gradient, product.output())?;
+    expect_length(kernel, "control", control, CONTROL_LENGTH.into())?;
+    let variant = tile_variant(plan.gpu(), &product);
+    let tiles = variant.tiles(&product);
+    expect_length(kernel, "partials", partials, u64::from(offset) + tiles)?;
+    let params = ActivationGradientParams {
+        rows: product.rows,
+        columns: product.columns,
+        inner: product.inner,
+        left_stride: residual.shape().quads(),
+        right_stride: weights.shape().quads(),
+        last_layer: last_layer.into(),
+        offset,
+    };
+    plan.dispatch(Dispatch {
+        kernel,
+        variant: variant.variant,
+        operands: &[residual, weights, activation, z, control, gradient, partials],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(tiles),
+        flops: product.flops(),
+    })
+}
+
+/// `dladmm/step_size`
+pub static STEP_SIZE: Kernel = Kernel {
+    name: "dladmm/step_size",
+    bindings: &[
+        Binding::read("gradient"),
+        Binding::read("product"),
+        Binding::read("control"),
+        Binding::update("steps"),
+        Binding::update("status"),
+    ],
+    params: StepSizeParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct StepSizeParams {
+        gradient_count: u32,
+        product_count: u32,
+        slot: u32,
+        last_layer: u32,
+        activation: u32,
+        origin: u32,
+    }
+}
+
+/// Which quadratic block a step size is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// W: start θ₀, no shift, κ in the step.
+    Weights,
+    /// a: start τ₀, shift ν.
+    Activation,
+}
+
+/// What [`step_size`] works on.
+#[derive(Debug)]
+pub struct StepSize<'a> {
+    /// Scalars whose sum is ‖g‖², and how many.
+    pub gradient: (&'a Tensor, u32),
+    /// Scalars whose sum is ‖M g‖², and how many.
+    pub product: (&'a Tensor, u32),
+    /// Penalties and starts.
+    pub control: &'a Tensor,
+    /// The kind of block.
+    pub block: Block,
+    /// Whether the curvature is the last layer's, whose penalty is ρ and not ν.
+    pub last_layer: bool,
+    /// Where the step goes.
+    pub steps: &'a Tensor,
+    /// Its slot.
+    pub slot: u32,
+    /// The solver's status word.
+    pub status: &'a Tensor,
+    /// Number noted in the status when a norm is not finite.
+    pub origin: u32,
+}
+
+/// `steps[slot]` = (step, doublings k, ‖g‖², q), with k = ⌈log₂ max(1, q / start)⌉ the exponent that the papers'
+/// backtracking ends at.
+///
+/// # Errors
+/// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn step_size(plan: &mut PlanBuilder, args: StepSize<'_>) -> Result<(), Error> {
+    let StepSize { gradient, product, control, block, last_layer, steps, slot, status, origin } = args;
+    expect_length(&STEP_SIZE, "gradient", gradient.0, gradient.1.into())?;
+    expect_length(&STEP_SIZE, "product", product.0, product.1.into())?;
+    expect_length(&STEP_SIZE, "control", control, CONTROL_LENGTH.into())?;
+    expect_length(&STEP_SIZE, "steps", steps, (u64::from(slot) + 1) * 4)?;
+    expect_length(&STEP_SIZE, "status", status, STATUS_LENGTH.into())?;
+    let params = StepSizeParams {
+        gradient_count: gradient.1,
+        product_count: product.1,
+        slot,
+        last_layer: last_layer.into(),
+        activation: (block == Block::Activation).into(),
+        origin,
+    };
+    plan.dispatch(Dispatch {
+        kernel: &STEP_SIZE,
+        variant: Variant::new("plain"),
+        operands: &[gradient.0, product.0, control, steps, status],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(1),
+        flops: u64::from(gradient.1) + u64::from(product.1),
+    })
+}
+
+/// What a step of the last layer works on.
+#[derive(Debug)]
+pub struct LastLayer<'a> {
+    /// P of the last layer.
+    pub product: &'a Tensor,
+    /// Its bias.
+    pub bias: &'a Tensor,
+    /// Its dual.
+    pub dual: &'a Tensor,
+    /// One class per sample.
+    pub labels: &'a Tensor,
+    /// Penalties.
+    pub control: &'a Tensor,
+    /// Its z: where the step starts, and the result.
+    pub z: &'a Tensor,
+}
+
+impl LastLayer<'_> {
+    fn check(&self, kernel: &'static Kernel) -> Result<Shape, Error> {
+        let shape = self.product.shape();
+        expect_shape(kernel, "bias", self.bias, Shape::vector(shape.columns))?;
+        expect_shape(kernel, "dual", self.dual, shape)?;
+        expect_shape(kernel, "z", self.z, shape)?;
+        expect_labels(kernel, self.labels, shape.rows)?;
+        expect_length(kernel, "control", self.control, CONTROL_LENGTH.into())?;
+        Ok(shape)
+    }
+}
+
+/// A sample's classes are held in a lane's registers, as many as it takes.
+fn class_variant(classes: u32) -> Variant {
+    Variant::new("registers").spec("CLASS_QUADS", classes.div_ceil(4))
+}
+
+fn class_variants() -> Vec<Variant> {
+    [2, 10, 100].map(class_variant).into()
+}
+
+/// `dladmm/fista`
+pub static FISTA: Kernel = Kernel {
+    name: "dladmm/fista",
+    bindings: LAST_LAYER_BINDINGS,
+    params: FistaParams::LAYOUT,
+    variants: class_variants,
+};
+
+const LAST_LAYER_BINDINGS: &[Binding] = &[
+    Binding::read("product"),
+    Binding::read("bias"),
+    Binding::read("dual"),
+    Binding::read("labels"),
+    Binding::read("control"),
+    Binding::update("z"),
+];
+
+params! {
+    struct FistaParams { quads: u32, samples: u32, classes: u32, iterations: u32, eta: f32 }
+}
+
+/// z-step of the last layer for softmax cross-entropy by `iterations` FISTA steps of length `eta` (Wang et al. 2019,
+/// section 4.2).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta: f32) -> Result<(), Error> {
+    let shape = args.check(&FISTA)?;
+    let params =
+        FistaParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, iterations, eta };
+    plan.dispatch(Dispatch {
+        kernel: &FISTA,
+        variant: class_variant(shape.columns),
+        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        flops: 14 * shape.elements() * u64::from(iterations),
+    })
+}
+
+/// `dladmm/newton`
+pub static NEWTON: Kernel = Kernel {
+    name: "dladmm/newton",
+    bindings: LAST_LAYER_BINDINGS,
+    params: NewtonParams::LAYOUT,
+    variants: class_variants,
+};
+
+params! {
+    struct NewtonParams { quads: u32, samples: u32, classes: u32 }
+}
+
+/// z-step of the last layer for softmax cross-entropy, solved exactly by at most twelve damped Newton steps.
+///
+/// FLOPs are counted for all twelve.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn newton(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error> {
+    let shape = args.check(&NEWTON)?;
+    let params = NewtonParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns };
+    plan.dispatch(Dispatch {
+        kernel: &NEWTON,
+        variant: class_variant(shape.columns),
+        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        flops: 12 * 24 * shape.elements(),
+    })
+}
+
+/// `dladmm/dual_step`
+pub static DUAL_STEP: Kernel = Kernel {
+    name: "dladmm/dual_step",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("z"),
+        Binding::read("labels"),
+        Binding::read("control"),
+        Binding::update("dual"),
+        Binding::write("partials"),
+    ],
+    params: DualStepParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct DualStepParams { quads: u32, samples: u32, classes: u32, offset: u32 }
+}
+
+/// `vec4`s of partial sums that [`dual_step`] leaves for this many samples.
+pub fn dual_partial_count(samples: u32) -> u32 {
+    samples.div_ceil(SAMPLE_LANES)
+}
+
+/// u ← u + ρ r, r = z − P − b, and partial sums of (loss, ⟨u, r⟩, ‖r‖², 0) at the new u (Wang et al. 2019, eq. 9).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn dual_step(plan: &mut PlanBuilder, args: &LastLayer<'_>, partials: &Tensor, offset: u32) -> Result<(), Error> {
+    let shape = args.check(&DUAL_STEP)?;
+    let count = dual_partial_count(shape.rows);
+    expect_length(&DUAL_STEP, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let params = DualStepParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
+    plan.dispatch(Dispatch {
+        kernel: &DUAL_STEP,
+        variant: Variant::new("plain"),
+        operands: &[args.product, args.bias, args.z, args.labels, args.control, args.dual, partials],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(count.into()),
+        flops: 12 * shape.elements(),
+    })
+}
+
+/// `dladmm/hidden_terms`
+pub static HIDDEN_TERMS: Kernel = Kernel {
+    name: "dladmm/hidden_terms",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("z"),
+        Binding::read("activation"),
+        Binding::write("partials"),
+    ],
+    params: HiddenTermsParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct HiddenTermsParams { quads: u32, samples: u32, offset: u32 }
+}
+
+/// Partial sums of (‖z − P − b‖², ‖a − max(z, 0)‖², 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn hidden_terms(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    z: &Tensor,
+    activation: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&HIDDEN_TERMS, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&HIDDEN_TERMS, "z", z, shape)?;
+    expect_shape(&HIDDEN_TERMS, "activation", activation, shape)?;
+    let count = reduce::partial_count(product);
+    expect_length(&HIDDEN_TERMS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    plan.dispatch(Dispatch {
+        kernel: &HIDDEN_TERMS,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, z, activation, partials],
+        params: bytemuck::bytes_of(&HiddenTermsParams { quads: shape.quads(), samples: shape.rows, offset }),
+        groups: Groups(count.into()),
+        flops: 8 * shape.elements(),
+    })
+}
+
+/// `dladmm/keep`
+pub static KEEP: Kernel = Kernel {
+    name: "dladmm/keep",
+    bindings: &[Binding::read("x"), Binding::read("status"), Binding::update("kept")],
+    params: KeepParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct KeepParams { quads: u32 }
+}
+
+/// kept = x, as long as no kernel has met a value that is not finite.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn keep(plan: &mut PlanBuilder, x: &Tensor, status: &Tensor, kept: &Tensor) -> Result<(), Error> {
+    expect_shape(&KEEP, "kept", kept, x.shape())?;
+    expect_length(&KEEP, "status", status, STATUS_LENGTH.into())?;
+    plan.dispatch(Dispatch {
+        kernel: &KEEP,
+        variant: Variant::new("plain"),
+        operands: &[x, status, kept],
+        params: bytemuck::bytes_of(&KeepParams { quads: quads(x) }),
+        groups: Groups::over(quads(x).into(), WG_SIZE),
+        flops: 0,
+    })
+}
+
+/// `dladmm/record`
+pub static RECORD: Kernel = Kernel {
+    name: "dladmm/record",
+    bindings: &[
+        Binding::read("totals"),
+        Binding::read("steps"),
+        Binding::update("control"),
+        Binding::update("status"),
+        Binding::update("ring"),
+    ],
+    params: RecordParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    /// Parameters of [`record`].
+    pub struct RecordParams {
+        /// L.
+        layers: u32,
+        /// Quadratic steps per iteration.
+        slots: u32,
+        /// f32 values of a record.
+        record_length: u32,
+        /// Records in the ring.
+        ring_length: u32,
+        /// 0 constant, 1 paper, 2 official.
+        schedule: u32,
+        /// Whether this iteration took scores.
+        evaluated: u32,
+        /// Whether the official schedule also raises the starts of the curvature searches.
+        wide: u32,
+        /// Number noted in the status when the objective is not finite.
+        origin: u32,
+        /// Training samples.
+        samples: f32,
+    }
+}
+
+/// What [`record`] works on.
+#[derive(Debug)]
+pub struct Record<'a> {
+    /// Terms of each hidden layer, of the last layer, training scores, test scores: (layers + 2) × 4.
+    pub totals: &'a Tensor,
+    /// Steps of the sweep.
+    pub steps: &'a Tensor,
+    /// Penalties and schedule state.
+    pub control: &'a Tensor,
+    /// The solver's status word.
+    pub status: &'a Tensor,
+    /// The telemetry ring.
+    pub ring: &'a Tensor,
+}
+
+/// Closes an iteration: augmented Lagrangian, telemetry record, schedules, iteration count.
+///
+/// # Errors
+/// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -> Result<(), Error> {
+    let Record { totals, steps, control, status, ring } = *args;
+    expect_length(&RECORD, "totals", totals, 4 * (u64::from(params.layers) + 2))?;
+    expect_length(&RECORD, "steps", steps, 4 * u64::from(params.slots))?;
+    expect_length(&RECORD, "control", control, CONTROL_LENGTH.into())?;
+    expect_length(&RECORD, "status", status, STATUS_LENGTH.into())?;
+    expect_length(&RECORD, "ring", ring, u64::from(params.record_length) * u64::from(params.ring_length))?;
+    plan.dispatch(Dispatch {
+        kernel: &RECORD,
+        variant: Variant::new("plain"),
+        operands: &[totals, steps, control, status, ring],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(1),
+        flops: 0,
+    })
+}

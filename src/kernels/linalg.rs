@@ -1,0 +1,307 @@
+//! Matrix products, tiled for the adapter.
+//!
+//! A kernel that contains a product is three choices put together by import: how each operand is stored
+//! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see [`TILES`]), and the
+//! kernel's own epilogue (`start`, `finish`, `finish_group` in its file).
+
+use super::{expect_length, expect_shape};
+use crate::Error;
+use crate::engine::{
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
+};
+
+/// Whether an operand enters a product transposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transposed {
+    /// As it is stored.
+    No,
+    /// Rows for columns.
+    Yes,
+}
+
+/// The sizes of a product op(A) op(B).
+#[derive(Clone, Copy, Debug)]
+pub struct MatmulShape {
+    /// Rows of the result.
+    pub rows: u32,
+    /// Columns of the result.
+    pub columns: u32,
+    /// Length of the sums.
+    pub inner: u32,
+    transposed: (Transposed, Transposed),
+}
+
+impl MatmulShape {
+    /// The product of two operands.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when their inner sizes differ.
+    pub fn of(
+        kernel: &'static Kernel,
+        left: (&Tensor, Transposed),
+        right: (&Tensor, Transposed),
+    ) -> Result<Self, Error> {
+        let oriented = |(tensor, transposed): (&Tensor, Transposed)| match (tensor.shape(), transposed) {
+            (shape, Transposed::No) => shape,
+            (Shape { rows, columns }, Transposed::Yes) => Shape { rows: columns, columns: rows },
+        };
+        let (a, b) = (oriented(left), oriented(right));
+        if a.columns != b.rows {
+            let detail = format!("A is {a} but B is {b}; inner sizes {} and {} differ", a.columns, b.rows);
+            return Err(Error::Shape { kernel: kernel.name, detail });
+        }
+        Ok(Self { rows: a.rows, columns: b.columns, inner: a.columns, transposed: (left.1, right.1) })
+    }
+
+    /// Shape of the result.
+    pub fn output(&self) -> Shape {
+        Shape::new(self.rows, self.columns)
+    }
+
+    /// Two per multiply-add.
+    pub fn flops(&self) -> u64 {
+        2 * u64::from(self.rows) * u64::from(self.columns) * u64::from(self.inner)
+    }
+}
+
+/// A tile machine: its file and how much of the result one workgroup owns.
+#[derive(Clone, Copy, Debug)]
+struct Tile {
+    label: &'static str,
+    file: &'static str,
+    rows: u32,
+    columns: u32,
+    subgroups: bool,
+}
+
+/// Staged in workgroup memory: for GPUs, where neighbouring lanes' loads join and workgroup memory is near.
+const SHARED: Tile = Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false };
+/// Handed round in registers: for CPUs behind Vulkan, where every lane's load stands alone and loads per
+/// multiplication decide. Needs subgroups of exactly eight lanes.
+const BROADCAST: Tile =
+    Tile { label: "broadcast", file: "linalg/tile_broadcast", rows: 32, columns: 64, subgroups: true };
+
+/// Every tile machine, the default first.
+const TILES: [Tile; 2] = [SHARED, BROADCAST];
+
+/// The tile for an adapter.
+fn choose(class: AdapterClass) -> Tile {
+    match class {
+        AdapterClass::SoftwareEightLanes => BROADCAST,
+        AdapterClass::Gpu | AdapterClass::Software => SHARED,
+    }
+}
+
+/// A chosen variant and the grid that goes with it.
+#[derive(Debug)]
+pub(super) struct TileVariant {
+    pub variant: Variant,
+    tile: Tile,
+}
+
+impl TileVariant {
+    /// Workgroups, and partial sums left by kernels that leave one per tile.
+    pub fn tiles(&self, shape: &MatmulShape) -> u64 {
+        u64::from(shape.rows.div_ceil(self.tile.rows)) * u64::from(shape.columns.div_ceil(self.tile.columns))
+    }
+}
+
+/// The variant for this device and these operands.
+pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
+    let tile = choose(gpu.capabilities().class);
+    TileVariant { variant: assemble(tile, shape.transposed), tile }
+}
+
+/// Every tile machine with each of the given ways to store the operands.
+pub(super) fn tile_variants(stored: &[(Transposed, Transposed)]) -> Vec<Variant> {
+    TILES.iter().flat_map(|tile| stored.iter().map(|transposed| assemble(*tile, *transposed))).collect()
+}
+
+fn assemble(tile: Tile, (left, right): (Transposed, Transposed)) -> Variant {
+    let mut variant = Variant::new(tile.label);
+    if tile.file != SHARED.file {
+        variant = variant.import(SHARED.file, tile.file);
+    }
+    if left == Transposed::Yes {
+        variant = variant.import("linalg/left_rows", "linalg/left_columns");
+    }
+    if right == Transposed::Yes {
+        variant = variant.import("linalg/right_rows", "linalg/right_columns");
+    }
+    if tile.subgroups { variant.with_subgroups() } else { variant }
+}
+
+const ALL_WAYS: [(Transposed, Transposed); 4] = [
+    (Transposed::No, Transposed::No),
+    (Transposed::No, Transposed::Yes),
+    (Transposed::Yes, Transposed::No),
+    (Transposed::Yes, Transposed::Yes),
+];
+
+/// Partial sums that a kernel which leaves one per tile leaves for a result of this shape.
+pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
+    let tile = choose(gpu.capabilities().class);
+    output.rows.div_ceil(tile.rows) * output.columns.div_ceil(tile.columns)
+}
+
+params! {
+    struct MatmulParams { rows: u32, columns: u32, inner: u32, left_stride: u32, right_stride: u32 }
+}
+
+impl MatmulParams {
+    fn new(shape: &MatmulShape, left: &Tensor, right: &Tensor) -> Self {
+        Self {
+            rows: shape.rows,
+            columns: shape.columns,
+            inner: shape.inner,
+            left_stride: left.shape().quads(),
+            right_stride: right.shape().quads(),
+        }
+    }
+}
+
+/// `linalg/matmul`
+pub static MATMUL: Kernel = Kernel {
+    name: "linalg/matmul",
+    bindings: &[Binding::read("left"), Binding::read("right"), Binding::write("product")],
+    params: MatmulParams::LAYOUT,
+    variants: || tile_variants(&ALL_WAYS),
+};
+
+/// C = op(A) op(B).
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn matmul(
+    plan: &mut PlanBuilder,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    product_into(plan, &MATMUL, left, right, product)
+}
+
+/// `linalg/matmul_add`
+pub static MATMUL_ADD: Kernel = Kernel {
+    name: "linalg/matmul_add",
+    bindings: &[Binding::read("left"), Binding::read("right"), Binding::update("product")],
+    params: MatmulParams::LAYOUT,
+    variants: || tile_variants(&ALL_WAYS),
+};
+
+/// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn matmul_add(
+    plan: &mut PlanBuilder,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    product_into(plan, &MATMUL_ADD, left, right, product)
+}
+
+fn product_into(
+    plan: &mut PlanBuilder,
+    kernel: &'static Kernel,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    let shape = MatmulShape::of(kernel, left, right)?;
+    expect_shape(kernel, "product", product, shape.output())?;
+    let variant = tile_variant(plan.gpu(), &shape);
+    let tiles = variant.tiles(&shape);
+    plan.dispatch(Dispatch {
+        kernel,
+        variant: variant.variant,
+        operands: &[left.0, right.0, product],
+        params: bytemuck::bytes_of(&MatmulParams::new(&shape, left.0, right.0)),
+        groups: Groups(tiles),
+        flops: shape.flops(),
+    })
+}
+
+/// `linalg/matmul_norm`
+pub static MATMUL_NORM: Kernel = Kernel {
+    name: "linalg/matmul_norm",
+    bindings: &[
+        Binding::read("left"),
+        Binding::read("right"),
+        Binding::write("product"),
+        Binding::write("partials"),
+    ],
+    params: MatmulNormParams::LAYOUT,
+    variants: || tile_variants(&ALL_WAYS),
+};
+
+params! {
+    struct MatmulNormParams {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        left_stride: u32,
+        right_stride: u32,
+        offset: u32,
+    }
+}
+
+/// C = op(A) op(B), and scalars whose sum is ‖C‖²: [`tile_count`] of them from element `offset` of `partials` on.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn matmul_norm(
+    plan: &mut PlanBuilder,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let shape = MatmulShape::of(&MATMUL_NORM, left, right)?;
+    expect_shape(&MATMUL_NORM, "product", product, shape.output())?;
+    let variant = tile_variant(plan.gpu(), &shape);
+    let tiles = variant.tiles(&shape);
+    expect_length(&MATMUL_NORM, "partials", partials, u64::from(offset) + tiles)?;
+    let MatmulParams { rows, columns, inner, left_stride, right_stride } =
+        MatmulParams::new(&shape, left.0, right.0);
+    plan.dispatch(Dispatch {
+        kernel: &MATMUL_NORM,
+        variant: variant.variant,
+        operands: &[left.0, right.0, product, partials],
+        params: bytemuck::bytes_of(&MatmulNormParams { rows, columns, inner, left_stride, right_stride, offset }),
+        groups: Groups(tiles),
+        flops: shape.flops() + 2 * product.shape().elements(),
+    })
+}
+
+/// `linalg/gram`
+pub static GRAM: Kernel = Kernel {
+    name: "linalg/gram",
+    bindings: &[Binding::read("left"), Binding::read("right"), Binding::update("gram")],
+    params: MatmulParams::LAYOUT,
+    variants: || tile_variants(&ALL_WAYS[..1]),
+};
+
+/// G = G + AᵀA for `samples` A of samples × features: exactly symmetric, half the multiplications of a product.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(), Error> {
+    let Shape { rows: inner, columns: features } = samples.shape();
+    expect_shape(&GRAM, "gram", gram, Shape::new(features, features))?;
+    let tile = choose(plan.gpu().capabilities().class);
+    let stride = samples.shape().quads();
+    let params =
+        MatmulParams { rows: features, columns: features, inner, left_stride: stride, right_stride: stride };
+    let groups = u64::from(features.div_ceil(tile.rows)) * u64::from(features.div_ceil(tile.columns));
+    plan.dispatch(Dispatch {
+        kernel: &GRAM,
+        variant: assemble(tile, ALL_WAYS[0]),
+        operands: &[samples, samples, gram],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(groups),
+        flops: u64::from(inner) * u64::from(features) * (u64::from(features) + 1),
+    })
+}

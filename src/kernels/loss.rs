@@ -1,0 +1,62 @@
+//! Losses and scores of logits.
+
+use super::{expect_labels, expect_length, expect_shape, plain};
+use crate::Error;
+use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
+
+/// Samples that one workgroup scores.
+const WG_SIZE: u32 = 64;
+
+/// `loss/softmax_scores`
+pub static SOFTMAX_SCORES: Kernel = Kernel {
+    name: "loss/softmax_scores",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("labels"),
+        Binding::write("partials"),
+    ],
+    params: SoftmaxScoresParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SoftmaxScoresParams { quads: u32, samples: u32, classes: u32, offset: u32 }
+}
+
+/// `vec4`s of partial sums [`softmax_scores`] leaves for this many samples.
+pub fn partial_count(samples: u32) -> u32 {
+    samples.div_ceil(WG_SIZE)
+}
+
+/// Cross-entropy and hits of the logits P + b, as partial sums (Σ cost, Σ hits, 0, 0) from `vec4` `offset` on.
+///
+/// A hit is a sample whose largest logit is its label's; ties go to the lower class. Shapes: `product` is
+/// samples × classes, `bias` one row of classes, `labels` one u32 per sample.
+///
+/// # Errors
+/// [`Error::Shape`] when they disagree, and those of [`PlanBuilder::dispatch`].
+pub fn softmax_scores(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    labels: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&SOFTMAX_SCORES, "bias", bias, Shape::vector(shape.columns))?;
+    expect_labels(&SOFTMAX_SCORES, labels, shape.rows)?;
+    let count = partial_count(shape.rows);
+    expect_length(&SOFTMAX_SCORES, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let params =
+        SoftmaxScoresParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
+    plan.dispatch(Dispatch {
+        kernel: &SOFTMAX_SCORES,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, labels, partials],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(count.into()),
+        flops: 5 * shape.elements(),
+    })
+}

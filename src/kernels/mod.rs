@@ -1,0 +1,86 @@
+//! One typed Rust function per WGSL kernel, grouped as in `shaders/`. No algorithm.
+//!
+//! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
+//! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
+
+pub mod dladmm;
+pub mod elementwise;
+pub mod linalg;
+pub mod loss;
+pub mod reduce;
+
+use crate::Error;
+use crate::engine::{Kernel, Shape, StorageType, Tensor, Variant};
+
+/// Every kernel of the crate.
+pub static ALL: &[&Kernel] = &[
+    &elementwise::FILL,
+    &elementwise::COPY,
+    &elementwise::DESCEND,
+    &elementwise::BIAS_RELU,
+    &reduce::DOT,
+    &reduce::DOTS,
+    &reduce::TOTALS,
+    &linalg::MATMUL,
+    &linalg::MATMUL_ADD,
+    &linalg::MATMUL_NORM,
+    &linalg::GRAM,
+    &loss::SOFTMAX_SCORES,
+    &dladmm::DUAL_TARGET,
+    &dladmm::RESIDUAL,
+    &dladmm::RESIDUAL_SUMS,
+    &dladmm::BIAS_STEP,
+    &dladmm::RELU_Z,
+    &dladmm::ACTIVATION_GRADIENT,
+    &dladmm::STEP_SIZE,
+    &dladmm::FISTA,
+    &dladmm::NEWTON,
+    &dladmm::DUAL_STEP,
+    &dladmm::HIDDEN_TERMS,
+    &dladmm::KEEP,
+    &dladmm::RECORD,
+];
+
+/// The variant of a kernel that has only one.
+fn plain() -> Vec<Variant> {
+    vec![Variant::new("plain")]
+}
+
+/// Lanes of a workgroup in elementwise kernels.
+const WG_SIZE: u32 = 256;
+
+/// `vec4`s of a tensor, all rows.
+fn quads(tensor: &Tensor) -> u32 {
+    // Bindings are at most 2 GiB, so the count fits.
+    (tensor.shape().stored() / 4) as u32
+}
+
+/// Refuses a tensor of another shape than the kernel's other operands call for.
+fn expect_shape(kernel: &'static Kernel, name: &str, tensor: &Tensor, expected: Shape) -> Result<(), Error> {
+    let actual = tensor.shape();
+    if actual == expected {
+        return Ok(());
+    }
+    let detail = format!("`{name}` is {actual} but the other operands call for {expected}");
+    Err(Error::Shape { kernel: kernel.name, detail })
+}
+
+/// Refuses a list that is too short.
+fn expect_length(kernel: &'static Kernel, name: &str, tensor: &Tensor, least: u64) -> Result<(), Error> {
+    let length = tensor.shape().stored();
+    if length >= least {
+        return Ok(());
+    }
+    let detail = format!("`{name}` holds {length} elements but {least} are needed");
+    Err(Error::Shape { kernel: kernel.name, detail })
+}
+
+/// Refuses labels that are not one u32 per sample.
+fn expect_labels(kernel: &'static Kernel, labels: &Tensor, samples: u32) -> Result<(), Error> {
+    expect_length(kernel, "labels", labels, u64::from(samples))?;
+    if labels.storage() == StorageType::U32 {
+        return Ok(());
+    }
+    let detail = format!("`labels` is stored as {:?} but must be U32", labels.storage());
+    Err(Error::Shape { kernel: kernel.name, detail })
+}

@@ -1,0 +1,197 @@
+//! What a dlADMM run is told: sizes, penalties, schedules, and the samples.
+
+use crate::Error;
+
+/// Settings of a run. [`Config::default`] is a small constant-penalty run; change what matters.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Config {
+    /// Widths of the hidden layers, at least one.
+    pub hidden: Vec<u32>,
+    /// How penalties move.
+    pub schedule: Schedule,
+    /// Penalty ρ of the last layer's constraint at the start.
+    pub rho: f32,
+    /// Penalty ν of the relaxed constraints at the start.
+    pub nu: f32,
+    /// Where the search for an activation's curvature starts (τ₀).
+    pub tau_0: f32,
+    /// Where the search for a weight matrix's curvature starts (θ₀).
+    pub theta_0: f32,
+    /// How the last layer's z is found.
+    pub z_last: ZLast,
+    /// Standard deviation of the initial weights and biases.
+    pub deviation: f32,
+    /// Seed of the initial weights and biases.
+    pub seed: u64,
+    /// Accuracy and cost are taken at iterations divisible by this; 0 for never. The official schedule needs 1.
+    pub evaluate_every: u32,
+    /// Resident products are formed afresh after iterations divisible by this; 0 for never.
+    pub refresh_every: u32,
+    /// Keep a copy of the state before each iteration, so that a run which turns non-finite can be resumed from the
+    /// last good iteration. Costs one copy of the state in memory and one pass over it per iteration.
+    pub keep_last_finite: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            hidden: vec![200, 200],
+            schedule: Schedule::Constant,
+            rho: 1e-2,
+            nu: 1e-2,
+            tau_0: 1.0,
+            theta_0: 1.0,
+            z_last: ZLast::Newton,
+            deviation: 0.1,
+            seed: 0,
+            evaluate_every: 1,
+            refresh_every: 0,
+            keep_last_finite: true,
+        }
+    }
+}
+
+/// How ρ, ν, τ₀ and θ₀ change between iterations; decided on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// They do not.
+    Constant,
+    /// ρ ← 10 ρ after every 100 iterations (Wang et al. 2019, section 5); start at ρ = ν = 1e-6.
+    Paper,
+    /// The authors' public code: when the training cost rose three iterations running, ρ = ν ← min(10 ρ, 0.1), and
+    /// τ₀, θ₀ ← 10 τ₀, 10 θ₀ if the widest hidden layer has 100 units or more; start at ρ = ν = 1e-6.
+    Official,
+}
+
+impl Schedule {
+    /// Where ρ and ν start unless said otherwise.
+    pub fn initial_penalty(self) -> f32 {
+        match self {
+            Self::Constant => 1e-2,
+            Self::Paper | Self::Official => 1e-6,
+        }
+    }
+}
+
+/// How `min R(z; y) + (ρ/2)‖z − c‖²` is solved.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "method")]
+pub enum ZLast {
+    /// A fixed number of accelerated proximal-gradient iterations, as the paper does.
+    Fista {
+        /// How many.
+        iterations: u32,
+        /// Step length η; 4 is the authors', 2 is safe for every ρ.
+        eta: f32,
+    },
+    /// Exactly, by damped Newton steps.
+    Newton,
+}
+
+/// Labelled samples on the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// Features per sample.
+    pub features: u32,
+    /// Sample after sample, `features` values each.
+    pub values: &'a [f32],
+    /// One class per sample.
+    pub labels: &'a [u32],
+}
+
+impl Samples<'_> {
+    /// How many.
+    pub fn count(&self) -> u32 {
+        self.labels.len() as u32
+    }
+
+    /// Checks sizes, labels and finiteness of the samples that `what` names.
+    pub(super) fn check(&self, what: &'static str, classes: u32) -> Result<(), Error> {
+        let refuse = |detail: String| Err(Error::Samples { what, detail });
+        if self.labels.is_empty() || self.features == 0 {
+            return refuse(format!("{} samples of {} features; there must be some", self.labels.len(), self.features));
+        }
+        if self.values.len() != self.labels.len() * self.features as usize {
+            let (values, labels) = (self.values.len(), self.labels.len());
+            return refuse(format!("{values} values for {labels} samples of {} features", self.features));
+        }
+        if let Some(sample) = self.labels.iter().position(|label| *label >= classes) {
+            return refuse(format!("sample {sample} has label {}, not below {classes}", self.labels[sample]));
+        }
+        if let Some(at) = self.values.iter().position(|value| !value.is_finite()) {
+            let (sample, feature) = (at / self.features as usize, at % self.features as usize);
+            return refuse(format!("sample {sample}, feature {feature} is {}; remove or repair it", self.values[at]));
+        }
+        Ok(())
+    }
+}
+
+/// What is to be learnt.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    /// How many classes.
+    pub classes: u32,
+    /// What the network is trained on.
+    pub train: Samples<'a>,
+    /// What it is judged by, if anything.
+    pub test: Option<Samples<'a>>,
+}
+
+impl Problem<'_> {
+    /// Checks sizes, labels and finiteness.
+    ///
+    /// # Errors
+    /// [`Error::Samples`] naming the first sample that is wrong.
+    pub fn check(&self) -> Result<(), Error> {
+        self.train.check("training data", self.classes)?;
+        let Some(test) = &self.test else { return Ok(()) };
+        test.check("test data", self.classes)?;
+        if test.features == self.train.features {
+            return Ok(());
+        }
+        let detail = format!("{} features but the training data has {}", test.features, self.train.features);
+        Err(Error::Samples { what: "test data", detail })
+    }
+}
+
+impl Config {
+    /// Widths of all layers, input and output included.
+    pub fn widths(&self, problem: &Problem<'_>) -> Vec<u32> {
+        let ends = (problem.train.features, problem.classes);
+        std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
+    }
+
+    /// Checks every setting's range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the first that is out of range.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |setting, value: String, expected| Err(Error::Setting { setting, value, expected });
+        if self.hidden.is_empty() || self.hidden.contains(&0) {
+            return refuse("hidden", format!("{:?}", self.hidden), "at least one width, none of them 0");
+        }
+        let positive = [("rho", self.rho), ("nu", self.nu), ("tau-0", self.tau_0), ("theta-0", self.theta_0)];
+        for (setting, value) in positive {
+            if !(value.is_finite() && value > 0.0) {
+                return refuse(setting, value.to_string(), "must be positive and finite");
+            }
+        }
+        if !(self.deviation.is_finite() && self.deviation >= 0.0) {
+            return refuse("deviation", self.deviation.to_string(), "must be finite and not negative");
+        }
+        if let ZLast::Fista { iterations, eta } = self.z_last {
+            if iterations == 0 {
+                return refuse("fista-iterations", "0".into(), "at least 1");
+            }
+            if !(eta.is_finite() && eta > 0.0) {
+                return refuse("fista-eta", eta.to_string(), "must be positive and finite");
+            }
+        }
+        if self.schedule == Schedule::Official && self.evaluate_every != 1 {
+            let every = self.evaluate_every.to_string();
+            return refuse("eval-every", every, "the official schedule follows the training cost and needs 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,421 @@
+//! The state of a run, on the device and on the host.
+//!
+//! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
+
+use super::config::{Config, Problem, Samples};
+use super::forward;
+use super::telemetry::RING_LENGTH;
+use crate::Error;
+use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
+use crate::kernels::{self, elementwise, linalg};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use rand_distr::{Distribution, Normal};
+use std::ops::Range;
+
+/// One layer on the host. All matrices are row-major and unpadded; a sample-side matrix has one row per sample.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostLayer {
+    /// W: width × previous width.
+    pub weights: Vec<f32>,
+    /// b: width.
+    pub bias: Vec<f32>,
+    /// z: samples × width; empty when the state is weights alone.
+    pub z: Vec<f32>,
+    /// a = the layer's output: samples × width; empty for the last layer, or when the state is weights alone.
+    pub activation: Vec<f32>,
+    /// The resident product W a_prev: samples × width; empty when the state is weights alone, or to form it afresh.
+    pub product: Vec<f32>,
+}
+
+/// Everything an iteration depends on besides the samples.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HostState {
+    /// Layers in order.
+    pub layers: Vec<HostLayer>,
+    /// u: samples × classes; empty when the state is weights alone.
+    pub dual: Vec<f32>,
+    /// Iterations finished.
+    pub iteration: u32,
+    /// Penalty of the last layer's constraint.
+    pub rho: f32,
+    /// Penalty of the relaxed constraints.
+    pub nu: f32,
+    /// Where activations' curvature searches start.
+    pub tau_0: f32,
+    /// Where weights' curvature searches start.
+    pub theta_0: f32,
+    /// Training cost of the last evaluated iteration, for the official schedule.
+    pub cost: f32,
+    /// How many iterations in a row it has risen.
+    pub rises: u32,
+}
+
+impl HostState {
+    /// Weights alone, with the penalties that `config` starts from.
+    pub fn at_start(config: &Config, layers: Vec<HostLayer>) -> Self {
+        let Config { rho, nu, tau_0, theta_0, .. } = *config;
+        Self { layers, rho, nu, tau_0, theta_0, ..Self::default() }
+    }
+
+    /// Whether z, a and u are there besides the weights.
+    pub fn is_whole(&self) -> bool {
+        !self.dual.is_empty()
+    }
+
+    /// Checks the sizes of all parts.
+    pub(super) fn check(&self, widths: &[u32], samples: u32) -> Result<(), Error> {
+        let refuse = |value: String| {
+            Err(Error::Setting { setting: "resume", value, expected: "must be a state of the same network and samples" })
+        };
+        if self.layers.len() + 1 != widths.len() {
+            return refuse(format!("a state of {} layers for {}", self.layers.len(), widths.len() - 1));
+        }
+        let whole = self.is_whole();
+        for (l, (layer, sizes)) in self.layers.iter().zip(widths.windows(2)).enumerate() {
+            let last = l + 1 == self.layers.len();
+            let side = |present: bool| if present { samples as usize * sizes[1] as usize } else { 0 };
+            let parts = [
+                ("W", layer.weights.len(), sizes[0] as usize * sizes[1] as usize),
+                ("b", layer.bias.len(), sizes[1] as usize),
+                ("z", layer.z.len(), side(whole)),
+                ("a", layer.activation.len(), side(whole && !last)),
+                ("P", layer.product.len(), side(whole && !layer.product.is_empty())),
+            ];
+            for (name, actual, expected) in parts {
+                if actual != expected {
+                    return refuse(format!("{name} of layer {} with {actual} values for {expected}", l + 1));
+                }
+            }
+        }
+        let classes = widths[widths.len() - 1] as usize;
+        if whole && self.dual.len() != samples as usize * classes {
+            return refuse(format!("u with {} values for {}", self.dual.len(), samples as usize * classes));
+        }
+        Ok(())
+    }
+}
+
+/// W and b of every layer from N(0, deviation²), layer after layer, W before b.
+pub(super) fn initial_layers(config: &Config, widths: &[u32]) -> Vec<HostLayer> {
+    let mut generator = ChaCha8Rng::seed_from_u64(config.seed);
+    // The deviation was checked to be finite and not negative, which is all that can fail here.
+    let normal = Normal::new(0.0, config.deviation).expect("a checked deviation");
+    let mut draw = |count: u32| (0..count).map(|_| normal.sample(&mut generator)).collect::<Vec<f32>>();
+    widths
+        .windows(2)
+        .map(|sizes| HostLayer {
+            weights: draw(sizes[0] * sizes[1]),
+            bias: draw(sizes[1]),
+            ..HostLayer::default()
+        })
+        .collect()
+}
+
+/// One layer on the device.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// W: width × previous width.
+    pub weights: Tensor,
+    /// b.
+    pub bias: Tensor,
+    /// P = W a_prev, resident.
+    pub product: SampleTensor,
+    /// z.
+    pub z: SampleTensor,
+}
+
+/// Samples on the device.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub values: SampleTensor,
+    /// One list per block.
+    pub labels: Vec<Tensor>,
+}
+
+/// Everything on the device that outlives an iteration.
+#[derive(Debug)]
+pub(super) struct State {
+    pub widths: Vec<u32>,
+    pub cut: Cut,
+    pub train: Inputs,
+    pub test: Option<Inputs>,
+    /// Layers 1 to L.
+    pub layers: Vec<Layer>,
+    /// a_1 to a_{L−1}.
+    pub activations: Vec<SampleTensor>,
+    pub dual: SampleTensor,
+    /// x xᵀ, where forming it once is cheaper than the products it saves.
+    pub gram: Option<Tensor>,
+    pub control: Tensor,
+    pub status: Tensor,
+    pub steps: Tensor,
+    pub totals: Tensor,
+    pub ring: Tensor,
+    /// Where each tensor of the state is kept before an iteration, in the order of [`State::parts`].
+    pub kept: Vec<Tensor>,
+}
+
+impl Inputs {
+    pub fn upload(gpu: &Gpu, samples: &Samples<'_>, cut: Cut) -> Result<Self, Error> {
+        let features = samples.features as usize;
+        let values = upload_rows(gpu, cut, samples.features, |rows| {
+            &samples.values[rows.start as usize * features..rows.end as usize * features]
+        })?;
+        let labels = cut
+            .blocks()
+            .map(|rows| {
+                let labels = &samples.labels[rows.start as usize..rows.end as usize];
+                gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { values, labels })
+    }
+}
+
+/// A sample-side tensor from unpadded rows.
+fn upload_rows<'a>(
+    gpu: &Gpu,
+    cut: Cut,
+    features: u32,
+    rows: impl Fn(Range<u32>) -> &'a [f32],
+) -> Result<SampleTensor, Error> {
+    let mut blocks = cut.blocks();
+    SampleTensor::new(cut, features, |shape| gpu.upload(shape, rows(blocks.next().unwrap_or(0..0))))
+}
+
+fn zeros(gpu: &Gpu, cut: Cut, features: u32) -> Result<SampleTensor, Error> {
+    SampleTensor::new(cut, features, |shape| gpu.zeros(shape, StorageType::F32))
+}
+
+/// The values of tensors one after another, unpadded.
+fn read_all<'a>(gpu: &Gpu, tensors: impl Iterator<Item = &'a Tensor>) -> Result<Vec<f32>, Error> {
+    let mut values = Vec::new();
+    for tensor in tensors {
+        values.extend(gpu.read(tensor)?);
+    }
+    Ok(values)
+}
+
+impl State {
+    /// Puts samples and `start` on the device; forms what `start` leaves out.
+    pub fn upload(
+        gpu: &Gpu,
+        config: &Config,
+        problem: &Problem<'_>,
+        start: &HostState,
+        arena: &Arena,
+    ) -> Result<Self, Error> {
+        let widths = config.widths(problem);
+        let (layer_count, samples) = (widths.len() - 1, problem.train.count());
+        let widest = widths.iter().copied().max().unwrap_or(1);
+        let cut = Cut::new(gpu, samples, widest)?;
+        let test = match &problem.test {
+            Some(test) => Some(Inputs::upload(gpu, test, Cut::new(gpu, test.count(), widest)?)?),
+            None => None,
+        };
+        let side = |features, values: &[f32]| match values.is_empty() {
+            true => zeros(gpu, cut, features),
+            false => upload_rows(gpu, cut, features, |rows| {
+                &values[rows.start as usize * features as usize..rows.end as usize * features as usize]
+            }),
+        };
+        let mut layers = Vec::new();
+        let mut activations = Vec::new();
+        for (l, (layer, sizes)) in start.layers.iter().zip(widths.windows(2)).enumerate() {
+            let width = sizes[1];
+            layers.push(Layer {
+                weights: gpu.upload(Shape::new(width, sizes[0]), &layer.weights)?,
+                bias: gpu.upload(Shape::vector(width), &layer.bias)?,
+                product: side(width, &layer.product)?,
+                z: side(width, &layer.z)?,
+            });
+            if l + 1 < layer_count {
+                activations.push(side(width, &layer.activation)?);
+            }
+        }
+        let layout = super::telemetry::Layout { layers: layer_count as u32, train_samples: 0, test_samples: 0 };
+        let mut state = Self {
+            train: Inputs::upload(gpu, &problem.train, cut)?,
+            test,
+            layers,
+            activations,
+            dual: side(problem.classes, &start.dual)?,
+            gram: None,
+            control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
+            status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
+            steps: gpu.zeros(Shape::new(layout.slots(), 4), StorageType::F32)?,
+            totals: gpu.zeros(Shape::new(layout.layers + 2, 4), StorageType::F32)?,
+            ring: gpu.zeros(Shape::vector(layout.record_length() * RING_LENGTH), StorageType::F32)?,
+            kept: Vec::new(),
+            widths,
+            cut,
+        };
+        state.form_gram(gpu)?;
+        if !start.is_whole() {
+            state.start_forward(gpu, problem, arena)?;
+        } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
+            state.start_products(gpu, arena)?;
+        }
+        if config.keep_last_finite {
+            let parts = state.parts();
+            state.kept = parts
+                .iter()
+                .map(|part| gpu.zeros(part.shape(), part.storage()))
+                .collect::<Result<_, _>>()?;
+        }
+        Ok(state)
+    }
+
+    /// The layer's output: x for 0, else a_l.
+    pub fn output(&self, l: usize) -> &SampleTensor {
+        if l == 0 { &self.train.values } else { &self.activations[l - 1] }
+    }
+
+    /// Layer l, counted from 1.
+    pub fn layer(&self, l: usize) -> &Layer {
+        &self.layers[l - 1]
+    }
+
+    /// L.
+    pub fn depth(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// What a step of the last layer works on in one block.
+    pub fn last_layer(&self, block: usize) -> LastLayer<'_> {
+        let layer = self.layer(self.depth());
+        LastLayer {
+            product: &layer.product.blocks()[block],
+            bias: &layer.bias,
+            dual: &self.dual.blocks()[block],
+            labels: &self.train.labels[block],
+            control: &self.control,
+            z: &layer.z.blocks()[block],
+        }
+    }
+
+    /// Every tensor that an iteration changes, in a fixed order.
+    pub fn parts(&self) -> Vec<Tensor> {
+        let mut parts = vec![self.control.clone()];
+        for layer in &self.layers {
+            parts.extend([layer.weights.clone(), layer.bias.clone()]);
+            parts.extend(layer.z.blocks().iter().cloned());
+            parts.extend(layer.product.blocks().iter().cloned());
+        }
+        for activation in &self.activations {
+            parts.extend(activation.blocks().iter().cloned());
+        }
+        parts.extend(self.dual.blocks().iter().cloned());
+        parts
+    }
+
+    pub fn write_penalties(&self, gpu: &Gpu, rho: f32, nu: f32) -> Result<(), Error> {
+        gpu.check()?;
+        gpu.write_words(&self.control, 0, &[rho, nu])
+    }
+
+    pub fn read(&self, gpu: &Gpu) -> Result<HostState, Error> {
+        let status = gpu.read_u32(&self.status)?;
+        self.read_parts(gpu, &self.parts(), status[2])
+    }
+
+    pub fn read_kept(&self, gpu: &Gpu, iteration: u32) -> Result<HostState, Error> {
+        if self.kept.is_empty() {
+            let (setting, value) = ("keep_last_finite", "false".into());
+            return Err(Error::Setting { setting, value, expected: "must be true to read the state back after a failure" });
+        }
+        self.read_parts(gpu, &self.kept, iteration)
+    }
+
+    /// Reads tensors in the order of [`State::parts`].
+    fn read_parts(&self, gpu: &Gpu, parts: &[Tensor], iteration: u32) -> Result<HostState, Error> {
+        let blocks = self.cut.blocks().len();
+        let mut parts = parts.iter();
+        let mut next = |count: usize| read_all(gpu, parts.by_ref().take(count));
+        let control = next(1)?;
+        let mut layers = Vec::new();
+        for _ in &self.layers {
+            let (weights, bias) = (next(1)?, next(1)?);
+            let (z, product) = (next(blocks)?, next(blocks)?);
+            layers.push(HostLayer { weights, bias, z, activation: Vec::new(), product });
+        }
+        for layer in layers.iter_mut().take(self.activations.len()) {
+            layer.activation = next(blocks)?;
+        }
+        let dual = next(blocks)?;
+        Ok(HostState {
+            layers,
+            dual,
+            iteration,
+            rho: control[0],
+            nu: control[1],
+            tau_0: control[2],
+            theta_0: control[3],
+            cost: control[4],
+            rises: control[5] as u32,
+        })
+    }
+
+    /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere; u stays 0.
+    fn start_forward(&self, gpu: &Gpu, problem: &Problem<'_>, arena: &Arena) -> Result<(), Error> {
+        let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
+        for l in 1..=self.depth() {
+            let layer = self.layer(l);
+            forward::products(&mut plan, self.output(l - 1), &layer.weights, &layer.product)?;
+            if l == self.depth() {
+                break;
+            }
+            for (k, product) in layer.product.blocks().iter().enumerate() {
+                let nothing = plan.temporary(product.shape());
+                elementwise::fill(&mut plan, &nothing, 0.0)?;
+                kernels::dladmm::residual(&mut plan, product, &layer.bias, &nothing, &layer.z.blocks()[k])?;
+                elementwise::bias_relu(&mut plan, product, &layer.bias, &self.output(l).blocks()[k])?;
+            }
+        }
+        plan.finish()?.run()?;
+        let classes = problem.classes as usize;
+        for (rows, z) in self.cut.blocks().zip(self.layer(self.depth()).z.blocks()) {
+            let labels = &problem.train.labels[rows.start as usize..rows.end as usize];
+            let mut values = vec![-1.0f32; labels.len() * classes];
+            for (row, label) in values.chunks_exact_mut(classes).zip(labels) {
+                row[*label as usize] = 1.0;
+            }
+            gpu.write(z, &values)?;
+        }
+        Ok(())
+    }
+
+    /// P of every layer.
+    fn start_products(&self, gpu: &Gpu, arena: &Arena) -> Result<(), Error> {
+        let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
+        for l in 1..=self.depth() {
+            forward::products(&mut plan, self.output(l - 1), &self.layer(l).weights, &self.layer(l).product)?;
+        }
+        plan.finish()?.run()
+    }
+
+    /// x xᵀ, if it is no larger than the samples themselves and fits one binding: it then replaces two of layer 1's
+    /// four products.
+    fn form_gram(&mut self, gpu: &Gpu) -> Result<(), Error> {
+        let features = self.widths[0];
+        let shape = Shape::new(features, features);
+        let fits = shape.stored() * StorageType::F32.bytes() <= gpu.capabilities().binding_limit;
+        if features > self.cut.samples() || !fits {
+            return Ok(());
+        }
+        let gram = gpu.zeros(shape, StorageType::F32)?;
+        let mut plan = PlanBuilder::new(gpu, "gram of the inputs");
+        for block in self.train.values.blocks() {
+            linalg::gram(&mut plan, block, &gram)?;
+        }
+        plan.finish()?.run()?;
+        self.gram = Some(gram);
+        Ok(())
+    }
+}
+
+fn control_words(start: &HostState) -> Vec<f32> {
+    vec![start.rho, start.nu, start.tau_0, start.theta_0, start.cost, start.rises as f32, 0.0, 0.0]
+}

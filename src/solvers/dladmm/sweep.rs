@@ -1,0 +1,453 @@
+//! One iteration as a plan: the backward and the forward sweep, the dual step, scores and the record.
+//!
+//! ```text
+//! backward  z_L b_L W_L; l = L−1…1: a_l z_l b_l W_l       forward  l = 1…L−1: W_l b_l z_l a_l; W_L b_L z_L; u
+//! ```
+//!
+//! A quadratic step costs two products, the gradient and what it does to P; the second moves P along with the step,
+//! so b, z, u and the residuals cost none. Layer 1 costs two in all: with the Gram matrix of the inputs at hand the
+//! curvature of both its steps follows from small products, and P_1 is formed once, after the second.
+
+use super::config::{Config, Schedule, ZLast};
+use super::forward::{self, Scoring, offsets};
+use super::state::State;
+use super::telemetry::{Layout, RING_LENGTH};
+use super::Plans;
+use crate::Error;
+use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, StepSize};
+use crate::kernels::linalg::{self, Transposed};
+use crate::kernels::{elementwise, reduce};
+
+/// Width from which the authors' code starts the curvature searches higher as well.
+const WIDE: u32 = 100;
+
+/// Records every plan of a run.
+pub(super) fn record_plans(
+    gpu: &Gpu,
+    config: &Config,
+    state: &State,
+    layout: Layout,
+    arena: &Arena,
+) -> Result<Plans, Error> {
+    let (iteration, _) = record_iteration(gpu, config, state, layout, arena, false)?;
+    let (evaluated, origins) = record_iteration(gpu, config, state, layout, arena, true)?;
+    let mut refresh = PlanBuilder::with_arena(gpu, "refresh", arena);
+    for l in 2..=state.depth() {
+        let layer = state.layer(l);
+        forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
+    }
+    Ok(Plans { iteration: iteration.finish()?, evaluated: evaluated.finish()?, refresh: refresh.finish()?, origins })
+}
+
+fn record_iteration(
+    gpu: &Gpu,
+    config: &Config,
+    state: &State,
+    layout: Layout,
+    arena: &Arena,
+    evaluated: bool,
+) -> Result<(PlanBuilder, Vec<String>), Error> {
+    let label = if evaluated { "iteration with scores" } else { "iteration" };
+    let plan = PlanBuilder::with_arena(gpu, label, arena);
+    let mut sweep = Sweep { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None };
+    for (part, kept) in state.parts().iter().zip(&state.kept) {
+        kernel::keep(&mut sweep.plan, part, &state.status, kept)?;
+    }
+    sweep.backward()?;
+    sweep.forward()?;
+    sweep.terms()?;
+    // Numbered before the scores, so that both plans number their places alike.
+    let origin = sweep.origin(kernel::RECORD.name.into());
+    if evaluated {
+        sweep.scores()?;
+    }
+    sweep.record(layout, evaluated, origin)?;
+    Ok((sweep.plan, sweep.origins))
+}
+
+/// Relative distance of each resident product from one formed afresh.
+pub(super) fn product_drift(gpu: &Gpu, state: &State) -> Result<Vec<f32>, Error> {
+    let depth = state.depth() as u32;
+    let totals = gpu.zeros(Shape::new(depth, 4), StorageType::F32)?;
+    let status = gpu.zeros(Shape::vector(kernel::STATUS_LENGTH), StorageType::U32)?;
+    let mut plan = PlanBuilder::new(gpu, "product drift");
+    for l in 1..=state.depth() {
+        let layer = state.layer(l);
+        let fresh = temporary_like(&mut plan, &layer.product)?;
+        forward::products(&mut plan, state.output(l - 1), &layer.weights, &fresh)?;
+        let (offsets, count) = offsets(fresh.blocks().iter().map(reduce::partial_count));
+        let partials = plan.temporary(Shape::new(count, 4));
+        for (k, (fresh, resident)) in fresh.blocks().iter().zip(layer.product.blocks()).enumerate() {
+            reduce::dots(&mut plan, fresh, resident, &partials, offsets[k])?;
+        }
+        let slot = l as u32 - 1;
+        let totals = &totals;
+        reduce::totals(
+            &mut plan,
+            reduce::Totals { partials: &partials, count, totals, slot, status: &status, origin: 1 },
+        )?;
+    }
+    plan.finish()?.run()?;
+    let sums = gpu.read(&totals)?;
+    Ok(sums.chunks_exact(4).map(|sums| (sums[3] / sums[1].max(f32::MIN_POSITIVE)).sqrt()).collect())
+}
+
+/// Temporaries in the blocks of a sample-side tensor.
+fn temporary_like(plan: &mut PlanBuilder, model: &SampleTensor) -> Result<SampleTensor, Error> {
+    SampleTensor::new(model.cut(), model.features(), |shape| Ok(plan.temporary(shape)))
+}
+
+/// A list of partial sums and how many there are.
+struct Partials {
+    list: Tensor,
+    count: u32,
+}
+
+/// Layer 1's gradient and its product with the Gram matrix, between the two steps of W_1.
+struct FirstGradient {
+    gradient: Tensor,
+    curvature: Tensor,
+    slot: u32,
+}
+
+/// An iteration being recorded.
+struct Sweep<'a> {
+    plan: PlanBuilder,
+    state: &'a State,
+    config: &'a Config,
+    /// The next quadratic step's number.
+    slot: u32,
+    /// Places that can note a value that is not finite; a place's number is its position, counted from 1.
+    origins: Vec<String>,
+    /// z_L + u/ρ, from the backward z_L step to the forward b_L step.
+    goal: Option<SampleTensor>,
+    first_gradient: Option<FirstGradient>,
+}
+
+impl Sweep<'_> {
+    fn backward(&mut self) -> Result<(), Error> {
+        let depth = self.state.depth();
+        self.z_last()?;
+        self.form_goal()?;
+        self.bias(depth)?;
+        self.weights(depth)?;
+        for l in (1..depth).rev() {
+            self.activation(l)?;
+            self.z_hidden(l)?;
+            self.bias(l)?;
+            if l > 1 { self.weights(l)? } else { self.first_weights_backward()? }
+        }
+        Ok(())
+    }
+
+    fn forward(&mut self) -> Result<(), Error> {
+        let depth = self.state.depth();
+        for l in 1..depth {
+            if l > 1 { self.weights(l)? } else { self.first_weights_forward()? }
+            self.bias(l)?;
+            self.z_hidden(l)?;
+            self.activation(l)?;
+        }
+        self.weights(depth)?;
+        self.bias(depth)?;
+        self.z_last()
+    }
+
+    /// A new number for a place that can note a value that is not finite.
+    fn origin(&mut self, place: String) -> u32 {
+        self.origins.push(place);
+        self.origins.len() as u32
+    }
+
+    fn next_slot(&mut self) -> u32 {
+        self.slot += 1;
+        self.slot - 1
+    }
+
+    fn is_last(&self, l: usize) -> bool {
+        l == self.state.depth()
+    }
+
+    fn z_last(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        for k in 0..state.dual.blocks().len() {
+            let args = state.last_layer(k);
+            match self.config.z_last {
+                ZLast::Fista { iterations, eta } => kernel::fista(&mut self.plan, &args, iterations, eta)?,
+                ZLast::Newton => kernel::newton(&mut self.plan, &args)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn form_goal(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        let z = &state.layer(state.depth()).z;
+        let goal = temporary_like(&mut self.plan, z)?;
+        for ((z, dual), goal) in z.blocks().iter().zip(state.dual.blocks()).zip(goal.blocks()) {
+            kernel::dual_target(&mut self.plan, z, dual, &state.control, goal)?;
+        }
+        self.goal = Some(goal);
+        Ok(())
+    }
+
+    /// What W_l a_{l−1} + b_l is drawn to.
+    fn goal(&self, l: usize) -> SampleTensor {
+        match (&self.goal, self.is_last(l)) {
+            (Some(goal), true) => goal.clone(),
+            _ => self.state.layer(l).z.clone(),
+        }
+    }
+
+    fn residual(&mut self, l: usize) -> Result<SampleTensor, Error> {
+        let layer = self.state.layer(l);
+        let goal = self.goal(l);
+        let residual = temporary_like(&mut self.plan, &layer.product)?;
+        for ((product, goal), residual) in layer.product.blocks().iter().zip(goal.blocks()).zip(residual.blocks()) {
+            kernel::residual(&mut self.plan, product, &layer.bias, goal, residual)?;
+        }
+        Ok(residual)
+    }
+
+    fn bias(&mut self, l: usize) -> Result<(), Error> {
+        let layer = self.state.layer(l);
+        let goal = self.goal(l);
+        let cut = self.state.cut;
+        let (offsets, rows) = offsets(cut.blocks().map(|samples| kernel::sum_rows(samples.len() as u32)));
+        let partials = self.plan.temporary(Shape::new(rows, layer.product.features()));
+        for (k, (product, goal)) in layer.product.blocks().iter().zip(goal.blocks()).enumerate() {
+            kernel::residual_sums(&mut self.plan, product, &layer.bias, goal, &partials, offsets[k])?;
+        }
+        kernel::bias_step(&mut self.plan, &partials, cut.samples(), &layer.bias)
+    }
+
+    fn z_hidden(&mut self, l: usize) -> Result<(), Error> {
+        let layer = self.state.layer(l);
+        let activation = self.state.output(l);
+        for (k, product) in layer.product.blocks().iter().enumerate() {
+            let (activation, z) = (&activation.blocks()[k], &layer.z.blocks()[k]);
+            kernel::relu_z(&mut self.plan, product, &layer.bias, activation, z)?;
+        }
+        Ok(())
+    }
+
+    /// W_l by one quadratic step; P_l moves along.
+    fn weights(&mut self, l: usize) -> Result<(), Error> {
+        let layer = self.state.layer(l);
+        let gradient = self.weight_gradient(l)?;
+        let squares = self.dot(&gradient, &gradient)?;
+        let previous = self.state.output(l - 1);
+        let (moved, moved_squares) = self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
+        let slot = self.step_size(Block::Weights, l, &squares, &moved_squares)?;
+        elementwise::descend(&mut self.plan, &gradient, &self.state.steps, slot, &layer.weights)?;
+        self.descend(&moved, slot, &layer.product)
+    }
+
+    /// G = Σ over samples of r_l a_{l−1}ᵀ, the gradient in W_l without its factor κ.
+    fn weight_gradient(&mut self, l: usize) -> Result<Tensor, Error> {
+        let residual = self.residual(l)?;
+        let gradient = self.plan.temporary(self.state.layer(l).weights.shape());
+        elementwise::fill(&mut self.plan, &gradient, 0.0)?;
+        for (residual, previous) in residual.blocks().iter().zip(self.state.output(l - 1).blocks()) {
+            let operands = ((residual, Transposed::Yes), (previous, Transposed::No));
+            linalg::matmul_add(&mut self.plan, operands.0, operands.1, &gradient)?;
+        }
+        Ok(gradient)
+    }
+
+    /// a_l by one quadratic step; P_{l+1} moves along.
+    fn activation(&mut self, l: usize) -> Result<(), Error> {
+        let state = self.state;
+        let (layer, next) = (state.layer(l), state.layer(l + 1));
+        let activation = state.output(l);
+        let residual = self.residual(l + 1)?;
+        let gradient = temporary_like(&mut self.plan, activation)?;
+        let (offsets, count) = self.tile_offsets(&gradient);
+        let list = self.plan.temporary(Shape::vector(count));
+        for (k, residual) in residual.blocks().iter().enumerate() {
+            let args = ActivationGradient {
+                residual,
+                weights: &next.weights,
+                activation: &activation.blocks()[k],
+                z: &layer.z.blocks()[k],
+                control: &state.control,
+                last_layer: self.is_last(l + 1),
+                gradient: &gradient.blocks()[k],
+                partials: &list,
+                offset: offsets[k],
+            };
+            kernel::activation_gradient(&mut self.plan, args)?;
+        }
+        let squares = Partials { list, count };
+        let (moved, moved_squares) =
+            self.product_norm(&gradient, (&next.weights, Transposed::Yes), &next.product)?;
+        let slot = self.step_size(Block::Activation, l, &squares, &moved_squares)?;
+        self.descend(&gradient, slot, activation)?;
+        self.descend(&moved, slot, &next.product)
+    }
+
+    /// The backward step of W_1. With the Gram matrix P_1 is left behind: the forward step brings it up to date.
+    fn first_weights_backward(&mut self) -> Result<(), Error> {
+        let Some(gram) = &self.state.gram else { return self.weights(1) };
+        let gradient = self.weight_gradient(1)?;
+        let curvature = self.plan.temporary(gradient.shape());
+        let slot = self.gram_step(&gradient, gram, &curvature)?;
+        self.first_gradient = Some(FirstGradient { gradient, curvature, slot });
+        Ok(())
+    }
+
+    /// The forward step of W_1. Nothing moved since the backward one, so its gradient is G − s G (x xᵀ).
+    fn first_weights_forward(&mut self) -> Result<(), Error> {
+        let (Some(gram), Some(first)) = (&self.state.gram, self.first_gradient.take()) else {
+            return self.weights(1);
+        };
+        let FirstGradient { gradient, curvature, slot } = first;
+        elementwise::descend(&mut self.plan, &curvature, &self.state.steps, slot, &gradient)?;
+        self.gram_step(&gradient, gram, &curvature)?;
+        let layer = self.state.layer(1);
+        forward::products(&mut self.plan, self.state.output(0), &layer.weights, &layer.product)
+    }
+
+    /// W_1 ← W_1 − s G with ‖G x‖² = ⟨G (x xᵀ), G⟩; leaves G (x xᵀ) in `curvature` and returns the step's slot.
+    fn gram_step(&mut self, gradient: &Tensor, gram: &Tensor, curvature: &Tensor) -> Result<u32, Error> {
+        linalg::matmul(&mut self.plan, (gradient, Transposed::No), (gram, Transposed::No), curvature)?;
+        let squares = self.dot(gradient, gradient)?;
+        let moved_squares = self.dot(curvature, gradient)?;
+        let slot = self.step_size(Block::Weights, 1, &squares, &moved_squares)?;
+        elementwise::descend(&mut self.plan, gradient, &self.state.steps, slot, &self.state.layer(1).weights)?;
+        Ok(slot)
+    }
+
+    /// Partial sums of ⟨x, y⟩.
+    fn dot(&mut self, x: &Tensor, y: &Tensor) -> Result<Partials, Error> {
+        let count = reduce::partial_count(x);
+        let list = self.plan.temporary(Shape::vector(count));
+        reduce::dot(&mut self.plan, x, y, &list, 0)?;
+        Ok(Partials { list, count })
+    }
+
+    /// `left` · op(right) in blocks like `model`'s, and partial sums of its squares.
+    fn product_norm(
+        &mut self,
+        left: &SampleTensor,
+        right: (&Tensor, Transposed),
+        model: &SampleTensor,
+    ) -> Result<(SampleTensor, Partials), Error> {
+        let product = temporary_like(&mut self.plan, model)?;
+        let (offsets, count) = self.tile_offsets(&product);
+        let list = self.plan.temporary(Shape::vector(count));
+        for (k, (left, product)) in left.blocks().iter().zip(product.blocks()).enumerate() {
+            linalg::matmul_norm(&mut self.plan, (left, Transposed::No), right, product, &list, offsets[k])?;
+        }
+        Ok((product, Partials { list, count }))
+    }
+
+    /// Where each block's partial sums begin when a product leaves one per tile.
+    fn tile_offsets(&self, product: &SampleTensor) -> (Vec<u32>, u32) {
+        let gpu = self.plan.gpu();
+        offsets(product.blocks().iter().map(|block| linalg::tile_count(gpu, block.shape())))
+    }
+
+    /// The next step size; `l` is the layer of the block that moves.
+    fn step_size(&mut self, block: Block, l: usize, gradient: &Partials, moved: &Partials) -> Result<u32, Error> {
+        let (name, curved) = match block {
+            Block::Weights => ("W", l),
+            Block::Activation => ("a", l + 1),
+        };
+        let slot = self.next_slot();
+        let origin = self.origin(format!("{} on {name}{l}", kernel::STEP_SIZE.name));
+        let args = StepSize {
+            gradient: (&gradient.list, gradient.count),
+            product: (&moved.list, moved.count),
+            control: &self.state.control,
+            block,
+            last_layer: self.is_last(curved),
+            steps: &self.state.steps,
+            slot,
+            status: &self.state.status,
+            origin,
+        };
+        kernel::step_size(&mut self.plan, args)?;
+        Ok(slot)
+    }
+
+    fn descend(&mut self, direction: &SampleTensor, slot: u32, moved: &SampleTensor) -> Result<(), Error> {
+        for (direction, moved) in direction.blocks().iter().zip(moved.blocks()) {
+            elementwise::descend(&mut self.plan, direction, &self.state.steps, slot, moved)?;
+        }
+        Ok(())
+    }
+
+    /// The dual step and every term of the augmented Lagrangian.
+    fn terms(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        for l in 1..state.depth() {
+            let layer = state.layer(l);
+            let (offsets, count) = offsets(layer.product.blocks().iter().map(reduce::partial_count));
+            let partials = self.plan.temporary(Shape::new(count, 4));
+            for (k, product) in layer.product.blocks().iter().enumerate() {
+                let (z, activation) = (&layer.z.blocks()[k], &state.output(l).blocks()[k]);
+                let plan = &mut self.plan;
+                kernel::hidden_terms(plan, product, &layer.bias, z, activation, &partials, offsets[k])?;
+            }
+            let place = format!("{} of layer {l}", kernel::HIDDEN_TERMS.name);
+            self.totals(&partials, count, l as u32 - 1, place)?;
+        }
+        let (offsets, count) =
+            offsets(state.cut.blocks().map(|samples| kernel::dual_partial_count(samples.len() as u32)));
+        let partials = self.plan.temporary(Shape::new(count, 4));
+        for (k, offset) in offsets.into_iter().enumerate() {
+            kernel::dual_step(&mut self.plan, &state.last_layer(k), &partials, offset)?;
+        }
+        self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
+    }
+
+    fn totals(&mut self, partials: &Tensor, count: u32, slot: u32, place: String) -> Result<(), Error> {
+        let origin = self.origin(place);
+        let (totals, status) = (&self.state.totals, &self.state.status);
+        reduce::totals(&mut self.plan, reduce::Totals { partials, count, totals, slot, status, origin })
+    }
+
+    /// Forward passes over training and test data with the new W and b.
+    fn scores(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        let layers: Vec<_> = state.layers.iter().map(|layer| (&layer.weights, &layer.bias)).collect();
+        let sets = [(Some(&state.train), Some(&state.layer(1).product)), (state.test.as_ref(), None)];
+        for (slot, (inputs, first_product)) in (state.depth() as u32..).zip(sets) {
+            let Some(inputs) = inputs else { continue };
+            let origin = self.origin("loss/softmax_scores of a forward pass".into());
+            let (totals, status) = (&state.totals, &state.status);
+            let scoring = Scoring { inputs, layers: &layers, first_product, totals, slot, status, origin };
+            forward::scores(&mut self.plan, &scoring)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, layout: Layout, evaluated: bool, origin: u32) -> Result<(), Error> {
+        let state = self.state;
+        let params = kernel::RecordParams {
+            layers: layout.layers,
+            slots: self.slot,
+            record_length: layout.record_length(),
+            ring_length: RING_LENGTH,
+            schedule: match self.config.schedule {
+                Schedule::Constant => 0,
+                Schedule::Paper => 1,
+                Schedule::Official => 2,
+            },
+            evaluated: evaluated.into(),
+            wide: self.config.hidden.iter().any(|width| *width >= WIDE).into(),
+            origin,
+            samples: state.cut.samples() as f32,
+        };
+        let args = kernel::Record {
+            totals: &state.totals,
+            steps: &state.steps,
+            control: &state.control,
+            status: &state.status,
+            ring: &state.ring,
+        };
+        kernel::record(&mut self.plan, &args, params)
+    }
+}

@@ -1,0 +1,101 @@
+//! What an iteration reports, as the host sees it. Written on the device by `dladmm/record`.
+
+use crate::kernels::dladmm::RECORD_HEAD;
+
+/// Iterations the device remembers before it overwrites the oldest.
+pub(super) const RING_LENGTH: u32 = 64;
+
+/// One iteration's report.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Counted from 1.
+    pub iteration: u32,
+    /// Augmented Lagrangian after the iteration.
+    pub objective: f32,
+    /// Cross-entropy at z_L, summed over the samples.
+    pub loss: f32,
+    /// ‖z_l − W_l a_{l−1} − b_l‖² of each layer.
+    pub residuals: Vec<f32>,
+    /// ‖a_l − f(z_l)‖² of each hidden layer.
+    pub gaps: Vec<f32>,
+    /// Doublings of each quadratic step, in the order of the sweep: W_L a_{L−1} W_{L−1} … a_1 W_1, W_1 a_1 … W_L.
+    pub exponents: Vec<u32>,
+    /// Penalty of the last layer's constraint during the iteration.
+    pub rho: f32,
+    /// Penalty of the relaxed constraints during the iteration.
+    pub nu: f32,
+    /// Where activations' curvature searches started.
+    pub tau_0: f32,
+    /// Where weights' curvature searches started.
+    pub theta_0: f32,
+    /// Scores on the training data, if taken.
+    pub train: Option<Scores>,
+    /// Scores on the test data, if taken.
+    pub test: Option<Scores>,
+}
+
+/// How the network does on a set of samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Share of samples whose largest logit is their label's, in 0…1.
+    pub accuracy: f32,
+    /// Mean cross-entropy.
+    pub cost: f32,
+}
+
+/// Where and when a value that is not finite was first met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    /// Number of the place, counted from 1.
+    pub origin: u32,
+    /// Iteration, counted from 1.
+    pub iteration: u32,
+}
+
+/// Sizes that say how a record is laid out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Layout {
+    pub layers: u32,
+    pub train_samples: u32,
+    pub test_samples: u32,
+}
+
+impl Layout {
+    /// Quadratic steps per iteration.
+    pub fn slots(self) -> u32 {
+        4 * self.layers - 2
+    }
+
+    /// f32 values of a record.
+    pub fn record_length(self) -> u32 {
+        RECORD_HEAD + 2 * self.layers - 1 + self.slots()
+    }
+
+    /// The record at `values`, and the failure it notes.
+    pub fn parse(self, values: &[f32]) -> (Record, Option<Failure>) {
+        let (head, rest) = values.split_at(RECORD_HEAD as usize);
+        let (residuals, rest) = rest.split_at(self.layers as usize);
+        let (gaps, exponents) = rest.split_at(self.layers as usize - 1);
+        let evaluated = head[7] != 0.0;
+        let scores = |cost: f32, hits: f32, samples: u32| {
+            let samples_f = samples as f32;
+            (evaluated && samples > 0).then(|| Scores { accuracy: hits / samples_f, cost: cost / samples_f })
+        };
+        let record = Record {
+            iteration: head[0] as u32,
+            objective: head[1],
+            loss: head[2],
+            residuals: residuals.to_vec(),
+            gaps: gaps.to_vec(),
+            exponents: exponents.iter().map(|k| *k as u32).collect(),
+            rho: head[3],
+            nu: head[4],
+            tau_0: head[5],
+            theta_0: head[6],
+            train: scores(head[8], head[9], self.train_samples),
+            test: scores(head[10], head[11], self.test_samples),
+        };
+        let failure = (head[12] != 0.0).then(|| Failure { origin: head[12] as u32, iteration: head[13] as u32 });
+        (record, failure)
+    }
+}

@@ -1,0 +1,3 @@
+//! Algorithms: each one a plan built from kernels. Loss, data and reports live elsewhere.
+
+pub mod dladmm;
