@@ -60,3 +60,32 @@ pub fn gram(samples: &Matrix) -> Bounded<Matrix> {
 pub fn transpose(a: &Matrix) -> Matrix {
     Matrix::from_fn(a.cols(), a.rows(), |row, col| a[(col, row)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_four_transposes_agree() {
+        let left = Matrix::new(2, 3, vec![1.0, -2.0, 3.0, 4.0, 5.0, -6.0]);
+        let right = Matrix::new(3, 2, vec![7.0, 8.0, -9.0, 10.0, 11.0, 12.0]);
+        let start = Matrix::new(2, 2, vec![-100.0, 0.0, 0.0, 1.0]);
+        for (flip_left, flip_right) in [(false, false), (false, true), (true, false), (true, true)] {
+            let l = if flip_left { transpose(&left) } else { left.clone() };
+            let r = if flip_right { transpose(&right) } else { right.clone() };
+            let product = matmul(&l, flip_left, &r, flip_right, Some(&start));
+            assert_eq!(product.value.data(), [-42.0, 24.0, -83.0, 11.0]);
+            assert_eq!(product.magnitude.data(), [158.0, 64.0, 139.0, 155.0]);
+            assert_eq!(
+                matmul_norm(&l, flip_left, &r, flip_right).1.value,
+                58f64.powi(2) + 24f64.powi(2) + 83f64.powi(2) + 10f64.powi(2)
+            );
+        }
+    }
+
+    #[test]
+    fn gram_is_the_sum_over_samples() {
+        let samples = Matrix::new(3, 2, vec![1.0, 2.0, 3.0, -4.0, 5.0, 6.0]);
+        assert_eq!(gram(&samples).value.data(), [35.0, 20.0, 20.0, 56.0]);
+    }
+}

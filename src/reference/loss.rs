@@ -67,3 +67,49 @@ fn largest(z: &[f64]) -> usize {
     }
     best
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// [`cross_entropy`] as a device computes it.
+    fn cross_entropy_f32(z: &[f32], label: usize) -> f32 {
+        let top = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        z.iter().map(|z| (z - top).exp()).sum::<f32>().ln() - (z[label] - top)
+    }
+
+    #[test]
+    fn equal_logits_cost_the_logarithm_of_their_number_and_the_first_wins() {
+        let scores = softmax_scores(&Matrix::zeros(3, 4), &[0, 1, 0]);
+        assert!(scores.cost.value.data().iter().all(|&cost| cost == 4f64.ln()));
+        assert_eq!((scores.hit.data(), scores.total_hits), (&[1.0, 0.0, 1.0][..], 2));
+    }
+
+    #[test]
+    fn huge_logits_neither_overflow_nor_vanish() {
+        let logits = Matrix::new(2, 3, vec![1e5, 0.0, -1e5, -1e5, -1e5, -2e5]);
+        let scores = softmax_scores(&logits, &[2, 0]);
+        assert_eq!(scores.cost.value.data(), [2e5, 2f64.ln()]);
+        assert_eq!(softmax(logits.row(0)), [1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn nan_shows_in_the_cost_and_is_not_chosen() {
+        let scores = softmax_scores(&Matrix::new(1, 3, vec![0.0, f64::NAN, 1.0]), &[2]);
+        assert!(scores.cost.value[(0, 0)].is_nan());
+        assert_eq!(scores.total_hits, 1);
+    }
+
+    proptest! {
+        /// The magnitude bounds what rounding to f32 does.
+        #[test]
+        fn f32_stays_within_the_bound(z in prop::collection::vec(-40f32..40.0, 1..20), label in 0usize..20) {
+            let label = label % z.len();
+            let wide: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
+            let bounded = cross_entropy(&wide, label as u32);
+            let error = (f64::from(cross_entropy_f32(&z, label)) - bounded.value).abs();
+            prop_assert!(error <= 4.0 * f64::from(f32::EPSILON) * bounded.magnitude);
+        }
+    }
+}
