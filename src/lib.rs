@@ -3,6 +3,7 @@
 
 pub mod data;
 mod error;
+pub mod golden;
 pub mod reference;
 
 pub use error::Error;
