@@ -6,6 +6,7 @@ pub mod engine;
 pub mod kernels;
 pub mod solvers;
 mod error;
+pub mod golden;
 pub mod reference;
 
 pub use error::Error;

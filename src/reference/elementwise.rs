@@ -1,0 +1,52 @@
+//! Oracles of `shaders/elementwise/`: each element of the result depends on one element of each operand.
+
+use super::{Bounded, Matrix};
+
+/// A `rows × cols` matrix of one value.
+pub fn fill(rows: usize, cols: usize, value: f64) -> Matrix {
+    Matrix::from_fn(rows, cols, |_, _| value)
+}
+
+/// `x`, bit for bit.
+pub fn copy(x: &Matrix) -> Matrix {
+    x.clone()
+}
+
+/// `c x`.
+pub fn scale(x: &Matrix, c: f64) -> Matrix {
+    x.map(|value| c * value)
+}
+
+/// `y − step · x`. A driver may fuse the two operations, hence the bound.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn descend(y: &Matrix, x: &Matrix, step: f64) -> Bounded<Matrix> {
+    assert_eq!(y.shape(), x.shape(), "descend: shapes differ");
+    Bounded::from_fn(y.rows(), y.cols(), |row, col| {
+        let (start, move_by) = (y[(row, col)], step * x[(row, col)]);
+        Bounded { value: start - move_by, magnitude: start.abs() + move_by.abs() }
+    })
+}
+
+/// `P + b`, the row `b` added to every sample.
+///
+/// # Panics
+/// If `bias` is not one row as wide as `product`.
+pub fn add_bias(product: &Matrix, bias: &Matrix) -> Matrix {
+    assert_eq!(bias.shape(), (1, product.cols()), "add_bias: shape of the bias");
+    Matrix::from_fn(product.rows(), product.cols(), |row, col| product[(row, col)] + bias[(0, col)])
+}
+
+/// `max(P + b, 0)`: the forward pass of a hidden layer.
+///
+/// # Panics
+/// As [`add_bias`].
+pub fn add_bias_relu(product: &Matrix, bias: &Matrix) -> Matrix {
+    add_bias(product, bias).map(relu)
+}
+
+/// `f(z) = max(z, 0)`.
+pub(super) fn relu(z: f64) -> f64 {
+    z.max(0.0)
+}

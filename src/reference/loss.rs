@@ -1,0 +1,115 @@
+//! Oracles of `shaders/loss/`: softmax, cross-entropy and accuracy.
+
+use super::{Bounded, Matrix};
+
+/// What [`softmax_scores`] returns: one row for each sample, and the totals over samples.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftmaxScores {
+    /// `−log softmax(logits)[label]` of each sample, samples × 1.
+    pub cost: Bounded<Matrix>,
+    /// 1 where the largest logit is the label's, else 0, samples × 1.
+    pub hit: Matrix,
+    /// Σ cost.
+    pub total_cost: Bounded<f64>,
+    /// Σ hit.
+    pub total_hits: usize,
+}
+
+/// Cross-entropy and accuracy of each sample. Of equal logits the one of the lowest index wins.
+///
+/// The search for the largest logit starts at class 0 and moves on only for a greater one, so that a NaN is never
+/// chosen, except in class 0, and the cost of a sample that holds one is NaN.
+///
+/// # Panics
+/// If there is not one label for each row of `logits`, or a label names no class.
+pub fn softmax_scores(logits: &Matrix, labels: &[u32]) -> SoftmaxScores {
+    assert_eq!(logits.rows(), labels.len(), "softmax_scores: one label for each sample");
+    let mut total_cost = Bounded::ZERO;
+    let cost = Bounded::from_fn(logits.rows(), 1, |sample, _| {
+        let cost = cross_entropy(logits.row(sample), labels[sample]);
+        total_cost.add_bounded(cost.value, cost.magnitude);
+        cost
+    });
+    let hit = Matrix::from_fn(logits.rows(), 1, |sample, _| {
+        if largest(logits.row(sample)) == labels[sample] as usize { 1.0 } else { 0.0 }
+    });
+    let total_hits = hit.data().iter().filter(|&&hit| hit == 1.0).count();
+    SoftmaxScores { cost, hit, total_cost, total_hits }
+}
+
+/// `−log softmax(z)[label] = log Σ exp(z_j − m) − (z_label − m)`, `m = max z`: no exponential overflows, and none is
+/// rounded to a zero inside the logarithm.
+///
+/// An error of ε in each exponent changes the logarithm by `Σ p_j |z_j − m|`, which the magnitude therefore counts;
+/// its 1 stands for the rounding of the sum.
+pub(super) fn cross_entropy(z: &[f64], label: u32) -> Bounded<f64> {
+    let top = z[largest(z)];
+    let total: f64 = z.iter().map(|value| (value - top).exp()).sum();
+    let spread: f64 = z.iter().map(|value| (value - top).exp() / total * (value - top).abs()).sum();
+    let below = z[label as usize] - top;
+    Bounded { value: total.ln() - below, magnitude: 1.0 + total.ln() + spread + below.abs() }
+}
+
+/// `softmax(z)`, shifted by the largest entry.
+pub(super) fn softmax(z: &[f64]) -> Vec<f64> {
+    let top = z[largest(z)];
+    let total: f64 = z.iter().map(|value| (value - top).exp()).sum();
+    z.iter().map(|value| (value - top).exp() / total).collect()
+}
+
+/// Index of the largest entry, the lowest of equals.
+fn largest(z: &[f64]) -> usize {
+    let mut best = 0;
+    for (index, &value) in z.iter().enumerate() {
+        if value > z[best] {
+            best = index;
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// [`cross_entropy`] as a device computes it.
+    fn cross_entropy_f32(z: &[f32], label: usize) -> f32 {
+        let top = z.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        z.iter().map(|z| (z - top).exp()).sum::<f32>().ln() - (z[label] - top)
+    }
+
+    #[test]
+    fn equal_logits_cost_the_logarithm_of_their_number_and_the_first_wins() {
+        let scores = softmax_scores(&Matrix::zeros(3, 4), &[0, 1, 0]);
+        assert!(scores.cost.value.data().iter().all(|&cost| cost == 4f64.ln()));
+        assert_eq!((scores.hit.data(), scores.total_hits), (&[1.0, 0.0, 1.0][..], 2));
+    }
+
+    #[test]
+    fn huge_logits_neither_overflow_nor_vanish() {
+        let logits = Matrix::new(2, 3, vec![1e5, 0.0, -1e5, -1e5, -1e5, -2e5]);
+        let scores = softmax_scores(&logits, &[2, 0]);
+        assert_eq!(scores.cost.value.data(), [2e5, 2f64.ln()]);
+        assert_eq!(softmax(logits.row(0)), [1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn nan_shows_in_the_cost_and_is_not_chosen() {
+        let scores = softmax_scores(&Matrix::new(1, 3, vec![0.0, f64::NAN, 1.0]), &[2]);
+        assert!(scores.cost.value[(0, 0)].is_nan());
+        assert_eq!(scores.total_hits, 1);
+    }
+
+    proptest! {
+        /// The magnitude bounds what rounding to f32 does.
+        #[test]
+        fn f32_stays_within_the_bound(z in prop::collection::vec(-40f32..40.0, 1..20), label in 0usize..20) {
+            let label = label % z.len();
+            let wide: Vec<f64> = z.iter().map(|&z| f64::from(z)).collect();
+            let bounded = cross_entropy(&wide, label as u32);
+            let error = (f64::from(cross_entropy_f32(&z, label)) - bounded.value).abs();
+            prop_assert!(error <= 4.0 * f64::from(f32::EPSILON) * bounded.magnitude);
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! A literal float64 transcription of dlADMM (Wang et al., KDD 2019, Algorithms 1 to 3), to check everything else by.
+//!
+//! It shares no formula with the engine: samples are columns, every residual is formed afresh from W, b, z and a, and
+//! a step size is found by trying. Only the container [`Matrix`] is the crate's. Layer `l` counts from 0:
+//! `z[l] = W[l] a[l] + b[l]`, `a[l + 1] = max(z[l], 0)`, `a[0] = x`.
+
+use dualstep::reference::Matrix;
+
+/// Penalties, first trial curvatures and the inner iteration of z_L.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// ρ, the penalty of the last layer's constraint.
+    pub rho: f64,
+    /// ν, the penalty of the other layers.
+    pub nu: f64,
+    /// θ₀, the first curvature tried by W steps.
+    pub theta_base: f64,
+    /// τ₀, the first curvature tried by a steps.
+    pub tau_base: f64,
+    /// Iterations of FISTA.
+    pub fista_iterations: usize,
+    /// η of FISTA.
+    pub fista_eta: f64,
+}
+
+/// What one iteration is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metrics {
+    /// The augmented Lagrangian (equation 1) at the new dual.
+    pub objective: f64,
+    /// Σ cross-entropy at z_L.
+    pub loss: f64,
+    /// ‖z_l − W_l a_{l−1} − b_l‖² of each layer.
+    pub residual_squares: Vec<f64>,
+    /// Share of samples that the forward pass classifies rightly.
+    pub train_accuracy: f64,
+    /// Mean cross-entropy of the forward pass.
+    pub train_cost: f64,
+}
+
+/// All variables of Problem 2, and the dual.
+#[derive(Debug, Clone)]
+pub struct LiteralDlAdmm {
+    /// W, n_out × n_in.
+    pub weight: Vec<Matrix>,
+    /// b, n_out × 1.
+    pub bias: Vec<Matrix>,
+    /// z, n_out × samples.
+    pub z: Vec<Matrix>,
+    /// a, the input first.
+    pub a: Vec<Matrix>,
+    /// The dual of the last layer.
+    pub u: Matrix,
+    labels: Vec<u32>,
+    settings: Settings,
+}
+
+impl LiteralDlAdmm {
+    /// The start: z and a by a forward pass, `z_L = +1` at the label and −1 elsewhere, u = 0.
+    pub fn new(
+        x: Matrix,
+        labels: Vec<u32>,
+        weight: Vec<Matrix>,
+        bias: Vec<Matrix>,
+        settings: Settings,
+    ) -> Self {
+        let last = weight.len() - 1;
+        let (classes, samples) = (weight[last].rows(), x.cols());
+        let (mut z, mut a) = (Vec::new(), vec![x]);
+        for l in 0..last {
+            z.push(affine(&weight[l], &a[l], &bias[l]));
+            a.push(z[l].map(relu));
+        }
+        z.push(Matrix::from_fn(
+            classes,
+            samples,
+            |class, n| if labels[n] as usize == class { 1.0 } else { -1.0 },
+        ));
+        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), labels, settings }
+    }
+
+    /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken.
+    pub fn sweep(&mut self) -> Vec<u32> {
+        let last = self.weight.len() - 1;
+        let mut doublings = Vec::new();
+        self.step_last_z();
+        self.step_bias(last);
+        doublings.push(self.step_weight(last));
+        for l in (0..last).rev() {
+            doublings.push(self.step_activation(l));
+            self.step_hidden_z(l);
+            self.step_bias(l);
+            doublings.push(self.step_weight(l));
+        }
+        for l in 0..last {
+            doublings.push(self.step_weight(l));
+            self.step_bias(l);
+            self.step_hidden_z(l);
+            doublings.push(self.step_activation(l));
+        }
+        doublings.push(self.step_weight(last));
+        self.step_bias(last);
+        self.step_last_z();
+        let (rho, residual) = (self.settings.rho, self.constraint(last));
+        self.u = zip(&self.u, &residual, |u, r| u + rho * r);
+        doublings
+    }
+
+    /// What the present state is worth.
+    pub fn metrics(&self) -> Metrics {
+        let Settings { rho, nu, .. } = self.settings;
+        let last = self.weight.len() - 1;
+        let residuals: Vec<Matrix> = (0..=last).map(|l| self.constraint(l)).collect();
+        let residual_squares: Vec<f64> = residuals.iter().map(square_norm).collect();
+        let loss = self.cross_entropy(&self.z[last]);
+        let dual = inner(&self.u, &residuals[last]);
+        let mut objective = loss + dual + rho / 2.0 * residual_squares[last];
+        for (l, square) in residual_squares[..last].iter().enumerate() {
+            objective += nu / 2.0 * (square + self.activation_gap(l, &self.a[l + 1]));
+        }
+        let logits = self.forward();
+        let samples = self.labels.len() as f64;
+        Metrics {
+            objective,
+            loss,
+            residual_squares,
+            train_accuracy: self.hits(&logits) as f64 / samples,
+            train_cost: self.cross_entropy(&logits) / samples,
+        }
+    }
+
+    /// `z_l − W_l a_{l−1} − b_l`.
+    fn constraint(&self, l: usize) -> Matrix {
+        zip(&self.z[l], &affine(&self.weight[l], &self.a[l], &self.bias[l]), |z, c| z - c)
+    }
+
+    /// The penalty of a layer's constraint: ρ for the last, else ν.
+    fn penalty(&self, l: usize) -> f64 {
+        if l + 1 == self.weight.len() { self.settings.rho } else { self.settings.nu }
+    }
+
+    /// `W a + b − z − c`, c = u/ρ for the last layer, else 0; at a trial W or a.
+    fn residual(&self, l: usize, weight: &Matrix, a: &Matrix) -> Matrix {
+        let residual = zip(&affine(weight, a, &self.bias[l]), &self.z[l], |c, z| c - z);
+        if l + 1 == self.weight.len() {
+            zip(&residual, &self.u, |r, u| r - u / self.settings.rho)
+        } else {
+            residual
+        }
+    }
+
+    /// ‖a − max(z_l, 0)‖² at a trial a.
+    fn activation_gap(&self, l: usize, a: &Matrix) -> f64 {
+        square_norm(&zip(a, &self.z[l], |a, z| a - relu(z)))
+    }
+
+    /// The b step: the gradient, a mean over samples, divided by the penalty (equations 6, 7, 12 and 13).
+    fn step_bias(&mut self, l: usize) {
+        let residual = self.residual(l, &self.weight[l], &self.a[l]);
+        let mean = |row: usize| residual.row(row).iter().sum::<f64>() / residual.cols() as f64;
+        self.bias[l] = Matrix::from_fn(residual.rows(), 1, |row, _| self.bias[l][(row, 0)] - mean(row));
+    }
+
+    /// The W step with backtracking (equations 9 and 11, Algorithm 3).
+    fn step_weight(&mut self, l: usize) -> u32 {
+        let penalty = self.penalty(l);
+        let residual = self.residual(l, &self.weight[l], &self.a[l]);
+        let gradient = product(&residual, &transpose(&self.a[l])).map(|g| penalty * g);
+        let phi = |weight: &Matrix| penalty / 2.0 * square_norm(&self.residual(l, weight, &self.a[l]));
+        let (weight, doublings) = backtrack(&self.weight[l], &gradient, self.settings.theta_base, phi);
+        self.weight[l] = weight;
+        doublings
+    }
+
+    /// The step of `a[l + 1]`, the output of hidden layer `l`, with backtracking (equations 3 and 16, Algorithm 2).
+    fn step_activation(&mut self, l: usize) -> u32 {
+        let (penalty, nu) = (self.penalty(l + 1), self.settings.nu);
+        let weight = &self.weight[l + 1];
+        let residual = self.residual(l + 1, weight, &self.a[l + 1]);
+        let back = product(&transpose(weight), &residual);
+        let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - relu(z)));
+        let gradient = zip(&back, &pull, |back, pull| penalty * back + pull);
+        let phi = |a: &Matrix| {
+            penalty / 2.0 * square_norm(&self.residual(l + 1, weight, a))
+                + nu / 2.0 * self.activation_gap(l, a)
+        };
+        let (a, doublings) = backtrack(&self.a[l + 1], &gradient, self.settings.tau_base, phi);
+        self.a[l + 1] = a;
+        doublings
+    }
+
+    /// The z step of a hidden layer: the better of the two candidates of Assumption 1 (equations 4 and 14).
+    fn step_hidden_z(&mut self, l: usize) {
+        let c = affine(&self.weight[l], &self.a[l], &self.bias[l]);
+        self.z[l] = zip(&c, &self.a[l + 1], |c, a| {
+            let cost = |z: f64| (z - c) * (z - c) + (a - relu(z)) * (a - relu(z));
+            let (below, above) = (f64::min(c, 0.0), f64::max((c + a) / 2.0, 0.0));
+            if cost(below) > cost(above) { above } else { below }
+        });
+    }
+
+    /// The z step of the last layer, by FISTA (equations 5 and 15).
+    fn step_last_z(&mut self) {
+        let last = self.weight.len() - 1;
+        let Settings { rho, fista_eta: eta, .. } = self.settings;
+        let c =
+            zip(&affine(&self.weight[last], &self.a[last], &self.bias[last]), &self.u, |c, u| c - u / rho);
+        let mut lambda: f64 = 1.0;
+        let mut zeta = self.z[last].clone();
+        let mut z = zeta.clone();
+        for _ in 0..self.settings.fista_iterations {
+            let lambda_next = (1.0 + (1.0 + 4.0 * lambda * lambda).sqrt()) / 2.0;
+            let gamma = (1.0 - lambda) / lambda_next;
+            let softmax = softmax(&z);
+            let zeta_next = Matrix::from_fn(z.rows(), z.cols(), |class, n| {
+                let y = if self.labels[n] as usize == class { 1.0 } else { 0.0 };
+                let descended = z[(class, n)] - eta * (softmax[(class, n)] - y);
+                (rho * c[(class, n)] + descended / eta) / (rho + 1.0 / eta)
+            });
+            z = zip(&zeta_next, &zeta, |new, old| (1.0 - gamma) * new + gamma * old);
+            (lambda, zeta) = (lambda_next, zeta_next);
+        }
+        self.z[last] = z;
+    }
+
+    /// The network's logits.
+    fn forward(&self) -> Matrix {
+        let mut z = affine(&self.weight[0], &self.a[0], &self.bias[0]);
+        for l in 1..self.weight.len() {
+            z = affine(&self.weight[l], &z.map(relu), &self.bias[l]);
+        }
+        z
+    }
+
+    /// Σ −log softmax(z)[label].
+    fn cross_entropy(&self, z: &Matrix) -> f64 {
+        let softmax = softmax(z);
+        self.labels.iter().enumerate().map(|(n, &label)| -softmax[(label as usize, n)].ln()).sum()
+    }
+
+    /// How many samples have their largest logit, the first of equals, at the label.
+    fn hits(&self, z: &Matrix) -> usize {
+        let right = |n: usize| {
+            let label = self.labels[n] as usize;
+            (0..z.rows()).all(|class| {
+                let (other, own) = (z[(class, n)], z[(label, n)]);
+                if class < label { other < own } else { other <= own }
+            })
+        };
+        (0..self.labels.len()).filter(|&n| right(n)).count()
+    }
+}
+
+/// Algorithms 2 and 3: from `base` on, doubles the curvature α until φ at `x = start − gradient/α` is not above its
+/// quadratic model `φ(start) + ⟨gradient, x − start⟩ + (α/2) ‖x − start‖²`. Returns x and the number of doublings.
+///
+/// The model is taken at the x that was rounded. Its value in exact arithmetic, `φ(start) − ‖gradient‖²/(2α)`, promises
+/// a descent even where the step is too short to change x, and then the loop goes on to tens of doublings.
+pub fn backtrack(
+    start: &Matrix,
+    gradient: &Matrix,
+    base: f64,
+    phi: impl Fn(&Matrix) -> f64,
+) -> (Matrix, u32) {
+    let before = phi(start);
+    let mut alpha = base;
+    for doublings in 0..1000 {
+        let trial = zip(start, gradient, |x, g| x - g / alpha);
+        let change = zip(&trial, start, |x, start| x - start);
+        if phi(&trial) <= before + inner(gradient, &change) + alpha / 2.0 * square_norm(&change) {
+            return (trial, doublings);
+        }
+        alpha *= 2.0;
+    }
+    panic!("no curvature up to {alpha:e} passes the test");
+}
+
+/// `A B`.
+pub fn product(left: &Matrix, right: &Matrix) -> Matrix {
+    assert_eq!(left.cols(), right.rows(), "inner sizes");
+    let mut result = Matrix::zeros(left.rows(), right.cols());
+    for row in 0..left.rows() {
+        for (k, &factor) in left.row(row).iter().enumerate() {
+            for (sum, &value) in result.row_mut(row).iter_mut().zip(right.row(k)) {
+                *sum += factor * value;
+            }
+        }
+    }
+    result
+}
+
+/// `Aᵀ`.
+pub fn transpose(a: &Matrix) -> Matrix {
+    Matrix::from_fn(a.cols(), a.rows(), |row, col| a[(col, row)])
+}
+
+/// ‖A‖².
+pub fn square_norm(a: &Matrix) -> f64 {
+    inner(a, a)
+}
+
+/// ⟨A, B⟩.
+fn inner(left: &Matrix, right: &Matrix) -> f64 {
+    left.data().iter().zip(right.data()).map(|(a, b)| a * b).sum()
+}
+
+/// `f(a, b)` elementwise.
+pub fn zip(left: &Matrix, right: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix {
+    assert_eq!(left.shape(), right.shape(), "shapes");
+    let data = left.data().iter().zip(right.data()).map(|(&a, &b)| f(a, b)).collect();
+    Matrix::new(left.rows(), left.cols(), data)
+}
+
+/// `W a + b`, the column b added to every sample.
+fn affine(weight: &Matrix, a: &Matrix, bias: &Matrix) -> Matrix {
+    let product = product(weight, a);
+    Matrix::from_fn(product.rows(), product.cols(), |row, n| product[(row, n)] + bias[(row, 0)])
+}
+
+/// `max(z, 0)`.
+fn relu(z: f64) -> f64 {
+    if z > 0.0 { z } else { 0.0 }
+}
+
+/// The softmax of each column.
+fn softmax(z: &Matrix) -> Matrix {
+    let mut result = Matrix::zeros(z.rows(), z.cols());
+    for n in 0..z.cols() {
+        let column = || (0..z.rows()).map(|class| z[(class, n)]);
+        let top = column().fold(f64::NEG_INFINITY, f64::max);
+        let total: f64 = column().map(|z| (z - top).exp()).sum();
+        for class in 0..z.rows() {
+            result[(class, n)] = (z[(class, n)] - top).exp() / total;
+        }
+    }
+    result
+}
