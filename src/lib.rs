@@ -3,6 +3,7 @@
 
 pub mod data;
 mod error;
+pub mod files;
 pub mod reference;
 
 pub use error::Error;
