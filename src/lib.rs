@@ -3,10 +3,11 @@
 
 pub mod data;
 pub mod engine;
-pub mod kernels;
-pub mod solvers;
 mod error;
+pub mod files;
 pub mod golden;
+pub mod kernels;
 pub mod reference;
+pub mod solvers;
 
 pub use error::Error;

@@ -1,0 +1,236 @@
+//! Where a data set is taken from: the program itself, the cache folder, or a folder of the user's.
+//!
+//! The command line parses `--data` into a [`DataSource`] and loads it. This file alone knows which files make a
+//! set; `idx` knows what is in one.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use super::{Dataset, Split, Values, cache, idx, label_fault};
+use crate::Error;
+
+/// The first 10,000 training and first 2,000 test images of Fashion-MNIST, in the order of [`cache::FILES`].
+/// `cargo xtask data subset` writes them.
+const EMBEDDED: [&[u8]; 4] = [
+    include_bytes!("../../data/fashion-mnist-10k/train-images-idx3-ubyte.gz"),
+    include_bytes!("../../data/fashion-mnist-10k/train-labels-idx1-ubyte.gz"),
+    include_bytes!("../../data/fashion-mnist-10k/t10k-images-idx3-ubyte.gz"),
+    include_bytes!("../../data/fashion-mnist-10k/t10k-labels-idx1-ubyte.gz"),
+];
+
+/// Classes of the sets known by name.
+const KNOWN_CLASSES: usize = 10;
+
+/// Where training and test data come from.
+///
+/// Parses from `embedded`, `fashion-mnist`, `mnist`, or else the path of a folder (`./mnist` for a folder of such a
+/// name).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum DataSource {
+    /// 10,000 training and 2,000 test images of Fashion-MNIST that are part of the program.
+    #[default]
+    Embedded,
+    /// All of Fashion-MNIST, 60,000 and 10,000 images, from the cache folder or Debian's package.
+    FashionMnist,
+    /// All of MNIST, 60,000 and 10,000 images, from the cache folder.
+    Mnist,
+    /// A folder with the four IDX files under their usual names (`train-images-idx3-ubyte`, also
+    /// `train-images.idx3-ubyte`, each with or without `.gz`). It has as many classes as its training labels need.
+    Folder(PathBuf),
+}
+
+impl FromStr for DataSource {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text {
+            "embedded" => Self::Embedded,
+            "fashion-mnist" => Self::FashionMnist,
+            "mnist" => Self::Mnist,
+            folder => Self::Folder(folder.into()),
+        })
+    }
+}
+
+impl fmt::Display for DataSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::FashionMnist => f.write_str("fashion-mnist"),
+            Self::Mnist => f.write_str("mnist"),
+            Self::Folder(folder) => folder.display().fmt(f),
+        }
+    }
+}
+
+impl DataSource {
+    /// Loads the training and the test set.
+    ///
+    /// Full sets are looked for in the folder that the environment variable `DUALSTEP_DATA` names, else in
+    /// `dualstep` within the platform's cache folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read; [`Error::Data`] when the set is not there, one of its files is
+    /// damaged, or its files do not belong together.
+    pub fn load(&self) -> Result<Split, Error> {
+        self.load_with_cache(cache::folder().as_deref())
+    }
+
+    /// As [`load`](Self::load), with full sets in `cache`; `None` says that there is no such folder.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with_cache(&self, cache: Option<&Path>) -> Result<Split, Error> {
+        match self {
+            Self::Embedded => {
+                let file = |i: usize| File {
+                    path: Path::new("embedded").join(cache::FILES[i]),
+                    bytes: Cow::Borrowed(EMBEDDED[i]),
+                };
+                self.split([0, 1, 2, 3].map(file), Some(KNOWN_CLASSES))
+            }
+            Self::FashionMnist => self.load_known(cache, Some(Path::new(cache::FASHION_MNIST_PACKAGED))),
+            Self::Mnist => self.load_known(cache, None),
+            Self::Folder(folder) => {
+                let files = find(folder).map_err(|missing| no_folder(folder, &missing))?;
+                self.split(read(files)?, None)
+            }
+        }
+    }
+
+    /// Loads a set known by name from the first of its places that has all four files.
+    fn load_known(&self, cache: Option<&Path>, packaged: Option<&Path>) -> Result<Split, Error> {
+        let cached = cache.map(|folder| folder.join(self.to_string()));
+        let places: Vec<&Path> = cached.as_deref().into_iter().chain(packaged).collect();
+        match places.iter().find_map(|place| find(place).ok()) {
+            Some(files) => self.split(read(files)?, Some(KNOWN_CLASSES)),
+            None => Err(self.not_fetched(cached.as_deref(), &places)),
+        }
+    }
+
+    fn not_fetched(&self, cached: Option<&Path>, places: &[&Path]) -> Error {
+        let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+        let remedy = match cached {
+            Some(_) => format!("run: cargo xtask data {self}"),
+            None => {
+                format!("no home folder is known: set {} and run: cargo xtask data {self}", cache::VARIABLE)
+            }
+        };
+        let looked = if looked.is_empty() { "nowhere".to_owned() } else { looked.join(" and ") };
+        refuse(
+            Path::new(&self.to_string()),
+            format!("the full set is not here (looked in {looked}); {remedy}"),
+        )
+    }
+
+    /// Makes the two halves of the four files, given in the order of [`cache::FILES`].
+    ///
+    /// Without `classes`, there are as many as the training labels need: a class met only in the test labels could
+    /// not be learnt, so such a label is an error.
+    fn split(&self, files: [File; 4], classes: Option<usize>) -> Result<Split, Error> {
+        let [train_images, train_labels, test_images, test_labels] = files;
+        let train = Half::parse(&train_images, &train_labels)?;
+        let test = Half::parse(&test_images, &test_labels)?;
+        let size = (train.images.rows, train.images.cols);
+        if (test.images.rows, test.images.cols) != size {
+            return Err(refuse(
+                &test_images.path,
+                format!(
+                    "its images are {} × {} pixels but those for training {} × {}; use files of one set",
+                    test.images.rows, test.images.cols, size.0, size.1
+                ),
+            ));
+        }
+        let needed = train.labels.iter().max().map_or(0, |&label| label as usize + 1);
+        let classes = classes.unwrap_or(needed.max(2));
+        Ok(Split {
+            train: train.check(format!("{self}/train"), classes, &train_labels.path)?,
+            test: test.check(format!("{self}/test"), classes, &test_labels.path)?,
+        })
+    }
+}
+
+/// A file as it lies on disk or in the program, perhaps gzip, and what errors call it.
+struct File {
+    path: PathBuf,
+    bytes: Cow<'static, [u8]>,
+}
+
+/// The images and labels of a training or test set, as found in their files.
+struct Half {
+    images: idx::Images,
+    labels: Vec<u32>,
+}
+
+impl Half {
+    fn parse(images_file: &File, labels_file: &File) -> Result<Self, Error> {
+        let images = idx::parse_images(&images_file.bytes, &images_file.path)?;
+        let labels = idx::parse_labels(&labels_file.bytes, &labels_file.path)?;
+        if labels.len() != images.count {
+            return Err(refuse(
+                &labels_file.path,
+                format!(
+                    "{} labels for the {} images of {}; use files that belong together",
+                    labels.len(),
+                    images.count,
+                    images_file.path.display()
+                ),
+            ));
+        }
+        Ok(Self { images, labels: labels.into_iter().map(u32::from).collect() })
+    }
+
+    /// The data set, once every label is known to be below `classes`.
+    fn check(self, name: String, classes: usize, labels_path: &Path) -> Result<Dataset, Error> {
+        if let Some(detail) = label_fault(&self.labels, classes) {
+            return Err(refuse(labels_path, detail));
+        }
+        let features = self.images.rows * self.images.cols;
+        Ok(Dataset {
+            name,
+            features,
+            classes,
+            values: Values::Pixels(self.images.pixels),
+            labels: self.labels,
+        })
+    }
+}
+
+/// The paths of the four files within `folder`, or the name of the first that is missing.
+fn find(folder: &Path) -> Result<[PathBuf; 4], String> {
+    let mut found: [PathBuf; 4] = Default::default();
+    for (slot, name) in found.iter_mut().zip(cache::FILES) {
+        let dotted = name.replace("-idx", ".idx");
+        let spellings = [format!("{name}.gz"), name.to_owned(), format!("{dotted}.gz"), dotted];
+        let path = spellings.iter().map(|spelling| folder.join(spelling)).find(|path| path.is_file());
+        *slot = path.ok_or_else(|| name.to_owned())?;
+    }
+    Ok(found)
+}
+
+fn read(paths: [PathBuf; 4]) -> Result<[File; 4], Error> {
+    let [a, b, c, d] = paths.map(|path| {
+        let bytes = idx::bytes_of(&path)?.into();
+        Ok(File { path, bytes })
+    });
+    Ok([a?, b?, c?, d?])
+}
+
+fn no_folder(folder: &Path, missing: &str) -> Error {
+    let detail = if folder.is_dir() {
+        format!(
+            "{missing}(.gz) is missing; a data folder holds {} (each may end in .gz)",
+            cache::FILES.join(", ")
+        )
+    } else {
+        "no such folder; --data takes embedded, fashion-mnist, mnist or a folder of IDX files".to_owned()
+    };
+    refuse(folder, detail)
+}
+
+fn refuse(path: &Path, detail: String) -> Error {
+    Error::Data { path: path.to_owned(), detail }
+}

