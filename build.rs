@@ -5,7 +5,8 @@ use std::{env, fs};
 
 fn main() {
     println!("cargo::rerun-if-changed=shaders");
-    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR")).join("shaders");
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"))
+        .join("shaders");
     let mut files = Vec::new();
     collect(&root, &mut files);
     files.sort();

@@ -41,7 +41,9 @@ pub enum Error {
         detail: String,
     },
     /// Two operands of a kernel share memory although one of them is written.
-    #[error("{kernel}: `{written}` is written but shares its buffer with `{other}`; give it memory of its own")]
+    #[error(
+        "{kernel}: `{written}` is written but shares its buffer with `{other}`; give it memory of its own"
+    )]
     Aliased {
         /// Kernel name.
         kernel: &'static str,

@@ -7,9 +7,12 @@
 // one 4 x 4 block of op(A), that of row quad l, and hands it to all lanes by broadcast; each lane loads the two
 // blocks of op(B) of its own columns.
 //
-// Why this shape: on such an adapter a load whose address differs between lanes costs about as much as 40 vector
-// multiplications, a broadcast costs one, a transposition nothing. 12 loads feed 1,024 multiplications here. Larger
-// tiles load less but outgrow the instruction cache, smaller ones load more.
+// Why this shape: such an adapter runs a load lane by lane, at the price of about a hundred multiply-adds over all
+// lanes; a broadcast costs one, a transposition nothing. Here 12 vec4 loads feed 1,024 multiply-adds. A larger tile
+// loads less but outgrows the instruction cache, a smaller one loads more.
+//
+// Rows of op(A) or op(B) that lie K-major in memory are far apart: the host cuts K into parts of 512 then, or the
+// page tables no longer fit the cache for them.
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
 //

@@ -54,21 +54,6 @@ impl Cut {
         let Self { samples, block } = *self;
         (0..samples.div_ceil(block)).map(move |k| k * block..((k + 1) * block).min(samples))
     }
-
-    /// For reductions that give one partial result per `chunk` samples: where each block's partial results start in
-    /// a common list, then the length of that list.
-    pub fn partials(&self, chunk: u32) -> (Vec<u32>, u32) {
-        let mut next = 0;
-        let offsets = self
-            .blocks()
-            .map(|block| {
-                let offset = next;
-                next += (block.len() as u32).div_ceil(chunk);
-                offset
-            })
-            .collect();
-        (offsets, next)
-    }
 }
 
 /// A tensor with one row per sample, in the blocks of a [`Cut`].

@@ -108,7 +108,12 @@ impl fmt::Display for Capabilities {
         writeln!(f, "{} ({:?}, {:?})", self.adapter, self.kind, self.backend)?;
         writeln!(f, "  driver            {}", self.driver)?;
         writeln!(f, "  class             {:?}", self.class)?;
-        writeln!(f, "  binding, buffer   {} MiB, {} MiB", mebibytes(self.binding_limit), mebibytes(self.buffer_limit))?;
+        writeln!(
+            f,
+            "  binding, buffer   {} MiB, {} MiB",
+            mebibytes(self.binding_limit),
+            mebibytes(self.buffer_limit)
+        )?;
         writeln!(f, "  workgroups        {} per dimension", self.group_limit)?;
         writeln!(f, "  workgroup memory  {} KiB", self.workgroup_memory >> 10)?;
         match self.subgroup {
@@ -286,12 +291,12 @@ impl Gpu {
         let place = tensor.place().filter(|_| {
             values.len() as u64 == shape.elements() && size_of::<T>() as u64 == tensor.storage().bytes()
         });
-        let Some(place) = place else {
+        let Some((buffer, offset)) = place else {
             let detail = format!("{} values of {} bytes written to {shape}", values.len(), size_of::<T>());
             return Err(Error::Plan { plan: "upload".into(), detail });
         };
         if shape.columns == shape.stride() {
-            self.inner.queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(values));
+            self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
         } else if !values.is_empty() {
             let mut padded = vec![T::default(); shape.stored() as usize];
             for (from, to) in values
@@ -300,7 +305,7 @@ impl Gpu {
             {
                 to[..from.len()].copy_from_slice(from);
             }
-            self.inner.queue.write_buffer(&place.buffer, place.offset, bytemuck::cast_slice(&padded));
+            self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(&padded));
         }
         Ok(())
     }
@@ -309,14 +314,19 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::Plan`] when they do not lie inside the tensor.
-    pub fn write_words<T: bytemuck::Pod>(&self, tensor: &Tensor, first: u32, values: &[T]) -> Result<(), Error> {
+    pub fn write_words<T: bytemuck::Pod>(
+        &self,
+        tensor: &Tensor,
+        first: u32,
+        values: &[T],
+    ) -> Result<(), Error> {
         let end = u64::from(first) * 4 + size_of_val(values) as u64;
-        let Some(place) = tensor.place().filter(|_| end <= tensor.bytes()) else {
+        let Some((buffer, offset)) = tensor.place().filter(|_| end <= tensor.bytes()) else {
             let detail = format!("bytes up to {end} written to {}", tensor.shape());
             return Err(Error::Plan { plan: "upload".into(), detail });
         };
-        let offset = place.offset + u64::from(first) * 4;
-        self.inner.queue.write_buffer(&place.buffer, offset, bytemuck::cast_slice(values));
+        let offset = offset + u64::from(first) * 4;
+        self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
         Ok(())
     }
 
@@ -387,7 +397,12 @@ pub fn describe_adapters(backend: Option<BackendName>) -> Vec<Capabilities> {
     adapters(backend)
         .iter()
         .map(|adapter| {
-            capabilities(&adapter.get_info(), adapter.features() & wanted_features(), &adapter.limits(), &options)
+            capabilities(
+                &adapter.get_info(),
+                adapter.features() & wanted_features(),
+                &adapter.limits(),
+                &options,
+            )
         })
         .collect()
 }
@@ -397,7 +412,8 @@ fn adapters(backend: Option<BackendName>) -> Vec<wgpu::Adapter> {
     let backends = backend.map_or(wgpu::Backends::all(), BackendName::backends);
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = backends;
-    descriptor.flags = wgpu::InstanceFlags::from_build_config().with_env() - wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
+    descriptor.flags =
+        wgpu::InstanceFlags::from_build_config().with_env() - wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     let instance = wgpu::Instance::new(descriptor);
     let mut found = pollster::block_on(instance.enumerate_adapters(backends));
     found.retain(|adapter| {

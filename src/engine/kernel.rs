@@ -243,5 +243,6 @@ fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel, label: &str) -> wgp
     if !kernel.params.members.is_empty() {
         entries.push(entry(kernel.bindings.len(), wgpu::BufferBindingType::Uniform));
     }
-    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
+    device
+        .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(label), entries: &entries })
 }

@@ -15,9 +15,11 @@ mod shader;
 mod tensor;
 
 pub use blocks::{Cut, SampleTensor};
-pub use gpu::{AdapterClass, BackendName, Capabilities, Checks, Counters, Gpu, GpuOptions, describe_adapters};
-pub use kernel::{Access, Binding, Kernel, ParamsLayout, Variant};
+pub use gpu::{
+    AdapterClass, BackendName, Capabilities, Checks, Counters, Gpu, GpuOptions, describe_adapters,
+};
 pub(crate) use kernel::params;
+pub use kernel::{Access, Binding, Kernel, ParamsLayout, Variant};
 pub use plan::{Arena, Batch, Counts, Dispatch, Groups, Operation, Plan, PlanBuilder};
 pub use profile::{Profile, ProfileRow};
 pub use readback::Ring;

@@ -148,7 +148,12 @@ impl PlanBuilder {
     /// a kernel writes them.
     pub fn temporary(&mut self, shape: Shape) -> Tensor {
         let tensor = Tensor::unplaced(shape, StorageType::F32);
-        self.temporaries.push(Temporary { tensor: tensor.clone(), first: usize::MAX, last: 0, written: false });
+        self.temporaries.push(Temporary {
+            tensor: tensor.clone(),
+            first: usize::MAX,
+            last: 0,
+            written: false,
+        });
         tensor
     }
 
@@ -201,7 +206,7 @@ impl PlanBuilder {
     fn mark_lifetimes(&mut self, kernel: &'static Kernel, operands: &[&Tensor]) -> Result<(), Error> {
         let step = self.steps.len();
         for (binding, operand) in kernel.bindings.iter().zip(operands) {
-            if operand.place().is_some() {
+            if operand.is_placed() {
                 continue;
             }
             let complaint = |what: &str| Error::Plan {
@@ -272,7 +277,8 @@ impl PlanBuilder {
             let chosen = match best {
                 Some(k) => k,
                 None => {
-                    let place = self.gpu.place(temporary.tensor.shape(), temporary.tensor.storage(), false)?;
+                    let place =
+                        self.gpu.place(temporary.tensor.shape(), temporary.tensor.storage(), false)?;
                     places.push((bytes, place));
                     free_from.push(0);
                     places.len() - 1
@@ -333,8 +339,8 @@ fn bind_group(device: &wgpu::Device, step: &Step, params: &wgpu::Buffer, offset:
         .iter()
         .enumerate()
         .map(|(binding, tensor)| {
-            let place = tensor.place().expect("temporaries were assigned just before");
-            buffer_entry(binding, &place.buffer, place.offset, tensor.bytes())
+            let (buffer, offset) = tensor.place().expect("temporaries were assigned just before");
+            buffer_entry(binding, buffer, offset, tensor.bytes())
         })
         .collect();
     if !step.params.is_empty() {
@@ -441,7 +447,8 @@ impl Batch {
 
     pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
         let device = &self.gpu.inner.device;
-        self.encoder.get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
+        self.encoder
+            .get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))
     }
 
     /// Adds `times` replays of a plan, all in one pass as long as they fit one submission.
@@ -456,7 +463,8 @@ impl Batch {
             let room = room.min(FLOPS_PER_SUBMIT.saturating_sub(self.flops) / flops.max(1));
             let now = room.clamp(1, left);
             {
-                let descriptor = wgpu::ComputePassDescriptor { label: Some(plan.label()), timestamp_writes: None };
+                let descriptor =
+                    wgpu::ComputePassDescriptor { label: Some(plan.label()), timestamp_writes: None };
                 let mut pass = self.encoder().begin_compute_pass(&descriptor);
                 for _ in 0..now {
                     plan.record(&mut pass);

@@ -68,8 +68,12 @@ impl Pool {
         };
         let fresh = recycled.is_none();
         let buffer = recycled.unwrap_or_else(|| {
-            let descriptor =
-                wgpu::BufferDescriptor { label: Some("dualstep pool"), size: class, usage: USAGE, mapped_at_creation: false };
+            let descriptor = wgpu::BufferDescriptor {
+                label: Some("dualstep pool"),
+                size: class,
+                usage: USAGE,
+                mapped_at_creation: false,
+            };
             self.device.create_buffer(&descriptor)
         });
         // wgpu zeroes a new buffer by itself.

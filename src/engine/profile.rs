@@ -47,7 +47,8 @@ impl Profile {
         let mut rows = BTreeMap::<String, ProfileRow>::new();
         for (operation, seconds) in timed {
             let kernel = format!("{} {}", operation.kernel, operation.variant);
-            let row = rows.entry(kernel.clone()).or_insert_with(|| ProfileRow { kernel, ..Default::default() });
+            let row =
+                rows.entry(kernel.clone()).or_insert_with(|| ProfileRow { kernel, ..Default::default() });
             row.dispatches += 1;
             row.seconds += seconds;
             row.flops += operation.flops;
@@ -76,7 +77,8 @@ impl fmt::Display for Profile {
                 row.kernel
             )?;
         }
-        let clock = if self.device_time { "device timestamps" } else { "host clock, one submission per dispatch" };
+        let clock =
+            if self.device_time { "device timestamps" } else { "host clock, one submission per dispatch" };
         write!(f, "{:9.2} ms in all ({clock})", total * 1e3)
     }
 }

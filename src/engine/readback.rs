@@ -33,11 +33,11 @@ impl InFlight {
                 mapped_at_creation: false,
             })
         });
-        let place = tensor.place().expect("solvers read tensors of their own, never temporaries");
+        let (source, offset) = tensor.place().expect("solvers read tensors of their own, never temporaries");
         let state = Arc::new(AtomicU8::new(PENDING));
         let signal = Arc::clone(&state);
         let encoder = batch.encoder();
-        encoder.copy_buffer_to_buffer(&place.buffer, place.offset, &buffer, 0, bytes);
+        encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
             signal.store(if result.is_ok() { READY } else { FAILED }, Ordering::Release);
         });
@@ -92,7 +92,8 @@ impl Ring {
     pub fn pop(&mut self, gpu: &Gpu) -> Result<Option<Vec<u8>>, Error> {
         gpu.poll();
         gpu.check()?;
-        let arrived = self.pending.front().is_some_and(|oldest| oldest.state.load(Ordering::Acquire) != PENDING);
+        let arrived =
+            self.pending.front().is_some_and(|oldest| oldest.state.load(Ordering::Acquire) != PENDING);
         if !arrived {
             return Ok(None);
         }

@@ -18,7 +18,8 @@ static SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs
 pub fn flatten(kernel: &str, variant: &Variant) -> Result<String, Error> {
     let mut flattener = Flattener { variant, seen: Vec::new(), used: Vec::new(), text: String::new() };
     flattener.file(kernel, kernel)?;
-    let choices = variant.imports.iter().map(|(from, _)| *from).chain(variant.specs.iter().map(|(name, _)| *name));
+    let choices =
+        variant.imports.iter().map(|(from, _)| *from).chain(variant.specs.iter().map(|(name, _)| *name));
     for choice in choices {
         if !flattener.used.iter().any(|used| used == choice) {
             let detail = format!("variant {} sets `{choice}`, which no line names", variant.label);
@@ -42,7 +43,10 @@ impl Flattener<'_> {
         }
         self.seen.push(name.into());
         let Some((_, source)) = SOURCES.iter().find(|(known, _)| *known == name) else {
-            return Err(Error::Shader { shader: kernel.into(), detail: format!("no file shaders/{name}.wgsl") });
+            return Err(Error::Shader {
+                shader: kernel.into(),
+                detail: format!("no file shaders/{name}.wgsl"),
+            });
         };
         for line in source.lines() {
             if let Some(import) = import_name(line) {

@@ -4,7 +4,9 @@
 //! assigned when the plan is finished) or over a host app's buffer. Clones share memory.
 
 use super::pool::Allocation;
+use crate::Error;
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 /// What one element is stored as. Arithmetic is f32 whatever the floating storage.
@@ -91,6 +93,8 @@ pub struct Tensor {
     shape: Shape,
     storage: StorageType,
     memory: Arc<Memory>,
+    /// Bytes from the start of the memory; not zero for a view of some rows.
+    start: u64,
 }
 
 /// Where a tensor lives. Empty until a temporary's plan is finished.
@@ -110,11 +114,11 @@ pub(super) struct Place {
 
 impl Tensor {
     pub(super) fn placed(shape: Shape, storage: StorageType, place: Place) -> Self {
-        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::from(place) }) }
+        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::from(place) }), start: 0 }
     }
 
     pub(super) fn unplaced(shape: Shape, storage: StorageType) -> Self {
-        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::new() }) }
+        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::new() }), start: 0 }
     }
 
     /// Gives a temporary its memory; the plan that made it calls this once.
@@ -122,8 +126,29 @@ impl Tensor {
         self.memory.place.set(place).expect("a temporary is assigned once, by the plan that made it");
     }
 
-    pub(super) fn place(&self) -> Option<&Place> {
-        self.memory.place.get()
+    /// Whether the tensor has memory yet.
+    pub(super) fn is_placed(&self) -> bool {
+        self.memory.place.get().is_some()
+    }
+
+    /// Buffer and byte offset, once the tensor has memory.
+    pub(super) fn place(&self) -> Option<(&wgpu::Buffer, u64)> {
+        self.memory.place.get().map(|place| (&place.buffer, place.offset + self.start))
+    }
+
+    /// Some rows of this tensor, sharing its memory. `rows` must begin at a multiple of 16, which keeps every view at
+    /// an offset that devices can bind.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the rows are not there or begin elsewhere.
+    pub fn row_range(&self, rows: Range<u32>) -> Result<Self, Error> {
+        if rows.start > rows.end || rows.end > self.shape.rows || !rows.start.is_multiple_of(16) {
+            let detail = format!("rows {}..{} of a tensor of {}", rows.start, rows.end, self.shape);
+            return Err(Error::Plan { plan: "view".into(), detail });
+        }
+        let before = Shape::new(rows.start, self.shape.columns).stored() * self.storage.bytes();
+        let shape = Shape::new(rows.end - rows.start, self.shape.columns);
+        Ok(Self { shape, start: self.start + before, ..self.clone() })
     }
 
     /// Rows and columns.
@@ -141,13 +166,13 @@ impl Tensor {
         (self.shape.stored() * self.storage.bytes()).max(16)
     }
 
-    /// Whether two handles are the same tensor.
+    /// Whether two handles share memory: the same tensor, or views of it.
     pub(super) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory)
     }
 
     /// Whether two tensors live in one buffer, which wgpu tracks as a whole.
     pub(super) fn shares_buffer(&self, other: &Self) -> bool {
-        self.is(other) || matches!((self.place(), other.place()), (Some(a), Some(b)) if a.buffer == b.buffer)
+        self.is(other) || matches!((self.place(), other.place()), (Some((a, _)), Some((b, _))) if a == b)
     }
 }

@@ -167,7 +167,12 @@ params! {
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn bias_step(plan: &mut PlanBuilder, partials: &Tensor, samples: u32, bias: &Tensor) -> Result<(), Error> {
+pub fn bias_step(
+    plan: &mut PlanBuilder,
+    partials: &Tensor,
+    samples: u32,
+    bias: &Tensor,
+) -> Result<(), Error> {
     let Shape { rows: chunks, columns } = partials.shape();
     expect_shape(&BIAS_STEP, "bias", bias, Shape::vector(columns))?;
     let quads = bias.shape().quads();
@@ -279,7 +284,17 @@ pub struct ActivationGradient<'a> {
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>) -> Result<(), Error> {
-    let ActivationGradient { residual, weights, activation, z, control, last_layer, gradient, partials, offset } = args;
+    let ActivationGradient {
+        residual,
+        weights,
+        activation,
+        z,
+        control,
+        last_layer,
+        gradient,
+        partials,
+        offset,
+    } = args;
     let kernel = &ACTIVATION_GRADIENT;
     let product = MatmulShape::of(kernel, (residual, Transposed::No), (weights, Transposed::No))?;
     expect_shape(kernel, "activation", activation, product.output())?;
@@ -533,7 +548,12 @@ pub fn dual_partial_count(samples: u32) -> u32 {
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn dual_step(plan: &mut PlanBuilder, args: &LastLayer<'_>, partials: &Tensor, offset: u32) -> Result<(), Error> {
+pub fn dual_step(
+    plan: &mut PlanBuilder,
+    args: &LastLayer<'_>,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
     let shape = args.check(&DUAL_STEP)?;
     let count = dual_partial_count(shape.rows);
     expect_length(&DUAL_STEP, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;

@@ -26,7 +26,12 @@ pub fn fill(plan: &mut PlanBuilder, y: &Tensor, value: f32) -> Result<(), Error>
         kernel: &FILL,
         variant: Variant::new("plain"),
         operands: &[y],
-        params: bytemuck::bytes_of(&FillParams { rows: shape.rows, columns: shape.columns, quads: shape.quads(), value }),
+        params: bytemuck::bytes_of(&FillParams {
+            rows: shape.rows,
+            columns: shape.columns,
+            quads: shape.quads(),
+            value,
+        }),
         groups: Groups::over(u64::from(quads(y)), WG_SIZE),
         flops: 0,
     })
@@ -78,7 +83,13 @@ params! {
 ///
 /// # Errors
 /// [`Error::Shape`] when x and y differ or there is no such slot, and those of [`PlanBuilder::dispatch`].
-pub fn descend(plan: &mut PlanBuilder, x: &Tensor, steps: &Tensor, slot: u32, y: &Tensor) -> Result<(), Error> {
+pub fn descend(
+    plan: &mut PlanBuilder,
+    x: &Tensor,
+    steps: &Tensor,
+    slot: u32,
+    y: &Tensor,
+) -> Result<(), Error> {
     expect_shape(&DESCEND, "y", y, x.shape())?;
     expect_length(&DESCEND, "steps", steps, (u64::from(slot) + 1) * 4)?;
     plan.dispatch(Dispatch {
@@ -109,7 +120,12 @@ params! {
 ///
 /// # Errors
 /// [`Error::Shape`] when they disagree, and those of [`PlanBuilder::dispatch`].
-pub fn bias_relu(plan: &mut PlanBuilder, product: &Tensor, bias: &Tensor, activation: &Tensor) -> Result<(), Error> {
+pub fn bias_relu(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    activation: &Tensor,
+) -> Result<(), Error> {
     let shape = product.shape();
     expect_shape(&BIAS_RELU, "bias", bias, Shape::vector(shape.columns))?;
     expect_shape(&BIAS_RELU, "activation", activation, shape)?;

@@ -9,6 +9,7 @@ use crate::Error;
 use crate::engine::{
     AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
 };
+use std::ops::Range;
 
 /// Whether an operand enters a product transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,20 +76,60 @@ struct Tile {
 }
 
 /// Staged in workgroup memory: for GPUs, where neighbouring lanes' loads join and workgroup memory is near.
-const SHARED: Tile = Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false };
-/// Handed round in registers: for CPUs behind Vulkan, where every lane's load stands alone and loads per
-/// multiplication decide. Needs subgroups of exactly eight lanes.
+const SHARED: Tile =
+    Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false };
+/// Handed round in registers: for CPUs behind Vulkan whose subgroups have eight lanes, where every lane's load stands
+/// alone and loads per multiplication decide.
 const BROADCAST: Tile =
     Tile { label: "broadcast", file: "linalg/tile_broadcast", rows: 32, columns: 64, subgroups: true };
+/// The same on its side: for results whose columns fill 64-wide tiles badly.
+const TURNED: Tile =
+    Tile { label: "turned", file: "linalg/tile_broadcast_turned", rows: 64, columns: 32, subgroups: true };
+/// The same for few columns.
+const TALL: Tile =
+    Tile { label: "tall", file: "linalg/tile_broadcast_tall", rows: 64, columns: 12, subgroups: true };
+/// The same for few rows.
+const SHORT: Tile =
+    Tile { label: "short", file: "linalg/tile_broadcast_short", rows: 12, columns: 64, subgroups: true };
+/// Every lane for itself: for CPUs behind OpenGL, which have no subgroups.
+const DIRECT: Tile =
+    Tile { label: "direct", file: "linalg/tile_direct", rows: 16, columns: 128, subgroups: false };
 
-/// Every tile machine, the default first.
-const TILES: [Tile; 2] = [SHARED, BROADCAST];
+/// Every tile machine, the one that the shader files import first.
+const TILES: [Tile; 6] = [SHARED, BROADCAST, TURNED, TALL, SHORT, DIRECT];
 
-/// The tile for an adapter.
-fn choose(class: AdapterClass) -> Tile {
+/// The tile for a result of this shape. Every machine gives each element the same chain of multiply-adds, so this
+/// decides speed, never values.
+fn choose(class: AdapterClass, output: Shape) -> Tile {
+    let padded = |tile: Tile| output.columns.next_multiple_of(tile.columns);
     match class {
+        AdapterClass::Gpu => SHARED,
+        AdapterClass::Software => DIRECT,
+        AdapterClass::SoftwareEightLanes if output.columns <= TALL.columns => TALL,
+        AdapterClass::SoftwareEightLanes if output.rows <= SHORT.rows => SHORT,
+        // An eighth less work outweighs the sums' being turned round at the end.
+        AdapterClass::SoftwareEightLanes if padded(BROADCAST) > padded(TURNED) / 8 * 9 => TURNED,
         AdapterClass::SoftwareEightLanes => BROADCAST,
-        AdapterClass::Gpu | AdapterClass::Software => SHARED,
+    }
+}
+
+/// Tile columns that are walked together (`linalg/tile_order`): neighbours share operands in cache. Where sums are
+/// short, whole rows are better written together.
+fn band(class: AdapterClass, inner: u32) -> u32 {
+    match class {
+        AdapterClass::Gpu => 8,
+        _ if inner <= 256 => 64,
+        _ => 1,
+    }
+}
+
+/// The longest sum in one dispatch when both operands are stored with their inner index outermost (sums over samples).
+/// On a CPU each step of such a sum lies on another page: 512 keep address translation in cache and are three times as
+/// fast as 5,000.
+fn inner_limit(class: AdapterClass) -> u32 {
+    match class {
+        AdapterClass::Gpu => u32::MAX,
+        AdapterClass::Software | AdapterClass::SoftwareEightLanes => 512,
     }
 }
 
@@ -108,8 +149,9 @@ impl TileVariant {
 
 /// The variant for this device and these operands.
 pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
-    let tile = choose(gpu.capabilities().class);
-    TileVariant { variant: assemble(tile, shape.transposed), tile }
+    let class = gpu.capabilities().class;
+    let tile = choose(class, shape.output());
+    TileVariant { variant: assemble(tile, shape.transposed).spec("BAND", band(class, shape.inner)), tile }
 }
 
 /// Every tile machine with each of the given ways to store the operands.
@@ -140,7 +182,7 @@ const ALL_WAYS: [(Transposed, Transposed); 4] = [
 
 /// Partial sums that a kernel which leaves one per tile leaves for a result of this shape.
 pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
-    let tile = choose(gpu.capabilities().class);
+    let tile = choose(gpu.capabilities().class, output);
     output.rows.div_ceil(tile.rows) * output.columns.div_ceil(tile.columns)
 }
 
@@ -199,7 +241,21 @@ pub fn matmul_add(
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
-    product_into(plan, &MATMUL_ADD, left, right, product)
+    let inner_outermost = (Transposed::Yes, Transposed::No);
+    if (left.1, right.1) != inner_outermost || left.0.shape().rows != right.0.shape().rows {
+        return product_into(plan, &MATMUL_ADD, left, right, product);
+    }
+    for part in inner_parts(plan.gpu(), left.0.shape().rows) {
+        let (a, b) = (left.0.row_range(part.clone())?, right.0.row_range(part)?);
+        product_into(plan, &MATMUL_ADD, (&a, left.1), (&b, right.1), product)?;
+    }
+    Ok(())
+}
+
+/// The inner index in parts that one dispatch sums.
+fn inner_parts(gpu: &Gpu, inner: u32) -> impl Iterator<Item = Range<u32>> + use<> {
+    let limit = inner_limit(gpu.capabilities().class);
+    (0..inner.div_ceil(limit)).map(move |part| part * limit..inner.min((part + 1).saturating_mul(limit)))
 }
 
 fn product_into(
@@ -270,7 +326,14 @@ pub fn matmul_norm(
         kernel: &MATMUL_NORM,
         variant: variant.variant,
         operands: &[left.0, right.0, product, partials],
-        params: bytemuck::bytes_of(&MatmulNormParams { rows, columns, inner, left_stride, right_stride, offset }),
+        params: bytemuck::bytes_of(&MatmulNormParams {
+            rows,
+            columns,
+            inner,
+            left_stride,
+            right_stride,
+            offset,
+        }),
         groups: Groups(tiles),
         flops: shape.flops() + 2 * product.shape().elements(),
     })
@@ -289,19 +352,30 @@ pub static GRAM: Kernel = Kernel {
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(), Error> {
-    let Shape { rows: inner, columns: features } = samples.shape();
-    expect_shape(&GRAM, "gram", gram, Shape::new(features, features))?;
-    let tile = choose(plan.gpu().capabilities().class);
-    let stride = samples.shape().quads();
-    let params =
-        MatmulParams { rows: features, columns: features, inner, left_stride: stride, right_stride: stride };
+    let Shape { rows: samples_in_all, columns: features } = samples.shape();
+    let output = Shape::new(features, features);
+    expect_shape(&GRAM, "gram", gram, output)?;
+    let class = plan.gpu().capabilities().class;
+    let tile = choose(class, output);
     let groups = u64::from(features.div_ceil(tile.rows)) * u64::from(features.div_ceil(tile.columns));
-    plan.dispatch(Dispatch {
-        kernel: &GRAM,
-        variant: assemble(tile, ALL_WAYS[0]),
-        operands: &[samples, samples, gram],
-        params: bytemuck::bytes_of(&params),
-        groups: Groups(groups),
-        flops: u64::from(inner) * u64::from(features) * (u64::from(features) + 1),
-    })
+    for part in inner_parts(plan.gpu(), samples_in_all) {
+        let (inner, stride) = (part.len() as u32, samples.shape().quads());
+        let samples = samples.row_range(part)?;
+        let params = MatmulParams {
+            rows: features,
+            columns: features,
+            inner,
+            left_stride: stride,
+            right_stride: stride,
+        };
+        plan.dispatch(Dispatch {
+            kernel: &GRAM,
+            variant: assemble(tile, ALL_WAYS[0]).spec("BAND", band(class, inner)),
+            operands: &[&samples, &samples, gram],
+            params: bytemuck::bytes_of(&params),
+            groups: Groups(groups),
+            flops: u64::from(inner) * u64::from(features) * (u64::from(features) + 1),
+        })?;
+    }
+    Ok(())
 }

@@ -34,7 +34,13 @@ params! {
 ///
 /// # Errors
 /// [`Error::Shape`] when x and y differ or `partials` is too short, and those of [`PlanBuilder::dispatch`].
-pub fn dot(plan: &mut PlanBuilder, x: &Tensor, y: &Tensor, partials: &Tensor, offset: u32) -> Result<(), Error> {
+pub fn dot(
+    plan: &mut PlanBuilder,
+    x: &Tensor,
+    y: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
     expect_shape(&DOT, "y", y, x.shape())?;
     let count = partial_count(x);
     expect_length(&DOT, "partials", partials, u64::from(offset) + u64::from(count))?;
@@ -66,7 +72,13 @@ params! {
 ///
 /// # Errors
 /// As [`dot`].
-pub fn dots(plan: &mut PlanBuilder, x: &Tensor, y: &Tensor, partials: &Tensor, offset: u32) -> Result<(), Error> {
+pub fn dots(
+    plan: &mut PlanBuilder,
+    x: &Tensor,
+    y: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
     expect_shape(&DOTS, "y", y, x.shape())?;
     let count = partial_count(x);
     expect_length(&DOTS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;

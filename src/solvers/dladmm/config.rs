@@ -110,7 +110,11 @@ impl Samples<'_> {
     pub(super) fn check(&self, what: &'static str, classes: u32) -> Result<(), Error> {
         let refuse = |detail: String| Err(Error::Samples { what, detail });
         if self.labels.is_empty() || self.features == 0 {
-            return refuse(format!("{} samples of {} features; there must be some", self.labels.len(), self.features));
+            return refuse(format!(
+                "{} samples of {} features; there must be some",
+                self.labels.len(),
+                self.features
+            ));
         }
         if self.values.len() != self.labels.len() * self.features as usize {
             let (values, labels) = (self.values.len(), self.labels.len());
@@ -121,7 +125,10 @@ impl Samples<'_> {
         }
         if let Some(at) = self.values.iter().position(|value| !value.is_finite()) {
             let (sample, feature) = (at / self.features as usize, at % self.features as usize);
-            return refuse(format!("sample {sample}, feature {feature} is {}; remove or repair it", self.values[at]));
+            return refuse(format!(
+                "sample {sample}, feature {feature} is {}; remove or repair it",
+                self.values[at]
+            ));
         }
         Ok(())
     }
@@ -190,7 +197,11 @@ impl Config {
         }
         if self.schedule == Schedule::Official && self.evaluate_every != 1 {
             let every = self.evaluate_every.to_string();
-            return refuse("eval-every", every, "the official schedule follows the training cost and needs 1");
+            return refuse(
+                "eval-every",
+                every,
+                "the official schedule follows the training cost and needs 1",
+            );
         }
         Ok(())
     }

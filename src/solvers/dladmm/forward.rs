@@ -1,8 +1,8 @@
 //! The network as a function: forward passes for starting values and scores.
 
+use super::Samples;
 use super::state::{HostLayer, Inputs};
 use super::telemetry::Scores;
-use super::Samples;
 use crate::Error;
 use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::STATUS_LENGTH;
@@ -96,7 +96,12 @@ pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
 ///
 /// # Errors
 /// [`Error::Samples`] when the samples do not fit the network; [`Error::NotFinite`] when a logit is not finite.
-pub fn evaluate(gpu: &Gpu, layers: &[HostLayer], widths: &[u32], samples: &Samples<'_>) -> Result<Scores, Error> {
+pub fn evaluate(
+    gpu: &Gpu,
+    layers: &[HostLayer],
+    widths: &[u32],
+    samples: &Samples<'_>,
+) -> Result<Scores, Error> {
     if layers.is_empty() || widths.len() != layers.len() + 1 || samples.features != widths[0] {
         let detail = format!("{} features for a network of widths {widths:?}", samples.features);
         return Err(Error::Samples { what: "evaluation data", detail });

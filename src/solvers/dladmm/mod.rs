@@ -79,7 +79,12 @@ impl DlAdmm {
     ///
     /// # Errors
     /// As [`DlAdmm::new`], and [`Error::Setting`] when the widths of `start` are not those of the problem.
-    pub fn resume(gpu: &Gpu, config: &Config, problem: &Problem<'_>, start: &HostState) -> Result<Self, Error> {
+    pub fn resume(
+        gpu: &Gpu,
+        config: &Config,
+        problem: &Problem<'_>,
+        start: &HostState,
+    ) -> Result<Self, Error> {
         config.check()?;
         problem.check()?;
         let widths = config.widths(problem);
@@ -238,7 +243,9 @@ impl DlAdmm {
     }
 
     fn hand_out(&mut self) -> Result<Vec<Record>, Error> {
-        if self.ready.is_empty() && let Some(Failure { origin, iteration }) = self.failure {
+        if self.ready.is_empty()
+            && let Some(Failure { origin, iteration }) = self.failure
+        {
             return Err(Error::NotFinite {
                 solver: "dlADMM",
                 iteration,

@@ -67,7 +67,11 @@ impl HostState {
     /// Checks the sizes of all parts.
     pub(super) fn check(&self, widths: &[u32], samples: u32) -> Result<(), Error> {
         let refuse = |value: String| {
-            Err(Error::Setting { setting: "resume", value, expected: "must be a state of the same network and samples" })
+            Err(Error::Setting {
+                setting: "resume",
+                value,
+                expected: "must be a state of the same network and samples",
+            })
         };
         if self.layers.len() + 1 != widths.len() {
             return refuse(format!("a state of {} layers for {}", self.layers.len(), widths.len() - 1));
@@ -235,7 +239,8 @@ impl State {
                 activations.push(side(width, &layer.activation)?);
             }
         }
-        let layout = super::telemetry::Layout { layers: layer_count as u32, train_samples: 0, test_samples: 0 };
+        let layout =
+            super::telemetry::Layout { layers: layer_count as u32, train_samples: 0, test_samples: 0 };
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,
@@ -260,10 +265,8 @@ impl State {
         }
         if config.keep_last_finite {
             let parts = state.parts();
-            state.kept = parts
-                .iter()
-                .map(|part| gpu.zeros(part.shape(), part.storage()))
-                .collect::<Result<_, _>>()?;
+            state.kept =
+                parts.iter().map(|part| gpu.zeros(part.shape(), part.storage())).collect::<Result<_, _>>()?;
         }
         Ok(state)
     }
@@ -324,7 +327,11 @@ impl State {
     pub fn read_kept(&self, gpu: &Gpu, iteration: u32) -> Result<HostState, Error> {
         if self.kept.is_empty() {
             let (setting, value) = ("keep_last_finite", "false".into());
-            return Err(Error::Setting { setting, value, expected: "must be true to read the state back after a failure" });
+            return Err(Error::Setting {
+                setting,
+                value,
+                expected: "must be true to read the state back after a failure",
+            });
         }
         self.read_parts(gpu, &self.kept, iteration)
     }

@@ -8,11 +8,11 @@
 //! so b, z, u and the residuals cost none. Layer 1 costs two in all: with the Gram matrix of the inputs at hand the
 //! curvature of both its steps follows from small products, and P_1 is formed once, after the second.
 
+use super::Plans;
 use super::config::{Config, Schedule, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
-use super::Plans;
 use crate::Error;
 use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, StepSize};
@@ -37,7 +37,12 @@ pub(super) fn record_plans(
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
     }
-    Ok(Plans { iteration: iteration.finish()?, evaluated: evaluated.finish()?, refresh: refresh.finish()?, origins })
+    Ok(Plans {
+        iteration: iteration.finish()?,
+        evaluated: evaluated.finish()?,
+        refresh: refresh.finish()?,
+        origins,
+    })
 }
 
 fn record_iteration(
@@ -50,7 +55,8 @@ fn record_iteration(
 ) -> Result<(PlanBuilder, Vec<String>), Error> {
     let label = if evaluated { "iteration with scores" } else { "iteration" };
     let plan = PlanBuilder::with_arena(gpu, label, arena);
-    let mut sweep = Sweep { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None };
+    let mut sweep =
+        Sweep { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None };
     for (part, kept) in state.parts().iter().zip(&state.kept) {
         kernel::keep(&mut sweep.plan, part, &state.status, kept)?;
     }
@@ -144,7 +150,11 @@ impl Sweep<'_> {
     fn forward(&mut self) -> Result<(), Error> {
         let depth = self.state.depth();
         for l in 1..depth {
-            if l > 1 { self.weights(l)? } else { self.first_weights_forward()? }
+            if l > 1 {
+                self.weights(l)?
+            } else {
+                self.first_weights_forward()?
+            }
             self.bias(l)?;
             self.z_hidden(l)?;
             self.activation(l)?;
@@ -204,7 +214,9 @@ impl Sweep<'_> {
         let layer = self.state.layer(l);
         let goal = self.goal(l);
         let residual = temporary_like(&mut self.plan, &layer.product)?;
-        for ((product, goal), residual) in layer.product.blocks().iter().zip(goal.blocks()).zip(residual.blocks()) {
+        for ((product, goal), residual) in
+            layer.product.blocks().iter().zip(goal.blocks()).zip(residual.blocks())
+        {
             kernel::residual(&mut self.plan, product, &layer.bias, goal, residual)?;
         }
         Ok(residual)
@@ -238,7 +250,8 @@ impl Sweep<'_> {
         let gradient = self.weight_gradient(l)?;
         let squares = self.dot(&gradient, &gradient)?;
         let previous = self.state.output(l - 1);
-        let (moved, moved_squares) = self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
+        let (moved, moved_squares) =
+            self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
         let slot = self.step_size(Block::Weights, l, &squares, &moved_squares)?;
         elementwise::descend(&mut self.plan, &gradient, &self.state.steps, slot, &layer.weights)?;
         self.descend(&moved, slot, &layer.product)
@@ -315,7 +328,13 @@ impl Sweep<'_> {
         let squares = self.dot(gradient, gradient)?;
         let moved_squares = self.dot(curvature, gradient)?;
         let slot = self.step_size(Block::Weights, 1, &squares, &moved_squares)?;
-        elementwise::descend(&mut self.plan, gradient, &self.state.steps, slot, &self.state.layer(1).weights)?;
+        elementwise::descend(
+            &mut self.plan,
+            gradient,
+            &self.state.steps,
+            slot,
+            &self.state.layer(1).weights,
+        )?;
         Ok(slot)
     }
 
@@ -350,7 +369,13 @@ impl Sweep<'_> {
     }
 
     /// The next step size; `l` is the layer of the block that moves.
-    fn step_size(&mut self, block: Block, l: usize, gradient: &Partials, moved: &Partials) -> Result<u32, Error> {
+    fn step_size(
+        &mut self,
+        block: Block,
+        l: usize,
+        gradient: &Partials,
+        moved: &Partials,
+    ) -> Result<u32, Error> {
         let (name, curved) = match block {
             Block::Weights => ("W", l),
             Block::Activation => ("a", l + 1),

@@ -95,7 +95,8 @@ impl Layout {
             train: scores(head[8], head[9], self.train_samples),
             test: scores(head[10], head[11], self.test_samples),
         };
-        let failure = (head[12] != 0.0).then(|| Failure { origin: head[12] as u32, iteration: head[13] as u32 });
+        let failure =
+            (head[12] != 0.0).then(|| Failure { origin: head[12] as u32, iteration: head[13] as u32 });
         (record, failure)
     }
 }
