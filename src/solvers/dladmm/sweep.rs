@@ -33,7 +33,9 @@ pub(super) fn record_plans(
     let (iteration, _) = record_iteration(gpu, config, state, layout, arena, false)?;
     let (evaluated, origins) = record_iteration(gpu, config, state, layout, arena, true)?;
     let mut refresh = PlanBuilder::with_arena(gpu, "refresh", arena);
-    for l in 2..=state.depth() {
+    // With the Gram matrix every iteration forms P_1 afresh anyway.
+    let first = if state.gram.is_some() { 2 } else { 1 };
+    for l in first..=state.depth() {
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
     }
