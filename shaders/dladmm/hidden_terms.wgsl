@@ -30,9 +30,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let all = params.quads * params.samples;
     let end = min((chunk + 1u) * CHUNK, all);
     var sums = vec4f();
+    // The bias' place goes round with i; taking a remainder each time would cost more than the sums.
+    var quad = (chunk * CHUNK + lane) % params.quads;
+    let turn = WG_SIZE % params.quads;
     for (var i = chunk * CHUNK + lane; i < end; i += WG_SIZE) {
         let v = z[i];
-        let r = v - product[i] - bias[i % params.quads];
+        let r = v - product[i] - bias[quad];
+        quad += turn;
+        quad -= select(0u, params.quads, quad >= params.quads);
         let gap = activation[i] - max(v, vec4f());
         sums += vec4f(dot(r, r), dot(gap, gap), 0.0, 0.0);
     }

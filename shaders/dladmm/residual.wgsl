@@ -1,10 +1,12 @@
 // dladmm/residual: r = P + b - t. The target t is z for a hidden layer and z + u/rho for the last.
 //
-// P, t, r: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4.
+// P, t, r: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4 of features in
+// SAMPLES_PER_LANE samples: its bias is read, and its place found, once.
 // Oracle: reference::dladmm::residual.
 #import "shared/index.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
+const SAMPLES_PER_LANE: u32 = 8u; // @spec
 
 struct Params {
     quads: u32,
@@ -20,8 +22,13 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let i = linear_group(group, groups) * WG_SIZE + lane;
-    if i < params.quads * params.samples {
-        residual[i] = product[i] + bias[i % params.quads] - goal[i];
+    let item = linear_group(group, groups) * WG_SIZE + lane;
+    let quad = item % params.quads;
+    let first = item / params.quads * SAMPLES_PER_LANE;
+    let end = min(first + SAMPLES_PER_LANE, params.samples);
+    let b = bias[quad];
+    for (var sample = first; sample < end; sample++) {
+        let i = sample * params.quads + quad;
+        residual[i] = product[i] + b - goal[i];
     }
 }

@@ -1,10 +1,12 @@
 // elementwise/bias_relu: a = max(P + b, 0), the hidden layer of a forward pass.
 //
-// P, a: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4.
+// P, a: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4 of features in
+// SAMPLES_PER_LANE samples: its bias is read, and its place found, once.
 // Oracle: reference::elementwise::bias_relu.
 #import "shared/index.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
+const SAMPLES_PER_LANE: u32 = 8u; // @spec
 
 struct Params {
     quads: u32,
@@ -19,8 +21,13 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let i = linear_group(group, groups) * WG_SIZE + lane;
-    if i < params.quads * params.samples {
-        activation[i] = max(product[i] + bias[i % params.quads], vec4f());
+    let item = linear_group(group, groups) * WG_SIZE + lane;
+    let quad = item % params.quads;
+    let first = item / params.quads * SAMPLES_PER_LANE;
+    let end = min(first + SAMPLES_PER_LANE, params.samples);
+    let b = bias[quad];
+    for (var sample = first; sample < end; sample++) {
+        let i = sample * params.quads + quad;
+        activation[i] = max(product[i] + b, vec4f());
     }
 }

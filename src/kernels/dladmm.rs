@@ -6,7 +6,7 @@
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
 use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
-use super::{WG_SIZE, expect_labels, expect_length, expect_shape, plain, quads, reduce};
+use super::{WG_SIZE, expect_labels, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -94,7 +94,7 @@ pub fn residual(
         variant: Variant::new("plain"),
         operands: &[product, bias, goal, residual],
         params: bytemuck::bytes_of(&ResidualParams { quads: shape.quads(), samples: shape.rows }),
-        groups: Groups::over(quads(product).into(), WG_SIZE),
+        groups: groups_over_samples(shape),
         flops: 2 * shape.elements(),
     })
 }
@@ -223,7 +223,7 @@ pub fn relu_z(
         variant: Variant::new("plain"),
         operands: &[product, bias, activation, z],
         params: bytemuck::bytes_of(&ReluZParams { quads: shape.quads(), samples: shape.rows }),
-        groups: Groups::over(quads(product).into(), WG_SIZE),
+        groups: groups_over_samples(shape),
         flops: 14 * shape.elements(),
     })
 }

@@ -1,6 +1,6 @@
 //! Elementwise kernels without an algorithm of their own.
 
-use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
+use super::{WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -134,7 +134,7 @@ pub fn bias_relu(
         variant: Variant::new("plain"),
         operands: &[product, bias, activation],
         params: bytemuck::bytes_of(&BiasReluParams { quads: shape.quads(), samples: shape.rows }),
-        groups: Groups::over(u64::from(quads(product)), WG_SIZE),
+        groups: groups_over_samples(shape),
         flops: 2 * shape.elements(),
     })
 }

@@ -10,7 +10,7 @@ pub mod loss;
 pub mod reduce;
 
 use crate::Error;
-use crate::engine::{Kernel, Shape, StorageType, Tensor, Variant};
+use crate::engine::{Groups, Kernel, Shape, StorageType, Tensor, Variant};
 
 /// Every kernel of the crate.
 pub static ALL: &[&Kernel] = &[
@@ -48,6 +48,14 @@ fn plain() -> Vec<Variant> {
 
 /// Lanes of a workgroup in elementwise kernels.
 const WG_SIZE: u32 = 256;
+
+/// Samples that a lane of a kernel with a bias takes, one after another.
+const SAMPLES_PER_LANE: u32 = 8;
+
+/// Workgroups for kernels whose lanes own one `vec4` of features in [`SAMPLES_PER_LANE`] samples.
+fn groups_over_samples(shape: Shape) -> Groups {
+    Groups::over(u64::from(shape.quads()) * u64::from(shape.rows.div_ceil(SAMPLES_PER_LANE)), WG_SIZE)
+}
 
 /// `vec4`s of a tensor, all rows.
 fn quads(tensor: &Tensor) -> u32 {
