@@ -7,9 +7,9 @@
 use std::path::Path;
 
 use safetensors::Dtype;
-use safetensors::tensor::Metadata;
 
 use crate::Error;
+use crate::archive::{Archive, words};
 use crate::reference::{Matrix, linalg};
 
 /// Inputs of the networks of dlADMM traces.
@@ -259,36 +259,8 @@ fn read_exponents(archive: &Archive<'_>, iterations: usize) -> Result<Vec<[u32; 
     Ok(exponents)
 }
 
-/// A safetensors file in memory whose header has been checked against its length.
-struct Archive<'a> {
-    metadata: Metadata,
-    data: &'a [u8],
-}
-
-impl<'a> Archive<'a> {
-    /// The header is read here, and not by `SafeTensors::deserialize`, because that adds the lengths a header claims
-    /// without a check for overflow; and because the messages can then say which of the two lengths is wrong.
-    fn open(bytes: &'a [u8]) -> Result<Self, String> {
-        let cut_short =
-            || format!("is cut short or no safetensors file ({} bytes); copy it again", bytes.len());
-        let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(cut_short)?;
-        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| cut_short())?;
-        let (header, data) = rest.split_at_checked(length).ok_or_else(cut_short)?;
-        let metadata: Metadata = serde_json::from_slice(header)
-            .map_err(|error| format!("its safetensors header is damaged: {error}; copy it again"))?;
-        if metadata.data_len() != data.len() {
-            let (claimed, present) = (metadata.data_len(), data.len());
-            return Err(format!(
-                "its header claims {claimed} bytes of tensors, {present} follow; copy it again"
-            ));
-        }
-        Ok(Self { metadata, data })
-    }
-
-    fn text(&self, key: &str) -> Option<&str> {
-        self.metadata.metadata().as_ref()?.get(key).map(String::as_str)
-    }
-
+/// What a trace asks of an archive beyond what checkpoints do.
+impl Archive<'_> {
     /// A whole number above 0 of the metadata.
     fn count(&self, key: &str) -> Result<usize, String> {
         let text = self.text(key).ok_or_else(|| missing_metadata(key))?;
@@ -301,21 +273,6 @@ impl<'a> Archive<'a> {
         let text = self.text(key).ok_or_else(|| missing_metadata(key))?;
         let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0);
         value.ok_or_else(|| format!("metadata `{key}` is {text:?}; it must be a finite number above 0"))
-    }
-
-    /// The bytes of a tensor of the given type and shape, hence of that many elements.
-    fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8], String> {
-        let info = self.metadata.info(name).ok_or_else(|| {
-            format!("tensor `{name}` is missing; tests/golden/README.md lists what a trace holds")
-        })?;
-        if info.dtype != dtype || info.shape != shape {
-            let (expected, actual) = (describe(dtype, shape), describe(info.dtype, &info.shape));
-            return Err(format!("tensor `{name}` is {actual}; by the metadata it must be {expected}"));
-        }
-        let (start, end) = info.data_offsets;
-        self.data
-            .get(start..end)
-            .ok_or_else(|| format!("tensor `{name}` lies outside the file; copy it again"))
     }
 
     /// A tensor of f32 or f64, all finite.
@@ -340,17 +297,6 @@ impl<'a> Archive<'a> {
 
 fn missing_metadata(key: &str) -> String {
     format!("metadata `{key}` is missing; tests/golden/README.md lists what a trace states")
-}
-
-/// `32 × 784 f32`.
-fn describe(dtype: Dtype, shape: &[usize]) -> String {
-    let sizes: Vec<String> = shape.iter().map(usize::to_string).collect();
-    format!("{} {}", sizes.join(" × "), dtype.to_string().to_lowercase())
-}
-
-/// The elements of a tensor, `SIZE` bytes each.
-fn words<const SIZE: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; SIZE]> + '_ {
-    bytes.as_chunks::<SIZE>().0.iter().copied()
 }
 
 #[cfg(test)]

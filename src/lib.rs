@@ -1,13 +1,89 @@
 //! Fused WGSL compute kernels, dispatched by a small scheduler, for training and sparsifying neural networks by
 //! splitting methods (ADMM) on any GPU that wgpu reaches.
+//!
+//! To train, open a [`Gpu`](engine::Gpu), load a [`DataSource`](data::DataSource) or make a
+//! [`Dataset`](data::Dataset) of your own, and give both to a [solver](solvers); the README has a program of fifteen
+//! lines. The rest of this page is a tour for those who read or change the source.
+//!
+//! # Rooms
+//!
+//! Arrows point down: a module uses those below it, never one above.
+//!
+//! ```text
+//! main, cli       commands, progress, reports; no maths
+//!    |
+//! solvers         an algorithm = plans built from kernels, and the host's few decisions
+//!    |
+//! kernels         one typed function per WGSL file: shapes checked, work counted, one dispatch added to a plan
+//!    |
+//! engine          device, tensors, plans, read-back, profile; knows nothing of ADMM
+//!
+//! reference       the float64 twin of every kernel; tests and `dualstep verify` compare, nothing else calls it
+//! data, files     where samples come from; files that are written whole or not at all
+//! shaders/        the WGSL itself, one folder per family, plus shared/
+//! ```
+//!
+//! # One iteration
+//!
+//! A solver records its iteration once: it calls kernel functions on a [`PlanBuilder`](engine::PlanBuilder), which
+//! checks shapes, aliasing and limits there and then. [`PlanBuilder::finish`](engine::PlanBuilder::finish) lays out the
+//! memory of temporaries by lifetime and resolves pipelines, bind groups and one buffer of parameters. Afterwards an
+//! iteration is a replay of that [`Plan`](engine::Plan) in a [`Batch`](engine::Batch): nothing is allocated or
+//! uploaded, and nothing waits. What an algorithm decides on the way, such as step sizes, penalties and whether a value
+//! was still finite, it decides on the device, in buffers that the next kernel reads. The host learns of it later,
+//! from copies of a ring of records.
+//!
+//! # One kernel, from WGSL to test
+//!
+//! A kernel has one name everywhere. `dladmm/relu_z`, the hidden layer's z step in closed form, is
+//!
+//! 1. `shaders/dladmm/relu_z.wgsl`: the formula in its head, then the code. `#import` brings in a shared file; a line
+//!    that ends in `// @spec` may be given another right-hand side. There are no other directives.
+//! 2. `RELU_Z` in `src/kernels/dladmm.rs`: the [`Kernel`](engine::Kernel) as the host sees it, its bindings by name and
+//!    its parameters by layout; listed in [`kernels::ALL`].
+//! 3. [`kernels::dladmm::relu_z`]: checks that four shapes agree, counts 14 operations an element, adds the dispatch.
+//! 4. [`reference::dladmm::relu_z`]: the same in float64, with the size of the terms that went into each value, from
+//!    which the tolerance of the comparison follows.
+//! 5. The tests: those without a device reflect the WGSL against the host's declaration and translate it for every
+//!    backend; those with one run it against its twin over many sizes.
+//!
+//! To add a kernel is to add these. What is missing from [`kernels::ALL`] no test knows, so that is the line not to
+//! forget.
+//!
+//! A product of matrices is put together from parts: a file for the storage of each operand (`linalg/left_*`,
+//! `linalg/right_*`), one for what a workgroup owns (`linalg/tile_*`, chosen by adapter), and the kernel's own
+//! epilogue. A [`Variant`](engine::Variant) names the parts.
+//!
+//! # What is awkward
+//!
+//! - Papers write samples as columns; tensors store one sample per row, because that keeps a sample's features together
+//!   and lets samples be cut into blocks. So P = W a is recorded as a Wᵀ, and a comment says which is meant.
+//! - Rows are padded with zeros to whole `vec4`s, and every kernel must leave the padding zero. Nothing enforces that
+//!   but the comparison with the twins.
+//! - WGSL and host agree on parameters by a test that reflects the shader, not by construction: a field added on one
+//!   side alone compiles and then fails there.
+//! - How often and whether a kernel writes is declared by hand ([`Access`](engine::Access)); a plan trusts it when
+//!   memory is shared.
+//! - Kernels that add over samples write partial sums which a second dispatch adds in a fixed order. That is one
+//!   dispatch more than atomics would need, and the reason why equal inputs give equal bits.
+//! - A device that cannot do something is refused, or served by another variant, but never emulated on the host.
 
+mod archive;
+pub mod checkpoint;
 pub mod data;
 pub mod engine;
 mod error;
 pub mod files;
 pub mod golden;
 pub mod kernels;
+pub mod parity;
 pub mod reference;
 pub mod solvers;
+pub mod verify;
 
 pub use error::Error;
+
+/// Compiles the README's program.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -78,7 +78,7 @@ fn products(solver: &DlAdmm, samples: u64) -> (Vec<f64>, f64) {
 
 #[test]
 fn an_iteration_takes_two_products_for_layer_1_and_eight_for_each_other_whatever_rho() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(1000);
     let mut costs = Vec::new();
     for rho in [1e-6, 1e-4, 1e-2, 1.0] {
@@ -98,7 +98,7 @@ fn an_iteration_takes_two_products_for_layer_1_and_eight_for_each_other_whatever
 
 #[test]
 fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(300);
     let config = constant(1e-2, &[24, 24]);
     let mut solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
@@ -126,8 +126,8 @@ fn blocks_of_samples_change_no_bit() {
     let config = constant(1e-2, &[40, 12]);
     // 1,024 samples of 784 features, and the Gram matrix of 784 × 784, fit; 2,500 samples do not.
     let limited = GpuOptions { binding_limit: Some(1024 * 784 * 4), ..GpuOptions::default() };
-    let Some(whole) = gpu::open(&GpuOptions::default()) else { return };
-    let Some(cut) = gpu::open(&limited) else { return };
+    let Some(whole) = gpu::open(GpuOptions::default()) else { return };
+    let Some(cut) = gpu::open(limited) else { return };
     let whole = train(&whole, &config, &images.problem(), 5);
     let cut = train(&cut, &config, &images.problem(), 5);
     assert_eq!(whole, cut);
@@ -138,8 +138,8 @@ fn without_room_for_a_gram_matrix_layer_1_takes_the_ordinary_steps() {
     let images = Images::first(600);
     // The Gram matrix of 784 × 784 takes 2.4 MB.
     let limited = GpuOptions { binding_limit: Some(2_000_000), ..GpuOptions::default() };
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
-    let Some(small) = gpu::open(&limited) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let Some(small) = gpu::open(limited) else { return };
     let config = constant(1e-2, &[16, 16]);
     let (with, _) = train(&gpu, &config, &images.problem(), 5);
     let (without, _) = train(&small, &config, &images.problem(), 5);
@@ -153,7 +153,7 @@ fn without_room_for_a_gram_matrix_layer_1_takes_the_ordinary_steps() {
 
 #[test]
 fn the_augmented_lagrangian_never_rises_at_rho_1() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(500);
     let (records, _) = train(&gpu, &constant(1.0, &[32, 32]), &images.problem(), 100);
     for pair in records.windows(2) {
@@ -172,7 +172,7 @@ fn the_augmented_lagrangian_never_rises_at_rho_1() {
 
 #[test]
 fn the_penalty_of_figure_3_diverges() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(500);
     let (records, _) = train(&gpu, &constant(1e-6, &[32, 32]), &images.problem(), 250);
     // The paper: the objective fluctuates drastically; the residual falls for a while, fluctuates and does not settle.
@@ -194,7 +194,7 @@ fn the_penalty_of_figure_3_diverges() {
 
 #[test]
 fn schedules_move_on_the_device() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(64);
     let paper = Config { schedule: Schedule::Paper, evaluate_every: 0, ..constant(1e-6, &[8]) };
     let (records, _) = train(&gpu, &paper, &images.problem(), 60);
@@ -231,7 +231,7 @@ fn schedules_move_on_the_device() {
 
 #[test]
 fn a_run_goes_on_from_its_state_bit_for_bit() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(200);
     let config = constant(1e-2, &[16, 12]);
     let (records, last) = train(&gpu, &config, &images.problem(), 10);
@@ -244,7 +244,7 @@ fn a_run_goes_on_from_its_state_bit_for_bit() {
 
 #[test]
 fn a_run_that_overflows_says_where_and_keeps_the_state_before() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(200);
     let config = constant(1e-2, &[16, 12]);
     let mut solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
@@ -264,7 +264,7 @@ fn a_run_that_overflows_says_where_and_keeps_the_state_before() {
 
 #[test]
 fn any_depth_width_and_number_of_classes_trains() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(130);
     for (hidden, classes) in [(vec![1], 10), (vec![5, 3, 7], 10), (vec![9], 37), (vec![130, 33], 11)] {
         let problem = Problem { classes, ..images.problem() };
@@ -280,7 +280,7 @@ fn any_depth_width_and_number_of_classes_trains() {
 
 #[test]
 fn resident_products_stay_with_fresh_ones() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(300);
     let config = Config { evaluate_every: 0, ..constant(1e-2, &[32, 32]) };
     let mut solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
@@ -297,7 +297,7 @@ fn resident_products_stay_with_fresh_ones() {
 
 #[test]
 fn what_cannot_be_trained_is_refused_in_one_line() {
-    let Some(gpu) = gpu::open(&GpuOptions::default()) else { return };
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(20);
     let refused = |config: &Config, problem: &Problem<'_>, word: &str| {
         let message = DlAdmm::new(&gpu, config, problem).expect_err(word).to_string();

@@ -9,7 +9,7 @@ use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::{dladmm, elementwise, reduce};
 
 fn open() -> Option<Gpu> {
-    gpu::open(&GpuOptions::default())
+    gpu::open(GpuOptions::default())
 }
 
 /// 0, 1, 2 … as f32.
@@ -111,7 +111,7 @@ fn a_replay_takes_no_memory_and_counts_its_dispatches() {
 #[test]
 fn long_grids_are_folded() {
     let limited = GpuOptions { group_limit: Some(5), ..GpuOptions::default() };
-    let Some(gpu) = gpu::open(&limited) else { return };
+    let Some(gpu) = gpu::open(limited) else { return };
     // 23 workgroups of 256 vec4s: five rows of five, two of them surplus.
     let shape = Shape::vector(23 * 1024 - 3);
     let y = gpu.zeros(shape, StorageType::F32).expect("fits");

@@ -10,6 +10,7 @@ mod twin_dladmm;
 use std::path::Path;
 
 use dualstep::golden::{self, DlAdmmTrace, Trace};
+use dualstep::reference::dladmm::{Block, Control};
 use dualstep::reference::{Matrix, dladmm, elementwise, linalg, reduce};
 use literal_dladmm::{LiteralDlAdmm, Metrics, Settings, backtrack, square_norm, transpose, zip};
 use proptest::prelude::*;
@@ -181,12 +182,12 @@ impl Problem {
 
     /// `W a − target`, at any W and a.
     fn residual(&self, weight: &Matrix, a: &Matrix) -> Matrix {
-        zip(&linalg::matmul(a, false, weight, true, None).value, &self.target, |p, target| p - target)
+        zip(&linalg::matmul(a, false, weight, true).value, &self.target, |p, target| p - target)
     }
 
     /// `r aᵀ`, at any W.
     fn weight_gradient(&self, weight: &Matrix) -> Matrix {
-        linalg::matmul(&self.residual(weight, &self.a), true, &self.a, false, None).value
+        linalg::matmul(&self.residual(weight, &self.a), true, &self.a, false).value
     }
 }
 
@@ -202,13 +203,13 @@ proptest! {
         let (problem, kappa) = (Problem::new(seed, sizes), 10f64.powf(log_kappa));
         let g = problem.weight_gradient(&problem.weight);
         let change = linalg::matmul_norm(&problem.a, false, &g, true).1.value;
-        let square = reduce::sums(&g).square.value;
+        let square = reduce::dot(&g, &g).value;
         prop_assume!(!is_borderline(kappa * change / square));
-        let size = dladmm::step_size(square, change, kappa, 0.0, 1.0);
+        let size = dladmm::step_size(square, change, &Control::new(kappa, 1.0, 1.0, 1.0), Block::Weights, true);
         let phi = |weight: &Matrix| kappa / 2.0 * square_norm(&problem.residual(weight, &problem.a));
         let (expected, doublings) = backtrack(&problem.weight, &g.map(|g| kappa * g), 1.0, phi);
         prop_assert_eq!(size.exponent, doublings);
-        let actual = elementwise::descend(&problem.weight, &g, kappa * size.step).value;
+        let actual = elementwise::descend(&problem.weight, &g, size.step).value;
         prop_assert!(actual.relative_error(&expected) < 1e-12);
     }
 
@@ -219,11 +220,12 @@ proptest! {
     ) {
         let (problem, kappa, nu) = (Problem::new(seed, sizes), 10f64.powf(log_kappa), 10f64.powf(log_nu));
         let Problem { weight, a, z, .. } = &problem;
-        let g = dladmm::activation_gradient(weight, &problem.residual(weight, a), kappa, a, z, nu).value;
+        let control = Control::new(kappa, nu, 1.0, 1.0);
+        let (g, square) = dladmm::activation_gradient(&problem.residual(weight, a), weight, a, z, &control, true);
+        let (g, square) = (g.value, square.value);
         let change = linalg::matmul_norm(&g, false, weight, true).1.value;
-        let square = reduce::sums(&g).square.value;
         prop_assume!(!is_borderline(nu + kappa * change / square));
-        let size = dladmm::step_size(square, change, kappa, nu, 1.0);
+        let size = dladmm::step_size(square, change, &control, Block::Activation, true);
         let phi = |a: &Matrix| {
             let gap = zip(a, z, |a, z| a - z.max(0.0));
             kappa / 2.0 * square_norm(&problem.residual(weight, a)) + nu / 2.0 * square_norm(&gap)
@@ -238,14 +240,17 @@ proptest! {
     fn gram_step_is_the_step_through_the_samples(seed: u64, sizes in sizes(), step in 0.0f64..1.0) {
         let problem = Problem::new(seed, sizes);
         let g = problem.weight_gradient(&problem.weight);
-        let curved = linalg::matmul(&g, false, &linalg::gram(&problem.a).value, false, None).value;
+        let inputs = problem.a.cols();
+        let gram = linalg::gram(&Matrix::zeros(inputs, inputs), &problem.a).value;
+        let curved = linalg::matmul(&g, false, &gram, false).value;
         let change = linalg::matmul_norm(&problem.a, false, &g, true).1;
         let through_gram = reduce::dots(&curved, &g).product;
         prop_assert!((through_gram.value - change.value).abs() <= 1e-12 * (1.0 + change.magnitude));
-        let next = dladmm::gram_step(&problem.weight, &g, &curved, step);
-        let afresh = problem.weight_gradient(&next.weight.value);
-        let distance = zip(&next.gradient.value, &afresh, |a, b| a - b).norm();
-        prop_assert!(distance <= 1e-12 * (1.0 + next.gradient.magnitude.norm()));
+        let next = elementwise::descend(&problem.weight, &g, step).value;
+        let next_gradient = elementwise::descend(&g, &curved, step);
+        let afresh = problem.weight_gradient(&next);
+        let distance = zip(&next_gradient.value, &afresh, |a, b| a - b).norm();
+        prop_assert!(distance <= 1e-12 * (1.0 + next_gradient.magnitude.norm()));
     }
 }
 

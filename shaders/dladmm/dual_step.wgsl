@@ -48,7 +48,7 @@ fn terms(sample: u32) -> vec4f {
         exponentials = exponentials * exp(shift - top) + dot(select(vec4f(), exp(v - top), is_class), vec4f(1.0));
         shift = top;
     }
-    sums.x = log(exponentials) + shift - label_z;
+    sums.x = log(exponentials) + (shift - label_z);
     return sums;
 }
 

@@ -3,8 +3,8 @@
 //
 //   objective = loss + <u, r_L> + (rho/2) |r_L|^2 + (nu/2) sum over hidden layers of |r_l|^2 + |a_l - f(z_l)|^2
 //   paper:     rho = 10 rho after every 100th iteration
-//   official:  when the training cost rose three iterations running: rho = nu = min(10 rho, 0.1), and
-//              tau_0, theta_0 = 10 tau_0, 10 theta_0 for widths of at least 100
+//   official:  when the training cost rose for at least the third iteration running: rho = nu = min(10 rho, 0.1),
+//              and tau_0, theta_0 = 10 tau_0, 10 theta_0 for widths of at least 100
 //
 // totals: slot l - 1 holds hidden layer l's terms, then the last layer's terms, the training scores and the test
 // scores. Record, as f32: 16 head values (see solvers::dladmm::Record), |r_l|^2 of each layer, |a_l - f(z_l)|^2 of each
@@ -82,8 +82,7 @@ fn move_schedule(cost: f32) {
         let rose = status.iteration > 0u && cost > control.cost;
         control.rises = select(0.0, control.rises + 1.0, rose);
         control.cost = cost;
-        if control.rises == 3.0 {
-            control.rises = 0.0;
+        if control.rises >= 3.0 {
             control.rho = min(10.0 * control.rho, 0.1);
             control.nu = control.rho;
             let factor = select(1.0, 10.0, params.wide != 0u);

@@ -53,17 +53,21 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         q = shift + kappa * (norms.y / norms.x);
     }
     let doublings = doublings_to_reach(q / start);
-    let step = select(kappa, 1.0, is_activation) / (start * exp2(doublings));
-    steps[params.slot] = vec4f(step, doublings, norms.x, q);
+    let step = select(kappa, 1.0, is_activation) / (start * power_of_two(doublings));
+    steps[params.slot] = vec4f(step, f32(doublings), norms.x, q);
     status = after_seeing(status, norms.x + norms.y, params.origin);
 }
 
 // The smallest k >= 0 with 2^k >= ratio, from the bits: log2 may round to the wrong side of a whole number.
-fn doublings_to_reach(ratio: f32) -> f32 {
+fn doublings_to_reach(ratio: f32) -> u32 {
     if !(ratio > 1.0) {
-        return 0.0;
+        return 0u;
     }
     let bits = bitcast<u32>(ratio);
-    let exponent = f32(bits >> 23u) - 127.0;
-    return exponent + select(0.0, 1.0, (bits & 0x7fffffu) != 0u);
+    return (bits >> 23u) - 127u + select(0u, 1u, (bits & 0x7fffffu) != 0u);
+}
+
+// 2^k for k <= 128, by its bits: exp2 may be off by some ULPs even where it need not round.
+fn power_of_two(k: u32) -> f32 {
+    return bitcast<f32>((k + 127u) << 23u);
 }

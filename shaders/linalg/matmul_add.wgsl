@@ -7,7 +7,7 @@
 // (linalg/left_columns); op(B) is inner x columns: `right`, stored that way (linalg/right_rows) or transposed
 // (linalg/right_columns). Every stored row is padded with zeros to whole vec4s; the padding of C comes out zero.
 // What a workgroup and a lane own is said in the tile file, which the host chooses by adapter.
-// Oracle: reference::linalg::matmul.
+// Oracle: reference::linalg::matmul_add.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_rows.wgsl"
 #import "linalg/tiles_all.wgsl"

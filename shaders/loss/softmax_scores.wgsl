@@ -54,7 +54,7 @@ fn scores(sample: u32) -> vec4f {
     for (var quad = 0u; quad < params.quads; quad++) {
         sum += select(vec4f(), exp(logits(sample, quad) - best), is_class(quad));
     }
-    let cost = log(dot(sum, vec4f(1.0))) + best - label_logit;
+    let cost = log(dot(sum, vec4f(1.0))) + (best - label_logit);
     return vec4f(cost, select(0.0, 1.0, best_class == label), 0.0, 0.0);
 }
 

@@ -4,7 +4,7 @@
 //! call and a device loss are kept and returned by the next fallible call.
 
 use super::kernel::Pipelines;
-use super::pool::{MemoryCounts, Pool};
+use super::pool::{MemoryCounts, Pool, USAGE};
 use super::tensor::{Place, Shape, StorageType, Tensor};
 use crate::Error;
 use std::fmt;
@@ -58,6 +58,8 @@ pub struct GpuOptions {
     pub binding_limit: Option<u64>,
     /// Pretend the device allows no more than this many workgroups per dimension: lets small grids be folded.
     pub group_limit: Option<u32>,
+    /// Pretend the device is of this class: runs the kernel variants that other devices get.
+    pub class: Option<AdapterClass>,
     /// Fill recycled memory with NaN, so that a kernel which relies on old contents is found out.
     pub poison: bool,
 }
@@ -252,6 +254,58 @@ impl Gpu {
         self.inner.pool.trim();
     }
 
+    /// The wgpu device, for buffers that are to be wrapped.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// A tensor over the caller's memory, `offset` bytes into `buffer`: rows one after another, each padded with zeros
+    /// to whole `vec4`s. wgpu tracks a buffer as a whole, so a tensor that is written needs one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the tensor does not lie in the buffer, the offset is not one the device can bind, or the
+    /// buffer was made without `STORAGE`, `COPY_SRC` and `COPY_DST`; [`Error::Limit`] when the tensor exceeds one
+    /// binding.
+    pub fn wrap(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: Shape,
+        storage: StorageType,
+    ) -> Result<Tensor, Error> {
+        self.wrap_with_tail(buffer, offset, shape, storage, 0)
+    }
+
+    /// [`Gpu::wrap`], with bindings that reach `tail` bytes further, so that strays past the tensor are not stopped.
+    pub(crate) fn wrap_with_tail(
+        &self,
+        buffer: &wgpu::Buffer,
+        offset: u64,
+        shape: Shape,
+        storage: StorageType,
+        tail: u64,
+    ) -> Result<Tensor, Error> {
+        self.check()?;
+        let refuse = |detail: String| Err(Error::Plan { plan: "wrap".into(), detail });
+        let bytes = (shape.stored() * storage.bytes()).max(16) + tail;
+        self.check_binding(shape, bytes)?;
+        let alignment = u64::from(self.inner.device.limits().min_storage_buffer_offset_alignment);
+        if !offset.is_multiple_of(alignment) {
+            return refuse(format!("offset {offset} is not a multiple of {alignment}"));
+        }
+        if offset.checked_add(bytes).is_none_or(|end| end > buffer.size()) {
+            let size = buffer.size();
+            return refuse(format!(
+                "a tensor of {shape} at offset {offset} ends past the buffer's {size} bytes"
+            ));
+        }
+        if !buffer.usage().contains(USAGE) {
+            return refuse(format!("the buffer's usage is {:?}; it needs {USAGE:?}", buffer.usage()));
+        }
+        let place = Place { buffer: buffer.clone(), offset, tail, _allocation: None };
+        Ok(Tensor::placed(shape, storage, place))
+    }
+
     /// A tensor of zeros.
     ///
     /// # Errors
@@ -344,15 +398,7 @@ impl Gpu {
     /// Memory for one tensor, checked against the device's limits.
     pub(super) fn place(&self, shape: Shape, storage: StorageType, zeroed: bool) -> Result<Place, Error> {
         let bytes = (shape.stored() * storage.bytes()).max(16);
-        let allowed = self.inner.capabilities.binding_limit;
-        if bytes > allowed {
-            return Err(Error::Limit {
-                what: format!("a tensor of {shape}"),
-                needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
-                allowed: format!("{:.1} MiB in one binding", allowed as f64 / f64::from(1 << 20)),
-                remedy: "narrow the layer, or use a device with larger bindings",
-            });
-        }
+        self.check_binding(shape, bytes)?;
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let allocation = Arc::new(self.inner.pool.allocate(bytes, zeroed));
         if pollster::block_on(scope.pop()).is_some() {
@@ -363,7 +409,20 @@ impl Gpu {
                 remedy: "use fewer samples, narrower layers or a device with more memory",
             });
         }
-        Ok(Place { buffer: allocation.buffer.clone(), offset: 0, _allocation: Some(allocation) })
+        Ok(Place { buffer: allocation.buffer.clone(), offset: 0, tail: 0, _allocation: Some(allocation) })
+    }
+
+    fn check_binding(&self, shape: Shape, bytes: u64) -> Result<(), Error> {
+        let allowed = self.inner.capabilities.binding_limit;
+        if bytes <= allowed {
+            return Ok(());
+        }
+        Err(Error::Limit {
+            what: format!("a tensor of {shape}"),
+            needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
+            allowed: format!("{:.1} MiB in one binding", allowed as f64 / f64::from(1 << 20)),
+            remedy: "narrow the layer, or use a device with larger bindings",
+        })
     }
 
     pub(super) fn submit(&self, commands: wgpu::CommandBuffer, dispatches: u64) {
@@ -507,7 +566,7 @@ fn capabilities(
         driver: format!("{} {}", info.driver, info.driver_info).trim().into(),
         backend: info.backend,
         kind: info.device_type,
-        class,
+        class: options.class.unwrap_or(class),
         binding_limit: options.binding_limit.unwrap_or(binding_limit).min(binding_limit),
         buffer_limit: limits.max_buffer_size,
         group_limit: options.group_limit.unwrap_or(u32::MAX).min(limits.max_compute_workgroups_per_dimension),

@@ -340,7 +340,7 @@ fn bind_group(device: &wgpu::Device, step: &Step, params: &wgpu::Buffer, offset:
         .enumerate()
         .map(|(binding, tensor)| {
             let (buffer, offset) = tensor.place().expect("temporaries were assigned just before");
-            buffer_entry(binding, buffer, offset, tensor.bytes())
+            buffer_entry(binding, buffer, offset, tensor.bound_bytes())
         })
         .collect();
     if !step.params.is_empty() {

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Usage of every buffer the crate makes: kernels, uploads and read-backs alike.
-const USAGE: wgpu::BufferUsages =
+pub(super) const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 /// A quiet NaN in f32, and in both halves of a word read as f16 or bf16.
-const POISON: u32 = 0x7fff_7fff;
+pub(crate) const POISON: u32 = 0x7fff_7fff;
 
 /// Bytes of device memory, as the pool sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

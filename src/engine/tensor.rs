@@ -108,6 +108,8 @@ struct Memory {
 pub(super) struct Place {
     pub buffer: wgpu::Buffer,
     pub offset: u64,
+    /// Bytes past the tensor that bindings cover too; not zero only where strays are looked for.
+    pub tail: u64,
     /// Keeps pooled memory from being recycled while a tensor uses it.
     pub _allocation: Option<Arc<Allocation>>,
 }
@@ -134,6 +136,11 @@ impl Tensor {
     /// Buffer and byte offset, once the tensor has memory.
     pub(super) fn place(&self) -> Option<(&wgpu::Buffer, u64)> {
         self.memory.place.get().map(|place| (&place.buffer, place.offset + self.start))
+    }
+
+    /// Bytes that a binding covers.
+    pub(super) fn bound_bytes(&self) -> u64 {
+        self.bytes() + self.memory.place.get().map_or(0, |place| place.tail)
     }
 
     /// Some rows of this tensor, sharing its memory. `rows` must begin at a multiple of 16, which keeps every view at

@@ -163,7 +163,7 @@ params! {
     struct BiasStepParams { quads: u32, chunks: u32, samples: u32 }
 }
 
-/// b ← b − mean over samples of r, from the rows that [`residual_sums`] left for all `samples`.
+/// b ← b − mean over samples of r, from the rows that [`residual_sums`] left for all `samples`. Without any, b stays.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -176,12 +176,13 @@ pub fn bias_step(
     let Shape { rows: chunks, columns } = partials.shape();
     expect_shape(&BIAS_STEP, "bias", bias, Shape::vector(columns))?;
     let quads = bias.shape().quads();
+    let groups = if samples == 0 { 0 } else { quads };
     plan.dispatch(Dispatch {
         kernel: &BIAS_STEP,
         variant: Variant::new("plain"),
         operands: &[partials, bias],
         params: bytemuck::bytes_of(&BiasStepParams { quads, chunks, samples }),
-        groups: Groups(quads.into()),
+        groups: Groups(groups.into()),
         flops: u64::from(chunks) * u64::from(columns),
     })
 }

@@ -1,60 +1,100 @@
 //! Oracles of `shaders/dladmm/`: the steps of one dlADMM sweep (Wang et al., KDD 2019).
 //!
 //! Written for `z_l ≈ P_l + b_l`, where `P_l = W_l a_{l−1}` is the product that stays resident. `κ` is ρ for the last
-//! layer, which alone has a dual `u`, and ν for the others. Products of matrices are `linalg`'s; the functions here
-//! are what a sweep does between them.
+//! layer, which alone has a dual `u`, and ν for the others. The `goal` of a layer is what `P + b` is drawn to: `z`, and
+//! `z + u/ρ` for the last. Products of matrices are `linalg`'s; the functions here are what a sweep does between them.
 
 use super::elementwise::relu;
 use super::loss::{cross_entropy, softmax};
 use super::{Bounded, Matrix};
 
-/// The dual of the last layer and its penalty.
-#[derive(Debug, Clone, Copy)]
-pub struct Dual<'a> {
-    /// The multipliers of `z_L = W_L a_{L−1} + b_L`, samples × classes.
-    pub u: &'a Matrix,
-    /// ρ.
+/// What an iteration is steered by.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Control {
+    /// ρ, the penalty of the last layer's constraint.
     pub rho: f64,
+    /// ν, the penalty of the others.
+    pub nu: f64,
+    /// τ₀, where the search for an activation's curvature starts.
+    pub tau_0: f64,
+    /// θ₀, the same for weights.
+    pub theta_0: f64,
+    /// Training cost of the iteration before.
+    pub cost: f64,
+    /// How many times running it has risen.
+    pub rises: u32,
 }
 
-/// `R = P + b − z − u/ρ`, the residual that the steps of `W`, `b` and `a` share; without `dual` the last term is 0.
+impl Control {
+    /// Penalties and starts, before the first iteration.
+    pub fn new(rho: f64, nu: f64, tau_0: f64, theta_0: f64) -> Self {
+        Self { rho, nu, tau_0, theta_0, cost: 0.0, rises: 0 }
+    }
+
+    /// κ.
+    fn kappa(&self, last_layer: bool) -> f64 {
+        if last_layer { self.rho } else { self.nu }
+    }
+}
+
+/// `z + u/ρ`, the goal of the last layer.
 ///
 /// # Panics
-/// If the shapes disagree.
-pub fn residual(product: &Matrix, bias: &Matrix, z: &Matrix, dual: Option<Dual<'_>>) -> Bounded<Matrix> {
-    check_layer("residual", product, bias, &[Some(z), dual.map(|dual| dual.u)]);
-    Bounded::from_fn(z.rows(), z.cols(), |sample, feature| {
-        let at = (sample, feature);
-        let (p, b) = (product[at], bias[(0, feature)]);
-        let shift = dual.map_or(0.0, |dual| dual.u[at] / dual.rho);
-        Bounded { value: p + b - z[at] - shift, magnitude: p.abs() + b.abs() + z[at].abs() + shift.abs() }
+/// If the shapes differ.
+pub fn dual_target(z: &Matrix, dual: &Matrix, rho: f64) -> Bounded<Matrix> {
+    assert_eq!(z.shape(), dual.shape(), "dual_target: shapes differ");
+    Bounded::from_fn(z.rows(), z.cols(), |sample, class| {
+        let (z, shift) = (z[(sample, class)], dual[(sample, class)] / rho);
+        Bounded { value: z + shift, magnitude: z.abs() + shift.abs() }
     })
 }
 
-/// `Σ over samples of R`, one row: all that the bias step needs of the residual.
+/// `R = P + b − goal`, the residual that the steps of `W`, `b` and `a` share.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn residual(product: &Matrix, bias: &Matrix, goal: &Matrix) -> Bounded<Matrix> {
+    check_layer("residual", product, bias, &[goal]);
+    Bounded::from_fn(goal.rows(), goal.cols(), |sample, feature| {
+        let at = (sample, feature);
+        let (p, b) = (product[at], bias[(0, feature)]);
+        Bounded { value: p + b - goal[at], magnitude: p.abs() + b.abs() + goal[at].abs() }
+    })
+}
+
+/// Samples in each row of [`residual_sums`].
+pub const SUM_CHUNK: usize = 64;
+
+/// Sums of R over samples, a row for each [`SUM_CHUNK`] of them: all that the bias step needs of the residual.
 ///
 /// # Panics
 /// As [`residual`].
-pub fn residual_sums(product: &Matrix, bias: &Matrix, z: &Matrix, dual: Option<Dual<'_>>) -> Bounded<Matrix> {
-    let r = residual(product, bias, z, dual);
-    Bounded::from_fn(1, z.cols(), |_, feature| {
+pub fn residual_sums(product: &Matrix, bias: &Matrix, goal: &Matrix) -> Bounded<Matrix> {
+    let r = residual(product, bias, goal);
+    let samples = goal.rows();
+    Bounded::from_fn(samples.div_ceil(SUM_CHUNK), goal.cols(), |chunk, feature| {
         let mut sum = Bounded::ZERO;
-        for sample in 0..z.rows() {
+        for sample in chunk * SUM_CHUNK..((chunk + 1) * SUM_CHUNK).min(samples) {
             sum.add_bounded(r.value[(sample, feature)], r.magnitude[(sample, feature)]);
         }
         sum
     })
 }
 
-/// `b ← b − (Σ R) / N`, the exact minimiser over `b` (equations 6, 7, 12 and 13, with the mean they lack).
+/// `b ← b − (Σ R) / N`, the exact minimiser over `b` (equations 6, 7, 12 and 13, with the mean they lack), from the
+/// rows of [`residual_sums`]. Without samples b stays.
 ///
 /// # Panics
-/// If `bias` and `sums` are not rows of one width.
-pub fn bias_step(bias: &Matrix, sums: &Matrix, samples: usize) -> Bounded<Matrix> {
-    assert_eq!(bias.shape(), sums.shape(), "bias_step: shapes differ");
+/// If `bias` is not a row as wide as `partials`.
+pub fn bias_step(partials: &Matrix, samples: usize, bias: &Matrix) -> Bounded<Matrix> {
+    assert_eq!(bias.shape(), (1, partials.cols()), "bias_step: shape of the bias");
     Bounded::from_fn(1, bias.cols(), |_, feature| {
-        let (b, mean) = (bias[(0, feature)], sums[(0, feature)] / samples as f64);
-        Bounded { value: b - mean, magnitude: b.abs() + mean.abs() }
+        let mut sum = Bounded::ZERO;
+        for chunk in 0..partials.rows() {
+            sum.add(partials[(chunk, feature)]);
+        }
+        let (b, samples) = (bias[(0, feature)], samples.max(1) as f64);
+        Bounded { value: b - sum.value / samples, magnitude: b.abs() + sum.magnitude / samples }
     })
 }
 
@@ -76,7 +116,7 @@ pub struct ReluZ {
 /// # Panics
 /// If the shapes disagree.
 pub fn relu_z(product: &Matrix, bias: &Matrix, activation: &Matrix) -> ReluZ {
-    check_layer("relu_z", product, bias, &[Some(activation)]);
+    check_layer("relu_z", product, bias, &[activation]);
     let (rows, cols) = product.shape();
     let zeros = || Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
     let mut result = ReluZ { kept: zeros(), dropped: zeros(), margin: zeros() };
@@ -114,8 +154,8 @@ pub struct LastLayer<'a> {
     pub product: &'a Matrix,
     /// b_L, one row.
     pub bias: &'a Matrix,
-    /// The dual.
-    pub u: &'a Matrix,
+    /// u.
+    pub dual: &'a Matrix,
     /// The class of each sample.
     pub labels: &'a [u32],
     /// ρ.
@@ -125,7 +165,7 @@ pub struct LastLayer<'a> {
 impl LastLayer<'_> {
     /// `ρ c = ρ (P + b) − u` of one sample. Times ρ, because u/ρ is huge at a small ρ and would drown the rest.
     fn target(&self, sample: usize) -> Vec<Bounded<f64>> {
-        let terms = self.product.row(sample).iter().zip(self.bias.row(0)).zip(self.u.row(sample));
+        let terms = self.product.row(sample).iter().zip(self.bias.row(0)).zip(self.dual.row(sample));
         let target = terms.map(|((p, b), u)| Bounded {
             value: self.rho * (p + b) - u,
             magnitude: self.rho * (p.abs() + b.abs()) + u.abs(),
@@ -134,7 +174,7 @@ impl LastLayer<'_> {
     }
 
     fn check(&self, kernel: &str) {
-        check_layer(kernel, self.product, self.bias, &[Some(self.z), Some(self.u)]);
+        check_layer(kernel, self.product, self.bias, &[self.z, self.dual]);
         assert_eq!(self.labels.len(), self.z.rows(), "{kernel}: one label for each sample");
         let classes = self.z.cols();
         assert!(
@@ -259,86 +299,89 @@ fn solve_newton(p: &[f64], rho: f64, g: &[f64]) -> Vec<f64> {
     (0..p.len()).map(|class| e[class] * g[class] + w[class] * along / denominator).collect()
 }
 
-/// The gradient of the a step: `g = κ W'ᵀ r' + ν (a − max(z, 0))`, primes for the layer above (equations 2 and 16).
+/// The gradient of the a step, `g = κ W'ᵀ r' + ν (a − max(z, 0))`, primes for the layer above (equations 2 and 16), and
+/// ‖g‖².
 ///
-/// `weight` is n' × n, `residual` is samples × n', `activation` and `z` are samples × n.
+/// `weights` is n' × n, `residual` is samples × n', `activation` and `z` are samples × n. κ is ρ where the layer above
+/// is the last.
 ///
 /// # Panics
 /// If the shapes disagree.
 pub fn activation_gradient(
-    weight: &Matrix,
     residual: &Matrix,
-    kappa: f64,
+    weights: &Matrix,
     activation: &Matrix,
     z: &Matrix,
-    nu: f64,
-) -> Bounded<Matrix> {
+    control: &Control,
+    last_layer: bool,
+) -> (Bounded<Matrix>, Bounded<f64>) {
     assert_eq!(activation.shape(), z.shape(), "activation_gradient: a and z differ in shape");
-    let back = super::linalg::matmul(residual, false, weight, false, None);
+    let back = super::linalg::matmul(residual, false, weights, false);
     assert_eq!(back.value.shape(), z.shape(), "activation_gradient: W'ᵀ r' and z differ in shape");
-    Bounded::from_fn(z.rows(), z.cols(), |sample, feature| {
+    let (kappa, nu) = (control.kappa(last_layer), control.nu);
+    let mut square = Bounded::ZERO;
+    let gradient = Bounded::from_fn(z.rows(), z.cols(), |sample, feature| {
         let at = (sample, feature);
         let (a, f) = (activation[at], relu(z[at]));
-        Bounded {
-            value: kappa * back.value[at] + nu * (a - f),
-            magnitude: kappa * back.magnitude[at] + nu * (a.abs() + f),
-        }
-    })
+        let value = kappa * back.value[at] + nu * (a - f);
+        let magnitude = kappa * back.magnitude[at] + nu * (a.abs() + f);
+        square.add_square(value, magnitude);
+        Bounded { value, magnitude }
+    });
+    (gradient, square)
 }
 
-/// What [`step_size`] returns: the curvature `1/step = base · 2^exponent`.
+/// Which quadratic block a step size is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Block {
+    /// W. Its gradient is kept without the factor κ, which is then in the step.
+    Weights,
+    /// a. Its own penalty adds ν to the curvature.
+    Activation,
+}
+
+/// What [`step_size`] returns: `α = base · 2^exponent`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepSize {
+    /// `1/α` for an a step, `κ/α` for a W step.
+    pub step: f64,
     /// The number of doublings k.
     pub exponent: u32,
-    /// `1 / (base · 2^k)`; 0 where the gradient is 0, so that nothing moves.
-    pub step: f64,
+    /// ‖G‖².
+    pub gradient_square: f64,
+    /// q, the curvature along G; 0 where G is 0.
+    pub curvature: f64,
 }
 
 /// The step that backtracking by doubling finds (Algorithms 2 and 3), in closed form.
 ///
 /// φ is quadratic along the gradient, with curvature `q = shift + κ ‖D‖² / ‖G‖²` where D is the product's change
 /// along G. The test `φ(x − G/α) ≤ φ(x) − ‖G‖²/(2α)` holds exactly when `α ≥ q`, so the first of `base · 2^k` that
-/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. `shift` is ν for an a step, 0 for a W step.
+/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. For an a step `shift` is ν and `base` τ₀; for a W step 0 and θ₀.
 ///
-/// The ratio does not see the scale of G: G may leave out a factor κ as long as D leaves it out too, and the step
-/// is then to be multiplied by it. A NaN gives k = 0 and a curvature beyond the range of f64 gives a step of 0; no
-/// argument makes this run on.
-pub fn step_size(gradient_square: f64, product_square: f64, kappa: f64, shift: f64, base: f64) -> StepSize {
-    if gradient_square == 0.0 {
-        return StepSize { exponent: 0, step: 0.0 };
-    }
-    let q = shift + kappa * product_square / gradient_square;
+/// The ratio does not see the scale of G: G may leave out a factor κ as long as D leaves it out too. A NaN gives k = 0
+/// and a curvature beyond the range of f64 gives a step of 0; no argument makes this run on.
+pub fn step_size(
+    gradient_square: f64,
+    product_square: f64,
+    control: &Control,
+    block: Block,
+    last_layer: bool,
+) -> StepSize {
+    let kappa = control.kappa(last_layer);
+    let (shift, base, scale) = match block {
+        Block::Weights => (0.0, control.theta_0, kappa),
+        Block::Activation => (control.nu, control.tau_0, 1.0),
+    };
+    let moves = gradient_square > 0.0;
+    let curvature = if moves { shift + kappa * (product_square / gradient_square) } else { 0.0 };
     let (mut exponent, mut alpha) = (0, base);
     // Doubling is exact where a logarithm would have to be rounded up exactly.
-    while alpha < q && alpha > 0.0 {
+    while alpha < curvature && alpha > 0.0 {
         alpha *= 2.0;
         exponent += 1;
     }
-    StepSize { exponent, step: 1.0 / alpha }
-}
-
-/// What [`gram_step`] returns.
-#[derive(Debug, Clone, PartialEq)]
-pub struct GramStep {
-    /// `W − step · G`.
-    pub weight: Bounded<Matrix>,
-    /// `G − step · T`, the gradient at the new W.
-    pub gradient: Bounded<Matrix>,
-}
-
-/// A step of W₁ along `G = r xᵀ` through the Gram matrix of the samples: `T = G (x xᵀ)`.
-///
-/// `‖G x‖² = ⟨T, G⟩`, so [`step_size`] needs no product over samples, and neither does the next gradient. `step` is
-/// κ/α: G is the gradient without its factor κ.
-///
-/// # Panics
-/// If the shapes differ.
-pub fn gram_step(weight: &Matrix, gradient: &Matrix, curved: &Matrix, step: f64) -> GramStep {
-    GramStep {
-        weight: super::elementwise::descend(weight, gradient, step),
-        gradient: super::elementwise::descend(gradient, curved, step),
-    }
+    StepSize { step: scale / alpha, exponent, gradient_square, curvature }
 }
 
 /// What [`hidden_terms`] returns.
@@ -355,8 +398,8 @@ pub struct HiddenTerms {
 /// # Panics
 /// If the shapes disagree.
 pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Matrix) -> HiddenTerms {
-    check_layer("hidden_terms", product, bias, &[Some(z), Some(activation)]);
-    let r = residual(product, bias, z, None);
+    check_layer("hidden_terms", product, bias, &[z, activation]);
+    let r = residual(product, bias, z);
     let mut result = HiddenTerms { residual_square: Bounded::ZERO, activation_square: Bounded::ZERO };
     for (&value, &magnitude) in r.value.data().iter().zip(r.magnitude.data()) {
         result.residual_square.add_square(value, magnitude);
@@ -372,7 +415,7 @@ pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Ma
 #[derive(Debug, Clone, PartialEq)]
 pub struct DualStep {
     /// The new dual.
-    pub u: Bounded<Matrix>,
+    pub dual: Bounded<Matrix>,
     /// Σ over samples of the cross-entropy at z_L.
     pub loss: Bounded<f64>,
     /// ⟨u, r⟩ with the new dual.
@@ -387,13 +430,13 @@ pub struct DualStep {
 /// If the shapes disagree, or a label names no class.
 pub fn dual_step(args: LastLayer<'_>) -> DualStep {
     args.check("dual_step");
-    let r = residual(args.product, args.bias, args.z, None);
+    let r = residual(args.product, args.bias, args.z);
     let (mut loss, mut dual_product, mut residual_square) = (Bounded::ZERO, Bounded::ZERO, Bounded::ZERO);
-    let u = Bounded::from_fn(args.z.rows(), args.z.cols(), |sample, class| {
+    let dual = Bounded::from_fn(args.z.rows(), args.z.cols(), |sample, class| {
         let at = (sample, class);
         let (r, size) = (-r.value[at], r.magnitude[at]);
-        let u = args.u[at] + args.rho * r;
-        let u_size = args.u[at].abs() + args.rho * size;
+        let u = args.dual[at] + args.rho * r;
+        let u_size = args.dual[at].abs() + args.rho * size;
         dual_product.add_bounded(u * r, u.abs() * size + u_size * r.abs());
         residual_square.add_square(r, size);
         Bounded { value: u, magnitude: u_size }
@@ -402,7 +445,37 @@ pub fn dual_step(args: LastLayer<'_>) -> DualStep {
         let cost = cross_entropy(args.z.row(sample), label);
         loss.add_bounded(cost.value, cost.magnitude);
     }
-    DualStep { u, loss, dual_product, residual_square }
+    DualStep { dual, loss, dual_product, residual_square }
+}
+
+/// `kept = x` as long as no kernel has met a value that is not finite.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn keep(x: &Matrix, status: &Status, kept: &Matrix) -> Matrix {
+    assert_eq!(x.shape(), kept.shape(), "keep: shapes differ");
+    if status.origin == 0 { x.clone() } else { kept.clone() }
+}
+
+/// Which kernel first met a value that is not finite, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Status {
+    /// 0 while all is well, else the number of the kernel's place in the plan.
+    pub origin: u32,
+    /// The iteration of that, counted from 1.
+    pub failed: u32,
+    /// Iterations finished.
+    pub iteration: u32,
+}
+
+impl Status {
+    /// The status after seeing `value` at `origin`: only the first failure is kept.
+    pub fn after_seeing(self, value: f64, origin: u32) -> Self {
+        if self.origin == 0 && !value.is_finite() {
+            return Self { origin, failed: self.iteration + 1, ..self };
+        }
+        self
+    }
 }
 
 /// How penalties and first trial curvatures change from one iteration to the next.
@@ -413,54 +486,105 @@ pub enum Schedule {
     /// ρ × 10 after every 100th iteration; ν stays.
     Paper,
     /// The authors' code: after each iteration in which the training cost has risen for at least the third time
-    /// running, `ρ ← min(10 ρ, 0.1)`, and θ₀ and τ₀ × 10 where the hidden layers are wide.
+    /// running, `ρ = ν ← min(10 ρ, 0.1)`, and θ₀ and τ₀ × 10 where the hidden layers are wide.
     Official {
-        /// Neurons of the widest hidden layer; θ₀ and τ₀ grow from a width of 100 on.
-        width: usize,
-        /// Whether ν is ρ, as in the authors' code, or stays.
-        nu_is_rho: bool,
+        /// Whether some hidden layer has at least 100 neurons.
+        wide: bool,
     },
 }
 
-/// What [`schedule`] carries from iteration to iteration.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ScheduleState {
-    /// ρ.
-    pub rho: f64,
-    /// ν.
-    pub nu: f64,
-    /// The first trial curvature of W steps, θ₀.
-    pub theta_base: f64,
-    /// The first trial curvature of a steps, τ₀.
-    pub tau_base: f64,
-    /// Training cost of the iteration before; +∞ before the first.
-    pub previous_cost: f64,
-    /// How many times running the training cost has risen.
-    pub rises: u32,
+/// What [`record`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Record<'a> {
+    /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores.
+    pub totals: &'a Matrix,
+    /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
+    pub steps: &'a Matrix,
+    /// What the iteration was steered by.
+    pub control: Control,
+    /// The status before.
+    pub status: Status,
+    /// How the control changes.
+    pub schedule: Schedule,
+    /// Whether the iteration took scores.
+    pub evaluated: bool,
+    /// Number noted in the status when the objective is not finite.
+    pub origin: u32,
+    /// Training samples.
+    pub samples: f64,
 }
 
-/// The state for the iteration after `iteration` (counted from 1), which ended with the training cost `cost`.
+/// What [`record`] returns.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// 16 head values, ‖r_l‖² of each layer, ‖a_l − f(z_l)‖² of each hidden layer, the exponents. One row.
+    pub values: Bounded<Matrix>,
+    /// What the next iteration is steered by.
+    pub control: Control,
+    /// The status after.
+    pub status: Status,
+}
+
+/// Closes an iteration: its augmented Lagrangian, its record for the host, and the schedules' next move.
 ///
-/// A NaN among the costs is no rise.
-pub fn schedule(kind: Schedule, iteration: u32, cost: f64, state: ScheduleState) -> ScheduleState {
-    let rises = if cost > state.previous_cost { state.rises.saturating_add(1) } else { 0 };
-    let mut next = ScheduleState { previous_cost: cost, rises, ..state };
+/// # Panics
+/// If `totals` has fewer than three rows.
+pub fn record(args: Record<'_>) -> Recorded {
+    let Record { totals, steps, control, status, evaluated, samples, .. } = args;
+    let layers = totals.rows() - 2;
+    let (hidden, end) = (0..layers - 1, totals.row(layers - 1));
+    let squares: f64 = hidden.clone().map(|l| totals[(l, 0)] + totals[(l, 1)]).sum();
+    let quadratic = (control.rho * end[2] + control.nu * squares) / 2.0;
+    let objective = end[0] + end[1] + quadratic;
+    let after = status.after_seeing(objective, args.origin);
+    let (train, test) = (totals.row(layers), totals.row(layers + 1));
+    let mut values = vec![f64::from(status.iteration + 1), objective, end[0]];
+    values.extend([control.rho, control.nu, control.tau_0, control.theta_0, f64::from(u8::from(evaluated))]);
+    values.extend([
+        train[0],
+        train[1],
+        test[0],
+        test[1],
+        f64::from(after.origin),
+        f64::from(after.failed),
+        0.0,
+        0.0,
+    ]);
+    values.extend(hidden.clone().map(|l| totals[(l, 0)]).chain([end[2]]));
+    values.extend(hidden.map(|l| totals[(l, 1)]));
+    values.extend((0..steps.rows()).map(|slot| steps[(slot, 1)]));
+    let values = Matrix::new(1, values.len(), values);
+    let mut magnitude = values.map(f64::abs);
+    magnitude[(0, 1)] = end[0].abs() + end[1].abs() + quadratic;
+    Recorded {
+        values: Bounded { value: values, magnitude },
+        control: move_schedule(args.schedule, status.iteration + 1, train[0] / samples, control),
+        status: Status { iteration: status.iteration + 1, ..after },
+    }
+}
+
+/// The control for the iteration after `iteration` (counted from 1), which ended with the training cost `cost`.
+///
+/// A NaN among the costs is no rise, and nothing is one in the first iteration.
+fn move_schedule(kind: Schedule, iteration: u32, cost: f64, control: Control) -> Control {
+    let mut next = control;
     match kind {
         Schedule::Constant => {}
         Schedule::Paper => {
             if iteration.is_multiple_of(100) {
-                next.rho = 10.0 * state.rho;
+                next.rho = 10.0 * control.rho;
             }
         }
-        Schedule::Official { width, nu_is_rho } => {
-            if rises >= 3 {
-                next.rho = (10.0 * state.rho).min(0.1);
-                if nu_is_rho {
-                    next.nu = next.rho;
-                }
-                if width >= 100 {
-                    next.theta_base = 10.0 * state.theta_base;
-                    next.tau_base = 10.0 * state.tau_base;
+        Schedule::Official { wide } => {
+            let rose = iteration > 1 && cost > control.cost;
+            next.rises = if rose { control.rises + 1 } else { 0 };
+            next.cost = cost;
+            if next.rises >= 3 {
+                next.rho = (10.0 * control.rho).min(0.1);
+                next.nu = next.rho;
+                if wide {
+                    next.theta_0 = 10.0 * control.theta_0;
+                    next.tau_0 = 10.0 * control.tau_0;
                 }
             }
         }
@@ -478,10 +602,10 @@ fn max_abs(values: &[f64]) -> f64 {
     values.iter().fold(0.0, |top, value| f64::max(top, value.abs()))
 }
 
-/// Asserts that `bias` is a row as wide as `product`, and that the operands given are of `product`'s shape.
-fn check_layer(kernel: &str, product: &Matrix, bias: &Matrix, others: &[Option<&Matrix>]) {
+/// Asserts that `bias` is a row as wide as `product`, and that the others are of `product`'s shape.
+fn check_layer(kernel: &str, product: &Matrix, bias: &Matrix, others: &[&Matrix]) {
     assert_eq!(bias.shape(), (1, product.cols()), "{kernel}: shape of the bias");
-    for other in others.iter().flatten() {
+    for other in others {
         assert_eq!(other.shape(), product.shape(), "{kernel}: shapes differ");
     }
 }
@@ -496,8 +620,8 @@ mod tests {
     /// One sample of class 0 whose product is `c`, with no bias, and z = 0 so far.
     fn with_last_layer<T>(c: &[f64], u: &[f64], rho: f64, run: impl FnOnce(LastLayer<'_>) -> T) -> T {
         let row = |values: &[f64]| Matrix::new(1, values.len(), values.to_vec());
-        let (product, u, zeros) = (row(c), row(u), Matrix::zeros(1, c.len()));
-        run(LastLayer { z: &zeros, product: &product, bias: &zeros, u: &u, labels: &[0], rho })
+        let (product, dual, zeros) = (row(c), row(u), Matrix::zeros(1, c.len()));
+        run(LastLayer { z: &zeros, product: &product, bias: &zeros, dual: &dual, labels: &[0], rho })
     }
 
     /// c, and a dual such as a sweep leaves: `y − softmax` of something. (Any other dual of a small ρ has its z
@@ -512,40 +636,65 @@ mod tests {
 
     #[test]
     fn step_size_at_the_edges() {
-        let exponent = |q: f64, base: f64| step_size(1.0, q, 1.0, 0.0, base).exponent;
+        let size =
+            |g, d, rho, nu, base, block| step_size(g, d, &Control::new(rho, nu, base, base), block, true);
+        let exponent = |q: f64, base: f64| size(1.0, q, 1.0, 0.0, base, Block::Weights).exponent;
         assert_eq!([exponent(0.0, 1.0), exponent(1.0, 1.0), exponent(4.0, 1.0)], [0, 0, 2]);
         assert_eq!([exponent(4.0f64.next_up(), 1.0), exponent(4.0f64.next_down(), 1.0)], [3, 2]);
-        assert_eq!(step_size(2.0, 6.0, 2.0, 3.0, 4.0), StepSize { exponent: 2, step: 1.0 / 16.0 });
-        assert_eq!(step_size(0.0, 0.0, 1.0, 1.0, 1.0), StepSize { exponent: 0, step: 0.0 });
-        assert_eq!(step_size(1.0, f64::INFINITY, 1.0, 0.0, 1.0).step, 0.0);
+        let activation = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Activation);
+        assert_eq!((activation.exponent, activation.step, activation.curvature), (2, 1.0 / 16.0, 9.0));
+        let weights = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Weights);
+        assert_eq!((weights.exponent, weights.step, weights.curvature), (1, 2.0 / 8.0, 6.0));
+        assert_eq!(size(0.0, 0.0, 1.0, 1.0, 4.0, Block::Activation).step, 0.25);
+        assert_eq!(size(1.0, f64::INFINITY, 1.0, 0.0, 1.0, Block::Weights).step, 0.0);
         assert_eq!(exponent(f64::NAN, 1.0), 0);
         assert_eq!(exponent(1.0, 0.0), 0);
     }
 
     #[test]
     fn official_schedule_moves_at_the_third_rise_and_at_each_that_follows() {
-        let start = ScheduleState {
-            rho: 0.02,
-            nu: 0.02,
-            theta_base: 1.0,
-            tau_base: 1.0,
-            previous_cost: f64::INFINITY,
-            rises: 0,
-        };
-        let run = |width: usize, nu_is_rho: bool, costs: &[f64]| {
-            let kind = Schedule::Official { width, nu_is_rho };
+        let start = Control::new(0.02, 0.02, 1.0, 1.0);
+        let run = |wide: bool, costs: &[f64]| {
             let steps = costs.iter().zip(1..);
-            steps.fold(start, |state, (&cost, iteration)| schedule(kind, iteration, cost, state))
+            let kind = Schedule::Official { wide };
+            steps.fold(start, |control, (&cost, iteration)| move_schedule(kind, iteration, cost, control))
         };
-        assert_eq!(run(200, true, &[1.0, 2.0, 3.0, 2.0, 3.0, 4.0]).rho, 0.02);
-        let moved = run(200, true, &[1.0, 2.0, 3.0, 4.0]);
-        assert_eq!((moved.rho, moved.nu, moved.theta_base, moved.tau_base), (0.1, 0.1, 10.0, 10.0));
-        assert_eq!(run(200, true, &[1.0, 2.0, 3.0, 4.0, 5.0]).theta_base, 100.0);
-        let narrow = run(99, false, &[1.0, 2.0, 3.0, 4.0]);
-        assert_eq!((narrow.rho, narrow.nu, narrow.theta_base), (0.1, 0.02, 1.0));
-        assert_eq!(run(200, true, &[1.0, f64::NAN, 2.0, 3.0, 4.0]).rho, 0.02);
-        let paper = |iteration| schedule(Schedule::Paper, iteration, 1.0, start).rho;
+        assert_eq!(run(true, &[1.0, 2.0, 3.0, 2.0, 3.0, 4.0]).rho, 0.02);
+        let moved = run(true, &[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!((moved.rho, moved.nu, moved.theta_0, moved.tau_0), (0.1, 0.1, 10.0, 10.0));
+        assert_eq!(run(true, &[1.0, 2.0, 3.0, 4.0, 5.0]).theta_0, 100.0);
+        let narrow = run(false, &[1.0, 2.0, 3.0, 4.0]);
+        assert_eq!((narrow.rho, narrow.nu, narrow.theta_0), (0.1, 0.1, 1.0));
+        assert_eq!(run(true, &[1.0, f64::NAN, 2.0, 3.0, 4.0]).rho, 0.02);
+        let paper = |iteration| move_schedule(Schedule::Paper, iteration, 1.0, start).rho;
         assert_eq!([paper(99), paper(100), paper(101), paper(200)], [0.02, 0.2, 0.02, 0.2]);
+    }
+
+    #[test]
+    fn record_puts_the_augmented_lagrangian_together() {
+        let totals = Matrix::new(4, 4, (1..=16).map(f64::from).collect());
+        let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
+        let control = Control::new(0.5, 0.25, 1.0, 2.0);
+        let status = Status { iteration: 4, ..Status::default() };
+        let args = Record {
+            totals: &totals,
+            steps: &steps,
+            control,
+            status,
+            schedule: Schedule::Constant,
+            evaluated: true,
+            origin: 9,
+            samples: 3.0,
+        };
+        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0));
+        let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0, 0.0];
+        let recorded = record(args);
+        assert_eq!(recorded.values.value.data(), [&head[..], &[1.0, 7.0, 2.0, 3.0, 7.0]].concat());
+        assert_eq!((recorded.control, recorded.status), (control, Status { iteration: 5, ..status }));
+        let endless = totals.map(|value| value / 0.0);
+        let failed = record(Record { totals: &endless, ..args });
+        assert_eq!(failed.status, Status { origin: 9, failed: 5, iteration: 5 });
+        assert_eq!(failed.values.value.data()[12..14], [9.0, 5.0]);
     }
 
     proptest! {
@@ -562,13 +711,13 @@ mod tests {
 
         /// After the bias step the residual has no mean.
         #[test]
-        fn bias_step_is_the_minimiser(values in prop::collection::vec(-1.0..1.0f64, 12), rho in 0.1..10.0f64) {
-            let (z, u) = (Matrix::new(4, 3, values.clone()), Matrix::new(4, 3, values.iter().map(|v| v * v).collect()));
-            let product = z.map(|z| 3.0 * z - 1.0);
-            let dual = Some(Dual { u: &u, rho });
+        fn bias_step_is_the_minimiser(values in prop::collection::vec(-1.0..1.0f64, 300), rho in 0.1..10.0f64) {
+            let (z, dual) = (Matrix::new(100, 3, values.clone()), Matrix::new(100, 3, values).map(|v| v * v));
+            let (product, goal) = (z.map(|z| 3.0 * z - 1.0), dual_target(&z, &dual, rho).value);
             let bias = Matrix::zeros(1, 3);
-            let bias = bias_step(&bias, &residual_sums(&product, &bias, &z, dual).value, 4).value;
-            prop_assert!(residual_sums(&product, &bias, &z, dual).value.norm() < 1e-12);
+            let bias = bias_step(&residual_sums(&product, &bias, &goal).value, 100, &bias).value;
+            let again = bias_step(&residual_sums(&product, &bias, &goal).value, 100, &bias).value;
+            prop_assert!(again.relative_error(&bias) < 1e-12 || bias.norm() < 1e-12);
         }
 
         /// Newton solves its equation at any penalty; the dual that follows is `y − softmax(z)`. From afar and at a
@@ -579,7 +728,7 @@ mod tests {
                 let distance = with_last_layer(&c, &u, rho, |args| {
                     let near = newton(args).z.value;
                     let z = newton(LastLayer { z: &near, ..args }).z.value;
-                    let u_new = dual_step(LastLayer { z: &z, ..args }).u.value;
+                    let u_new = dual_step(LastLayer { z: &z, ..args }).dual.value;
                     let p = softmax(z.row(0));
                     let gap = |class: usize| u_new[(0, class)] - (one_hot(0, class) - p[class]);
                     max_abs(&(0..p.len()).map(gap).collect::<Vec<_>>())

@@ -12,11 +12,6 @@ pub fn copy(x: &Matrix) -> Matrix {
     x.clone()
 }
 
-/// `c x`.
-pub fn scale(x: &Matrix, c: f64) -> Matrix {
-    x.map(|value| c * value)
-}
-
 /// `y − step · x`. A driver may fuse the two operations, hence the bound.
 ///
 /// # Panics
@@ -29,21 +24,13 @@ pub fn descend(y: &Matrix, x: &Matrix, step: f64) -> Bounded<Matrix> {
     })
 }
 
-/// `P + b`, the row `b` added to every sample.
-///
-/// # Panics
-/// If `bias` is not one row as wide as `product`.
-pub fn add_bias(product: &Matrix, bias: &Matrix) -> Matrix {
-    assert_eq!(bias.shape(), (1, product.cols()), "add_bias: shape of the bias");
-    Matrix::from_fn(product.rows(), product.cols(), |row, col| product[(row, col)] + bias[(0, col)])
-}
-
 /// `max(P + b, 0)`: the forward pass of a hidden layer.
 ///
 /// # Panics
-/// As [`add_bias`].
-pub fn add_bias_relu(product: &Matrix, bias: &Matrix) -> Matrix {
-    add_bias(product, bias).map(relu)
+/// If `bias` is not one row as wide as `product`.
+pub fn bias_relu(product: &Matrix, bias: &Matrix) -> Matrix {
+    assert_eq!(bias.shape(), (1, product.cols()), "bias_relu: shape of the bias");
+    Matrix::from_fn(product.rows(), product.cols(), |row, col| relu(product[(row, col)] + bias[(0, col)]))
 }
 
 /// `f(z) = max(z, 0)`.

@@ -2,35 +2,31 @@
 
 use super::{Bounded, Matrix};
 
-/// `op(left) · op(right)`, plus `accumulate_into` where given; `op` transposes where its flag is set.
+/// `op(left) · op(right)`; `op` transposes where its flag is set.
 ///
 /// # Panics
-/// If the inner sizes differ, or `accumulate_into` is not of the product's shape.
+/// If the inner sizes differ.
 pub fn matmul(
     left: &Matrix,
     left_transposed: bool,
     right: &Matrix,
     right_transposed: bool,
-    accumulate_into: Option<&Matrix>,
 ) -> Bounded<Matrix> {
-    // With the left rows and the right columns contiguous, one inner product reads two plain slices.
-    let left_rows = if left_transposed { transpose(left) } else { left.clone() };
-    let right_cols = if right_transposed { right.clone() } else { transpose(right) };
-    assert_eq!(left_rows.cols(), right_cols.cols(), "matmul: inner sizes differ");
-    let (rows, cols) = (left_rows.rows(), right_cols.rows());
-    if let Some(start) = accumulate_into {
-        assert_eq!(start.shape(), (rows, cols), "matmul: shape of the accumulator");
-    }
-    Bounded::from_fn(rows, cols, |row, col| {
-        let mut sum = Bounded::ZERO;
-        if let Some(start) = accumulate_into {
-            sum.add(start[(row, col)]);
-        }
-        for (a, b) in left_rows.row(row).iter().zip(right_cols.row(col)) {
-            sum.add(a * b);
-        }
-        sum
-    })
+    product(left, left_transposed, right, right_transposed, None)
+}
+
+/// `start + op(left) · op(right)`.
+///
+/// # Panics
+/// If the inner sizes differ, or `start` is not of the product's shape.
+pub fn matmul_add(
+    start: &Matrix,
+    left: &Matrix,
+    left_transposed: bool,
+    right: &Matrix,
+    right_transposed: bool,
+) -> Bounded<Matrix> {
+    product(left, left_transposed, right, right_transposed, Some(start))
 }
 
 /// [`matmul`], and the sum of the squares of the product: `(C, ‖C‖²)`.
@@ -43,7 +39,7 @@ pub fn matmul_norm(
     right: &Matrix,
     right_transposed: bool,
 ) -> (Bounded<Matrix>, Bounded<f64>) {
-    let product = matmul(left, left_transposed, right, right_transposed, None);
+    let product = matmul(left, left_transposed, right, right_transposed);
     let mut norm = Bounded::ZERO;
     for (&value, &magnitude) in product.value.data().iter().zip(product.magnitude.data()) {
         norm.add_square(value, magnitude);
@@ -51,9 +47,39 @@ pub fn matmul_norm(
     (product, norm)
 }
 
-/// The Gram matrix `Σ aᵢ aᵢᵀ` of the samples: `AᵀA` for `A` of samples × n. Symmetric, bit for bit.
-pub fn gram(samples: &Matrix) -> Bounded<Matrix> {
-    matmul(samples, true, samples, false, None)
+/// `start + AᵀA` for `samples` A of samples × n: the Gram matrix `Σ aᵢ aᵢᵀ`. Symmetric, bit for bit, if `start` is.
+///
+/// # Panics
+/// If `start` is not n × n.
+pub fn gram(start: &Matrix, samples: &Matrix) -> Bounded<Matrix> {
+    product(samples, true, samples, false, Some(start))
+}
+
+fn product(
+    left: &Matrix,
+    left_transposed: bool,
+    right: &Matrix,
+    right_transposed: bool,
+    start: Option<&Matrix>,
+) -> Bounded<Matrix> {
+    // With the left rows and the right columns contiguous, one inner product reads two plain slices.
+    let left_rows = if left_transposed { transpose(left) } else { left.clone() };
+    let right_cols = if right_transposed { right.clone() } else { transpose(right) };
+    assert_eq!(left_rows.cols(), right_cols.cols(), "matmul: inner sizes differ");
+    let (rows, cols) = (left_rows.rows(), right_cols.rows());
+    if let Some(start) = start {
+        assert_eq!(start.shape(), (rows, cols), "matmul: shape of the start");
+    }
+    Bounded::from_fn(rows, cols, |row, col| {
+        let mut sum = Bounded::ZERO;
+        if let Some(start) = start {
+            sum.add(start[(row, col)]);
+        }
+        for (a, b) in left_rows.row(row).iter().zip(right_cols.row(col)) {
+            sum.add(a * b);
+        }
+        sum
+    })
 }
 
 /// `Aᵀ`.
@@ -73,7 +99,7 @@ mod tests {
         for (flip_left, flip_right) in [(false, false), (false, true), (true, false), (true, true)] {
             let l = if flip_left { transpose(&left) } else { left.clone() };
             let r = if flip_right { transpose(&right) } else { right.clone() };
-            let product = matmul(&l, flip_left, &r, flip_right, Some(&start));
+            let product = matmul_add(&start, &l, flip_left, &r, flip_right);
             assert_eq!(product.value.data(), [-42.0, 24.0, -83.0, 11.0]);
             assert_eq!(product.magnitude.data(), [158.0, 64.0, 139.0, 155.0]);
             assert_eq!(
@@ -86,6 +112,6 @@ mod tests {
     #[test]
     fn gram_is_the_sum_over_samples() {
         let samples = Matrix::new(3, 2, vec![1.0, 2.0, 3.0, -4.0, 5.0, 6.0]);
-        assert_eq!(gram(&samples).value.data(), [35.0, 20.0, 20.0, 56.0]);
+        assert_eq!(gram(&Matrix::zeros(2, 2), &samples).value.data(), [35.0, 20.0, 20.0, 56.0]);
     }
 }

@@ -15,18 +15,28 @@ pub struct SoftmaxScores {
     pub total_hits: usize,
 }
 
-/// Cross-entropy and accuracy of each sample. Of equal logits the one of the lowest index wins.
+/// Cross-entropy and accuracy of each sample at the logits `P + b`. Of equal logits the one of the lowest index wins.
 ///
 /// The search for the largest logit starts at class 0 and moves on only for a greater one, so that a NaN is never
 /// chosen, except in class 0, and the cost of a sample that holds one is NaN.
 ///
 /// # Panics
-/// If there is not one label for each row of `logits`, or a label names no class.
-pub fn softmax_scores(logits: &Matrix, labels: &[u32]) -> SoftmaxScores {
-    assert_eq!(logits.rows(), labels.len(), "softmax_scores: one label for each sample");
+/// If the shapes disagree, there is not one label for each sample, or a label names no class.
+pub fn softmax_scores(product: &Matrix, bias: &Matrix, labels: &[u32]) -> SoftmaxScores {
+    assert_eq!(bias.shape(), (1, product.cols()), "softmax_scores: shape of the bias");
+    assert_eq!(product.rows(), labels.len(), "softmax_scores: one label for each sample");
+    let logits = Matrix::from_fn(product.rows(), product.cols(), |sample, class| {
+        product[(sample, class)] + bias[(0, class)]
+    });
+    // The largest terms that a logit is the sum of: what its own rounding is relative to.
+    let size = |sample: usize| {
+        let terms = product.row(sample).iter().zip(bias.row(0)).map(|(p, b)| p.abs() + b.abs());
+        terms.fold(0.0, f64::max)
+    };
     let mut total_cost = Bounded::ZERO;
     let cost = Bounded::from_fn(logits.rows(), 1, |sample, _| {
-        let cost = cross_entropy(logits.row(sample), labels[sample]);
+        let mut cost = cross_entropy(logits.row(sample), labels[sample]);
+        cost.magnitude += 2.0 * size(sample);
         total_cost.add_bounded(cost.value, cost.magnitude);
         cost
     });
@@ -81,7 +91,7 @@ mod tests {
 
     #[test]
     fn equal_logits_cost_the_logarithm_of_their_number_and_the_first_wins() {
-        let scores = softmax_scores(&Matrix::zeros(3, 4), &[0, 1, 0]);
+        let scores = softmax_scores(&Matrix::zeros(3, 4), &Matrix::zeros(1, 4), &[0, 1, 0]);
         assert!(scores.cost.value.data().iter().all(|&cost| cost == 4f64.ln()));
         assert_eq!((scores.hit.data(), scores.total_hits), (&[1.0, 0.0, 1.0][..], 2));
     }
@@ -89,14 +99,14 @@ mod tests {
     #[test]
     fn huge_logits_neither_overflow_nor_vanish() {
         let logits = Matrix::new(2, 3, vec![1e5, 0.0, -1e5, -1e5, -1e5, -2e5]);
-        let scores = softmax_scores(&logits, &[2, 0]);
+        let scores = softmax_scores(&logits, &Matrix::zeros(1, 3), &[2, 0]);
         assert_eq!(scores.cost.value.data(), [2e5, 2f64.ln()]);
         assert_eq!(softmax(logits.row(0)), [1.0, 0.0, 0.0]);
     }
 
     #[test]
     fn nan_shows_in_the_cost_and_is_not_chosen() {
-        let scores = softmax_scores(&Matrix::new(1, 3, vec![0.0, f64::NAN, 1.0]), &[2]);
+        let scores = softmax_scores(&Matrix::new(1, 3, vec![0.0, f64::NAN, 1.0]), &Matrix::zeros(1, 3), &[2]);
         assert!(scores.cost.value[(0, 0)].is_nan());
         assert_eq!(scores.total_hits, 1);
     }

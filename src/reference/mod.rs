@@ -11,7 +11,7 @@
 //! - Shapes are the caller's promise, as they are for a WGSL file: the typed functions in front of the kernels refuse
 //!   a mismatch before it gets here, so a mismatch met here is a mistake in this crate and fails an assertion.
 //! - WGSL leaves `min` and `max` of a NaN open, so no twin promises anything for a NaN operand beyond returning.
-//!   What a twin does with one is written where it matters (`softmax_scores`, `step_size`, `schedule`).
+//!   What a twin does with one is written where it matters (`softmax_scores`, `step_size`, `record`).
 
 pub mod dladmm;
 pub mod elementwise;

@@ -2,23 +2,17 @@
 
 use super::{Bounded, Matrix};
 
-/// What [`sums`] returns.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sums {
-    /// Σ x.
-    pub sum: Bounded<f64>,
-    /// Σ x².
-    pub square: Bounded<f64>,
-}
-
-/// `Σ x` and `Σ x²`.
-pub fn sums(x: &Matrix) -> Sums {
-    let mut result = Sums { sum: Bounded::ZERO, square: Bounded::ZERO };
-    for &value in x.data() {
-        result.sum.add(value);
-        result.square.add(value * value);
+/// `⟨x, y⟩`; the squared norm where both are the same.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn dot(x: &Matrix, y: &Matrix) -> Bounded<f64> {
+    assert_eq!(x.shape(), y.shape(), "dot: shapes differ");
+    let mut sum = Bounded::ZERO;
+    for (&a, &b) in x.data().iter().zip(y.data()) {
+        sum.add(a * b);
     }
-    result
+    sum
 }
 
 /// What [`dots`] returns.

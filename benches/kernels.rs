@@ -1,0 +1,236 @@
+//! Every kernel by itself, at the size of one layer of the paper's network.
+//!
+//! Measured: replays of a plan that holds one call, submit to completion, pipelines warm; so a kernel that finishes in
+//! less than a submission takes shows the submission. Read the throughput against `elementwise/copy`, which moves bytes
+//! and does nothing else: that row is the control. Bytes are those that the plan counts, each operand once per
+//! direction. Run `cargo bench --bench kernels -- relu_z` for one of them.
+
+use criterion::{Criterion, Throughput};
+use dualstep::Error;
+use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::kernels::dladmm::{self, ActivationGradient, Block, LastLayer, StepSize};
+use dualstep::kernels::linalg::{self, Transposed};
+use dualstep::kernels::{self, elementwise, loss, reduce};
+use std::time::Instant;
+
+const CLASSES: u32 = 10;
+
+/// Makes operands of a given size and records calls on them.
+struct Bench<'a> {
+    gpu: &'a Gpu,
+    samples: u32,
+    width: u32,
+}
+
+/// Records one call of a kernel.
+type Record = fn(&Bench<'_>, &mut PlanBuilder) -> Result<(), Error>;
+
+/// One row per kernel, in the order of the registry.
+const ROWS: &[(&str, Record)] = &[
+    ("elementwise/fill", |b, plan| elementwise::fill(plan, &b.side()?, 1.0)),
+    ("elementwise/copy", |b, plan| elementwise::copy(plan, &b.side()?, &b.side()?)),
+    ("elementwise/descend", |b, plan| elementwise::descend(plan, &b.side()?, &b.list(4)?, 0, &b.side()?)),
+    ("elementwise/bias_relu", |b, plan| {
+        elementwise::bias_relu(plan, &b.side()?, &b.list(b.width)?, &b.side()?)
+    }),
+    ("reduce/dot", |b, plan| reduce::dot(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
+    ("reduce/dots", |b, plan| reduce::dots(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
+    ("reduce/totals", |b, plan| {
+        let (partials, count) = (b.partials()?, b.samples);
+        let (totals, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = reduce::Totals {
+            partials: &partials,
+            count,
+            totals: &totals,
+            slot: 0,
+            status: &status,
+            origin: 1,
+        };
+        reduce::totals(plan, args)
+    }),
+    ("linalg/matmul", |b, plan| {
+        linalg::matmul(plan, (&b.side()?, Transposed::No), (&b.weights()?, Transposed::Yes), &b.side()?)
+    }),
+    ("linalg/matmul_add", |b, plan| {
+        linalg::matmul_add(plan, (&b.side()?, Transposed::Yes), (&b.side()?, Transposed::No), &b.weights()?)
+    }),
+    ("linalg/matmul_norm", |b, plan| {
+        let operands = (b.side()?, b.weights()?, b.side()?);
+        let (left, right) = ((&operands.0, Transposed::No), (&operands.1, Transposed::Yes));
+        linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
+    }),
+    ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
+    ("loss/softmax_scores", |b, plan| {
+        loss::softmax_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.labels()?, &b.partials()?, 0)
+    }),
+    ("dladmm/dual_target", |b, plan| {
+        dladmm::dual_target(plan, &b.logits()?, &b.logits()?, &b.control()?, &b.logits()?)
+    }),
+    ("dladmm/residual", |b, plan| {
+        dladmm::residual(plan, &b.side()?, &b.list(b.width)?, &b.side()?, &b.side()?)
+    }),
+    ("dladmm/residual_sums", |b, plan| {
+        let sums = b.matrix(dladmm::sum_rows(b.samples), b.width)?;
+        dladmm::residual_sums(plan, &b.side()?, &b.list(b.width)?, &b.side()?, &sums, 0)
+    }),
+    ("dladmm/bias_step", |b, plan| {
+        let sums = b.matrix(dladmm::sum_rows(b.samples), b.width)?;
+        dladmm::bias_step(plan, &sums, b.samples, &b.list(b.width)?)
+    }),
+    ("dladmm/relu_z", |b, plan| dladmm::relu_z(plan, &b.side()?, &b.list(b.width)?, &b.side()?, &b.side()?)),
+    ("dladmm/activation_gradient", |b, plan| {
+        let (residual, weights, gradient) = (b.side()?, b.weights()?, b.side()?);
+        let (activation, z, control, partials) = (b.side()?, b.side()?, b.control()?, b.partials()?);
+        let args = ActivationGradient {
+            residual: &residual,
+            weights: &weights,
+            activation: &activation,
+            z: &z,
+            control: &control,
+            last_layer: false,
+            gradient: &gradient,
+            partials: &partials,
+            offset: 0,
+        };
+        dladmm::activation_gradient(plan, args)
+    }),
+    ("dladmm/step_size", |b, plan| {
+        let (list, control) = (b.partials()?, b.control()?);
+        let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = StepSize {
+            gradient: (&list, b.samples),
+            product: (&list, b.samples),
+            control: &control,
+            block: Block::Weights,
+            last_layer: false,
+            steps: &steps,
+            slot: 0,
+            status: &status,
+            origin: 1,
+        };
+        dladmm::step_size(plan, args)
+    }),
+    ("dladmm/fista", |b, plan| b.last_layer(|args| dladmm::fista(plan, args, 50, 4.0))),
+    ("dladmm/newton", |b, plan| b.last_layer(|args| dladmm::newton(plan, args))),
+    ("dladmm/dual_step", |b, plan| b.last_layer(|args| dladmm::dual_step(plan, args, &b.partials()?, 0))),
+    ("dladmm/hidden_terms", |b, plan| {
+        let (bias, partials) = (b.list(b.width)?, b.partials()?);
+        dladmm::hidden_terms(plan, &b.side()?, &bias, &b.side()?, &b.side()?, &partials, 0)
+    }),
+    ("dladmm/keep", |b, plan| dladmm::keep(plan, &b.side()?, &b.list(dladmm::STATUS_LENGTH)?, &b.side()?)),
+    ("dladmm/record", |b, plan| {
+        let (totals, steps, ring) = (b.list(20)?, b.list(40)?, b.list(64)?);
+        let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = dladmm::Record {
+            totals: &totals,
+            steps: &steps,
+            control: &control,
+            status: &status,
+            ring: &ring,
+        };
+        let params = dladmm::RecordParams {
+            layers: 3,
+            slots: 10,
+            record_length: 31,
+            ring_length: 2,
+            schedule: 0,
+            evaluated: 1,
+            wide: 0,
+            origin: 1,
+            samples: b.samples as f32,
+        };
+        dladmm::record(plan, &args, params)
+    }),
+];
+
+impl Bench<'_> {
+    /// Values in −½…½, so that nothing grows when an update is replayed.
+    fn matrix(&self, rows: u32, columns: u32) -> Result<Tensor, Error> {
+        let value = |k: u32| (k.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5;
+        self.gpu.upload(Shape::new(rows, columns), &(0..rows * columns).map(value).collect::<Vec<_>>())
+    }
+
+    /// Samples × width.
+    fn side(&self) -> Result<Tensor, Error> {
+        self.matrix(self.samples, self.width)
+    }
+
+    fn weights(&self) -> Result<Tensor, Error> {
+        self.matrix(self.width, self.width)
+    }
+
+    fn logits(&self) -> Result<Tensor, Error> {
+        self.matrix(self.samples, CLASSES)
+    }
+
+    fn list(&self, length: u32) -> Result<Tensor, Error> {
+        self.gpu.zeros(Shape::vector(length), StorageType::F32)
+    }
+
+    /// Room for any first pass.
+    fn partials(&self) -> Result<Tensor, Error> {
+        self.list(4 * self.samples + 4 * self.width)
+    }
+
+    fn labels(&self) -> Result<Tensor, Error> {
+        let labels: Vec<u32> = (0..self.samples).map(|k| k % CLASSES).collect();
+        self.gpu.upload_u32(Shape::vector(self.samples), &labels)
+    }
+
+    fn control(&self) -> Result<Tensor, Error> {
+        self.gpu.upload(Shape::vector(dladmm::CONTROL_LENGTH), &[1e-2, 1e-2, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    }
+
+    fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        record(&LastLayer {
+            product: &self.logits()?,
+            bias: &self.list(CLASSES)?,
+            dual: &self.logits()?,
+            labels: &self.labels()?,
+            control: &self.control()?,
+            z: &self.logits()?,
+        })
+    }
+}
+
+fn run(criterion: &mut Criterion) -> Result<(), Error> {
+    let gpu = Gpu::open(&GpuOptions::default())?;
+    println!("{}", gpu.capabilities());
+    // `cargo test` runs every bench once, to see that it still works.
+    let only_once = std::env::args().any(|argument| argument == "--test");
+    let (samples, width) = if only_once { (64, 32) } else { (5000, 1000) };
+    let bench = Bench { gpu: &gpu, samples, width };
+    let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
+    assert_eq!(names, ROWS.iter().map(|row| row.0).collect::<Vec<_>>(), "one bench per kernel");
+    let mut group = criterion.benchmark_group("kernels");
+    group.sample_size(10);
+    for (name, record) in ROWS {
+        let mut plan = PlanBuilder::new(&gpu, name);
+        record(&bench, &mut plan)?;
+        let plan = plan.finish()?;
+        group.throughput(Throughput::Bytes(plan.counts().bytes));
+        group.bench_function(*name, |bencher| {
+            bencher.iter_custom(|replays| {
+                let start = Instant::now();
+                let mut batch = Batch::new(&gpu);
+                batch.replay(&plan, replays as u32).expect("the device is there");
+                batch.submit().expect("the device is there");
+                gpu.wait().expect("the device is there");
+                start.elapsed()
+            });
+        });
+    }
+    group.finish();
+    Ok(())
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    match run(&mut criterion) {
+        Ok(()) => criterion.final_summary(),
+        Err(Error::NoAdapter { .. }) if std::env::var_os("DUALSTEP_REQUIRE_GPU").is_none() => {
+            println!("SKIPPED: no adapter");
+        }
+        Err(error) => panic!("{error}"),
+    }
+}

@@ -1,0 +1,70 @@
+//! Data on its way to the device, for the commands that need some.
+
+use std::path::Path;
+
+use dualstep::Error;
+use dualstep::data::{DataSource, Dataset, Split};
+use dualstep::solvers::dladmm::{Problem, Samples};
+
+use super::Failure;
+
+/// Samples as solvers take them.
+pub struct HostSamples<'a> {
+    values: Vec<f32>,
+    set: &'a Dataset,
+}
+
+impl<'a> HostSamples<'a> {
+    /// Scales the values of a set.
+    pub fn new(set: &'a Dataset) -> Result<Self, Error> {
+        Ok(Self { values: set.scaled_rows(0..set.len(), set.features())?, set })
+    }
+
+    /// The view that solvers take.
+    pub fn view(&self) -> Samples<'_> {
+        Samples { features: self.set.features() as u32, values: &self.values, labels: self.set.labels() }
+    }
+}
+
+/// Training and test samples put together.
+pub fn problem<'a>(train: &'a HostSamples<'_>, test: &'a HostSamples<'_>, split: &Split) -> Problem<'a> {
+    Problem { classes: split.train.classes() as u32, train: train.view(), test: Some(test.view()) }
+}
+
+/// Loads data and keeps the first `samples` of its training half, or all.
+pub fn load(source: &DataSource, samples: Option<usize>) -> Result<Split, Error> {
+    let Split { train, test } = source.load()?;
+    let train = match samples {
+        Some(samples) => train.first(samples)?,
+        None => train,
+    };
+    Ok(Split { train, test })
+}
+
+/// The same source, named so that it is found from any folder.
+pub fn absolute(source: DataSource) -> Result<DataSource, Failure> {
+    match source {
+        DataSource::Folder(folder) => match std::path::absolute(&folder) {
+            Ok(folder) => Ok(DataSource::Folder(folder)),
+            Err(error) => {
+                Err(Failure(format!("--data {}: {error}; name a folder of IDX files", folder.display())))
+            }
+        },
+        known => Ok(known),
+    }
+}
+
+/// Makes sure that the network of a checkpoint takes this data.
+pub fn check_widths(checkpoint: &Path, widths: &[u32], split: &Split) -> Result<(), Failure> {
+    let (inputs, outputs) = (widths[0] as usize, widths[widths.len() - 1] as usize);
+    let (features, classes) = (split.train.features(), split.train.classes());
+    if (inputs, outputs) == (features, classes) {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "{}: its network takes {inputs} features to {outputs} classes, but {} has {features} and {classes}; use the \
+         data it was trained on",
+        checkpoint.display(),
+        split.train.name()
+    )))
+}

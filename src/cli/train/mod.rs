@@ -1,0 +1,303 @@
+//! `dualstep train`: a network trained by dlADMM, from data to checkpoint, log and report.
+//!
+//! What always holds: everything that can be found wrong without the device is found before it is opened, and what
+//! is found wrong before training leaves no trace.
+
+mod history;
+mod log;
+mod progress;
+mod session;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::value_parser;
+use dualstep::Error;
+use dualstep::checkpoint::{self, Checkpoint};
+use dualstep::data::{DataSource, Split};
+use dualstep::engine::{Gpu, GpuOptions};
+use dualstep::solvers::dladmm::{Config, DlAdmm, HostState};
+
+use super::samples::{self, HostSamples};
+use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
+
+pub use history::{Entry, History};
+use log::Log;
+use session::{End, Keeper, Session};
+use settings::{Agreement, Settings};
+
+#[cfg(test)]
+pub use history::tests::plausible;
+
+/// Flags of `dualstep train`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// `embedded` (10,000 images of Fashion-MNIST), `fashion-mnist`, `mnist`, or a folder of IDX files
+    /// [default: embedded].
+    #[arg(long, value_name = "SET|FOLDER")]
+    data: Option<DataSource>,
+    /// Train on the first so many samples [default: all].
+    #[arg(long, value_name = "COUNT")]
+    samples: Option<usize>,
+    /// Train until this iteration; those before a resumption count.
+    #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
+    iterations: u32,
+    #[command(flatten)]
+    settings: Settings,
+    #[command(flatten)]
+    results: Results,
+}
+
+/// What is left behind.
+#[derive(clap::Args)]
+#[command(next_help_heading = "What is left behind")]
+struct Results {
+    /// Write a line of JSON per iteration; a resumed run adds to it.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write curves (SVG) and a summary into this folder.
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
+    /// Write a checkpoint at the end, and when interrupted or diverging.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Write the checkpoint every so many iterations, too.
+    #[arg(long, value_name = "ITERATIONS", requires = "checkpoint", value_parser = value_parser!(u32).range(1..))]
+    checkpoint_every: Option<u32>,
+    /// Leave all but weights and biases out of the checkpoint: small, enough for `eval`, not for `--resume`.
+    #[arg(long, requires = "checkpoint")]
+    checkpoint_weights_only: bool,
+    /// Go on from a checkpoint, bit for bit, with its settings and data.
+    #[arg(long, value_name = "FILE")]
+    resume: Option<PathBuf>,
+    /// Keep no copy of the state before each iteration: less memory, but a diverging run leaves nothing to save.
+    #[arg(long)]
+    no_snapshot: bool,
+    /// Time the kernels of one iteration at the end.
+    #[arg(long)]
+    profile: bool,
+}
+
+/// What is to be trained, and from where.
+struct Job {
+    config: Config,
+    data: DataSource,
+    samples: Option<usize>,
+    resumed: Option<Resumed>,
+}
+
+/// Where a run goes on.
+struct Resumed {
+    path: PathBuf,
+    widths: Vec<u32>,
+    state: HostState,
+}
+
+/// Trains.
+pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
+    let job = Job::new(arguments)?;
+    let results = &arguments.results;
+    if let Some(path) = &results.checkpoint {
+        outputs::check_file("--checkpoint", path)?;
+    }
+    if let Some(folder) = &results.report {
+        outputs::check_folder("--report", folder)?;
+    }
+    let split = samples::load(&job.data, job.samples)?;
+    job.check_widths(&split)?;
+    let log = results.json.as_deref().map(Log::open).transpose()?;
+    interrupt::listen()?;
+    let gpu = Gpu::open(options)?;
+    let solver = job.solver(&gpu, &split)?;
+    let facts = facts(&gpu, &solver, &job, &split);
+    for (name, value) in &facts {
+        tell(format_args!("{name:<20} {value}"));
+    }
+    let mut session = job.session(solver, &split, arguments, log)?;
+    let end = session.train()?;
+    close(session, end, results, facts)
+}
+
+impl Job {
+    fn new(arguments: &Arguments) -> Result<Self, Failure> {
+        let given = arguments.data.clone().map(samples::absolute).transpose()?;
+        let mut job = match &arguments.results.resume {
+            Some(path) => Self::resumed(path, given, arguments)?,
+            None => Self {
+                config: arguments.settings.config()?,
+                data: given.unwrap_or_default(),
+                samples: arguments.samples,
+                resumed: None,
+            },
+        };
+        job.config.keep_last_finite = !arguments.results.no_snapshot;
+        Ok(job)
+    }
+
+    /// The run in the checkpoint at `path`, with which the flags must agree.
+    fn resumed(path: &Path, given: Option<DataSource>, arguments: &Arguments) -> Result<Self, Failure> {
+        let Checkpoint { config, widths, samples, data, state } = checkpoint::load(path)?;
+        arguments.settings.check_agreement(&config, path)?;
+        let agreement = Agreement { checkpoint: path };
+        agreement.check("data", given.map(|source| source.to_string()), data.clone())?;
+        agreement.check("samples", arguments.samples, samples as usize)?;
+        let refuse = |detail: String| Err(Failure(format!("{}: {detail}", path.display())));
+        if !state.is_whole() {
+            return refuse(
+                "holds weights alone, enough for eval but not for --resume; use a whole checkpoint".into(),
+            );
+        }
+        if state.iteration >= arguments.iterations {
+            let (done, wanted) = (state.iteration, arguments.iterations);
+            return refuse(format!(
+                "is at iteration {done} already; ask for more than --iterations {wanted}"
+            ));
+        }
+        let Ok(data) = data.parse();
+        let resumed = Some(Resumed { path: path.to_owned(), widths, state });
+        Ok(Self { config, data, samples: Some(samples as usize), resumed })
+    }
+
+    fn check_widths(&self, split: &Split) -> Result<(), Failure> {
+        match &self.resumed {
+            Some(resumed) => samples::check_widths(&resumed.path, &resumed.widths, split),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts the samples and the first state on the device. The host keeps no copy.
+    fn solver(&self, gpu: &Gpu, split: &Split) -> Result<DlAdmm, Error> {
+        let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
+        let problem = samples::problem(&train, &test, split);
+        match &self.resumed {
+            Some(resumed) => DlAdmm::resume(gpu, &self.config, &problem, &resumed.state),
+            None => DlAdmm::new(gpu, &self.config, &problem),
+        }
+    }
+
+    fn session(
+        &self,
+        solver: DlAdmm,
+        split: &Split,
+        arguments: &Arguments,
+        mut log: Option<Log>,
+    ) -> Result<Session, Failure> {
+        let results = &arguments.results;
+        let keeper = results.checkpoint.as_ref().map(|path| Keeper {
+            path: path.clone(),
+            every: results.checkpoint_every,
+            weights_only: results.checkpoint_weights_only,
+            data: self.data.to_string(),
+            samples: split.train.len() as u32,
+        });
+        let first = self.resumed.as_ref().map_or(0, |resumed| resumed.state.iteration);
+        let seconds = log.as_mut().map_or(Ok(0.0), |log| log.begin(first))?;
+        Ok(Session::new(solver, (first, seconds), arguments.iterations, log, keeper))
+    }
+}
+
+/// What is said at the start and in the report: names and values.
+fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static str, String)> {
+    let adapter = gpu.capabilities();
+    let widths = solver.widths();
+    let parameters: u64 =
+        widths.windows(2).map(|sizes| u64::from(sizes[1]) * (u64::from(sizes[0]) + 1)).sum();
+    let (train, test) = (text::thousands(split.train.len() as u64), text::thousands(split.test.len() as u64));
+    let counts = solver.counts();
+    let products =
+        solver.iteration_plan().operations().filter(|operation| is_product(operation.kernel)).count();
+    let mut facts = vec![
+        ("adapter", format!("{} ({:?}, {:?})", adapter.adapter, adapter.kind, adapter.backend)),
+        ("driver", adapter.driver.clone()),
+        ("network", format!("{}, {} parameters", text::joined(widths, "-"), text::thousands(parameters))),
+        ("data", format!("{}, {train} training and {test} test samples", job.data)),
+    ];
+    facts.extend(settings::describe(solver.config()));
+    if let Some(resumed) = &job.resumed {
+        facts.push((
+            "resumed",
+            format!("{} after iteration {}", resumed.path.display(), resumed.state.iteration),
+        ));
+    }
+    let gigaflops = counts.flops as f64 / 1e9;
+    facts.push((
+        "an iteration",
+        format!("{} dispatches, {products} products, {gigaflops:.2} GFLOP", counts.dispatches),
+    ));
+    facts.push(("device memory", text::mebibytes(gpu.counters().memory.peak)));
+    facts
+}
+
+/// Whether a kernel forms a matrix product.
+fn is_product(kernel: &str) -> bool {
+    kernel.starts_with("linalg/") || kernel == "dladmm/activation_gradient"
+}
+
+/// Saves the checkpoint, writes the report and says how it went.
+fn close(
+    mut session: Session,
+    end: End,
+    results: &Results,
+    mut facts: Vec<(&'static str, String)>,
+) -> Outcome {
+    let nothing_kept = matches!(end, End::Diverged(_)) && !session.solver().config().keep_last_finite;
+    let saved = if nothing_kept { Ok(None) } else { session.save() }; // a failure must not cost the report, too
+    let ending = match &end {
+        End::Reached => "all iterations done".into(),
+        End::Interrupted => "interrupted".into(),
+        End::Diverged(error) => error.to_string(),
+    };
+    facts.push(("ended", ending));
+    facts.push(("dualstep", env!("CARGO_PKG_VERSION").into()));
+    if let Some(folder) = &results.report {
+        report::write(folder, &facts, session.history())?;
+    }
+    let saved = saved?;
+    match end {
+        End::Diverged(error) => Err(diverged(&error, saved.as_ref(), nothing_kept)),
+        End::Interrupted => {
+            tell(interrupted(&session, saved.as_ref()));
+            Ok(interrupt::status())
+        }
+        End::Reached => {
+            summarise(&session, saved.as_ref(), results)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn diverged(error: &Error, saved: Option<&(PathBuf, u32)>, nothing_kept: bool) -> Failure {
+    let state = match saved {
+        Some((path, iteration)) => format!("saved as {} (iteration {iteration})", path.display()),
+        None if nothing_kept => "nothing was saved because of --no-snapshot".into(),
+        None => "give --checkpoint FILE to save it".into(),
+    };
+    Failure(format!("{error}; {state}"))
+}
+
+fn interrupted(session: &Session, saved: Option<&(PathBuf, u32)>) -> String {
+    let iteration = session.history().last().map_or(0, |entry| entry.record.iteration);
+    let state = match saved.map(|(path, _)| path.display()) {
+        Some(path) => format!("saved as {path}, go on with --resume {path}"),
+        None => "nothing was saved, give --checkpoint FILE to be able to go on".into(),
+    };
+    format!("interrupted after iteration {iteration}; {state}")
+}
+
+fn summarise(session: &Session, saved: Option<&(PathBuf, u32)>, results: &Results) -> Result<(), Failure> {
+    for (name, value) in report::figures(session.history()) {
+        print(format_args!("{name:<20} {value}"))?;
+    }
+    print(format_args!("{:<20} {:.2} iterations/s", "speed", session.rate()))?;
+    if let Some((path, _)) = saved {
+        print(format_args!("{:<20} {}", "checkpoint", path.display()))?;
+    }
+    if let Some(folder) = &results.report {
+        print(format_args!("{:<20} {}", "report", folder.join(report::PAGE).display()))?;
+    }
+    if results.profile {
+        print(session.profile()?)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The flags that decide what is computed: from them to a `Config`, or, when a run goes on, checked against its own.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use clap::ValueEnum;
+use dualstep::solvers::dladmm::{Config, Schedule, ZLast};
+
+use crate::cli::{Failure, text};
+
+/// FISTA iterations unless said otherwise: where its error falls below that of f32 for moderate penalties.
+const FISTA_ITERATIONS: u32 = 100;
+/// The authors' η.
+const FISTA_ETA: f32 = 4.0;
+
+/// What is computed, and how. A run that is resumed takes all of it from its checkpoint.
+#[derive(clap::Args)]
+#[command(next_help_heading = "What is computed")]
+pub struct Settings {
+    /// Widths of the hidden layers [default: 200,200].
+    #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
+    hidden: Option<Vec<u32>>,
+    /// How penalties move [default: constant].
+    #[arg(long)]
+    schedule: Option<ScheduleName>,
+    /// Penalty ρ of the last layer's constraint [default: 1e-2, or 1e-6 with a schedule that raises it].
+    #[arg(long)]
+    rho: Option<f32>,
+    /// Penalty ν of the relaxed constraints [default: ρ].
+    #[arg(long)]
+    nu: Option<f32>,
+    /// Where the search for an activation's curvature starts [default: 1].
+    #[arg(long, value_name = "TAU")]
+    tau_0: Option<f32>,
+    /// Where the search for a weight matrix's curvature starts [default: 1].
+    #[arg(long, value_name = "THETA")]
+    theta_0: Option<f32>,
+    /// How the last layer's z is found [default: newton].
+    #[arg(long, value_name = "METHOD")]
+    z_last: Option<ZLastName>,
+    /// Iterations of `--z-last fista` [default: 100].
+    #[arg(long, value_name = "COUNT")]
+    fista_iterations: Option<u32>,
+    /// Step length of `--z-last fista`; 2 is safe for every ρ [default: 4].
+    #[arg(long, value_name = "ETA")]
+    fista_eta: Option<f32>,
+    /// Seed of the initial weights [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Take accuracy and cost every so many iterations; 0 for never [default: 1].
+    #[arg(long, value_name = "ITERATIONS")]
+    eval_every: Option<u32>,
+    /// Form the resident products afresh every so many iterations; 0 for never.
+    #[arg(long, value_name = "ITERATIONS")]
+    refresh_every: Option<u32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ScheduleName {
+    /// They do not.
+    Constant,
+    /// ρ grows tenfold every 100 iterations.
+    Paper,
+    /// Penalties grow tenfold, up to 0.1, when the training cost rose three times running.
+    Official,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum ZLastName {
+    /// A fixed number of accelerated proximal-gradient iterations.
+    Fista,
+    /// Exactly, by damped Newton steps.
+    Newton,
+}
+
+impl From<ScheduleName> for Schedule {
+    fn from(name: ScheduleName) -> Self {
+        match name {
+            ScheduleName::Constant => Self::Constant,
+            ScheduleName::Paper => Self::Paper,
+            ScheduleName::Official => Self::Official,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings of a new run, their ranges checked.
+    pub fn config(&self) -> Result<Config, Failure> {
+        let base = Config::default();
+        let schedule = self.schedule.map_or(base.schedule, Schedule::from);
+        let rho = self.rho.unwrap_or(schedule.initial_penalty());
+        let config = Config {
+            hidden: self.hidden.clone().unwrap_or(base.hidden),
+            schedule,
+            rho,
+            nu: self.nu.unwrap_or(rho),
+            tau_0: self.tau_0.unwrap_or(base.tau_0),
+            theta_0: self.theta_0.unwrap_or(base.theta_0),
+            z_last: self.z_last(base.z_last)?,
+            seed: self.seed.unwrap_or(base.seed),
+            evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
+            refresh_every: self.refresh_every.unwrap_or(base.refresh_every),
+            ..base
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn z_last(&self, otherwise: ZLast) -> Result<ZLast, Failure> {
+        let flags = [
+            ("--fista-iterations", self.fista_iterations.is_some()),
+            ("--fista-eta", self.fista_eta.is_some()),
+        ];
+        let method = match self.z_last {
+            Some(ZLastName::Newton) => ZLast::Newton,
+            Some(ZLastName::Fista) => ZLast::Fista {
+                iterations: self.fista_iterations.unwrap_or(FISTA_ITERATIONS),
+                eta: self.fista_eta.unwrap_or(FISTA_ETA),
+            },
+            None => otherwise,
+        };
+        match flags.iter().find(|(_, given)| *given && method == ZLast::Newton) {
+            Some((flag, _)) => {
+                Err(Failure(format!("{flag} is for --z-last fista, not newton; leave one of them out")))
+            }
+            None => Ok(method),
+        }
+    }
+
+    /// Makes sure that no flag contradicts the settings of a run that goes on.
+    pub fn check_agreement(&self, config: &Config, checkpoint: &Path) -> Result<(), Failure> {
+        let (iterations, eta) = match config.z_last {
+            ZLast::Fista { iterations, eta } => (iterations.to_string(), eta.to_string()),
+            ZLast::Newton => ("none".into(), "none".into()),
+        };
+        let widths = self.hidden.as_ref().map(|widths| text::joined(widths, ","));
+        let agree = Agreement { checkpoint };
+        agree.check("hidden", widths, text::joined(&config.hidden, ","))?;
+        agree.check(
+            "schedule",
+            self.schedule.map(|name| schedule_name(name.into())),
+            schedule_name(config.schedule),
+        )?;
+        agree.check("rho", self.rho, config.rho)?;
+        agree.check("nu", self.nu, config.nu)?;
+        agree.check("tau-0", self.tau_0, config.tau_0)?;
+        agree.check("theta-0", self.theta_0, config.theta_0)?;
+        let method =
+            self.z_last.map(|name| if matches!(name, ZLastName::Fista) { "fista" } else { "newton" });
+        agree.check("z-last", method, z_last_name(config.z_last))?;
+        agree.check("fista-iterations", self.fista_iterations.map(|it| it.to_string()), iterations)?;
+        agree.check("fista-eta", self.fista_eta.map(|it| it.to_string()), eta)?;
+        agree.check("seed", self.seed, config.seed)?;
+        agree.check("eval-every", self.eval_every, config.evaluate_every)?;
+        agree.check("refresh-every", self.refresh_every, config.refresh_every)
+    }
+}
+
+/// Compares flags with what a checkpoint recorded.
+pub struct Agreement<'a> {
+    /// The file, for messages.
+    pub checkpoint: &'a Path,
+}
+
+impl Agreement<'_> {
+    /// Makes sure that the flag, if given, says what was recorded.
+    pub fn check<T: Display + PartialEq>(
+        &self,
+        flag: &str,
+        given: Option<T>,
+        recorded: T,
+    ) -> Result<(), Failure> {
+        match given.filter(|given| *given != recorded) {
+            None => Ok(()),
+            Some(given) => Err(Failure(format!(
+                "--{flag} {given} contradicts {flag} {recorded} of the run in {}; leave --{flag} out, or start anew \
+                 without --resume",
+                self.checkpoint.display()
+            ))),
+        }
+    }
+}
+
+/// As on the command line.
+fn schedule_name(schedule: Schedule) -> &'static str {
+    match schedule {
+        Schedule::Constant => "constant",
+        Schedule::Paper => "paper",
+        Schedule::Official => "official",
+    }
+}
+
+fn z_last_name(method: ZLast) -> &'static str {
+    match method {
+        ZLast::Fista { .. } => "fista",
+        ZLast::Newton => "newton",
+    }
+}
+
+/// The settings by the names of their flags, for the start and for reports.
+pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
+    let z_last = match config.z_last {
+        ZLast::Fista { iterations, eta } => format!("fista, {iterations} iterations, η = {eta}"),
+        ZLast::Newton => "newton".into(),
+    };
+    vec![
+        ("schedule", schedule_name(config.schedule).into()),
+        ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),
+        ("curvatures", format!("τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)),
+        ("z of the last layer", z_last),
+        ("seed", config.seed.to_string()),
+        ("scores", every(config.evaluate_every)),
+        ("fresh products", every(config.refresh_every)),
+    ]
+}
+
+fn every(iterations: u32) -> String {
+    match iterations {
+        0 => "never".into(),
+        1 => "every iteration".into(),
+        _ => format!("every {iterations} iterations"),
+    }
+}

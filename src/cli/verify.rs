@@ -1,0 +1,38 @@
+//! `dualstep verify`: every kernel against its float64 oracle, on the user's own adapter.
+
+use std::process::ExitCode;
+
+use dualstep::engine::{Checks, Gpu, GpuOptions};
+use dualstep::verify::{self, Effort};
+
+use super::{Outcome, print, tell};
+
+/// Flags of `dualstep verify`.
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// All sizes, up to a hundred thousand elements; minutes instead of seconds on a CPU.
+    #[arg(long)]
+    full: bool,
+    /// Let shaders carry bounds checks of their own, as tests do.
+    #[arg(long)]
+    checked: bool,
+}
+
+/// Prints a row per kernel; the status says whether all were right.
+pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
+    let checks = if arguments.checked { Checks::Checked } else { Checks::Unchecked };
+    // Poisoned memory finds kernels that rely on what was there before.
+    let gpu = Gpu::open(&GpuOptions { checks, poison: true, ..options.clone() })?;
+    tell(gpu.capabilities());
+    let effort = if arguments.full { Effort::Full } else { Effort::Quick };
+    let mut unprinted = Ok(());
+    let rows = verify::run(&gpu, effort, |row| {
+        if unprinted.is_ok() {
+            unprinted = print(row);
+        }
+    })?;
+    unprinted?;
+    let wrong = rows.iter().filter(|row| !row.passed()).count();
+    print(format_args!("{} kernels, {wrong} wrong", rows.len()))?;
+    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

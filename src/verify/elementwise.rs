@@ -1,0 +1,112 @@
+//! Cases of `kernels::elementwise`.
+
+use super::call::Session;
+use super::expected::{Bound, Expected, Verdict};
+use super::values::{Profile, operands, shapes};
+use crate::Error;
+use crate::engine::Shape;
+use crate::kernels::elementwise as kernel;
+use crate::reference::{Bounded, Matrix, elementwise as oracle};
+
+/// Values that no arithmetic may pass on as numbers.
+pub(super) const NOT_FINITE: [f64; 3] = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+
+/// A result of one rounding: its bound is relative to itself.
+pub(super) fn rounded_once(value: Matrix) -> Bounded<Matrix> {
+    Bounded { magnitude: value.map(f64::abs), value }
+}
+
+pub(super) fn fill(session: &mut Session<'_>) -> Result<(), Error> {
+    for shape in shapes(session.effort()) {
+        for value in [1.5f32, 0.0] {
+            let filled = oracle::fill(shape.rows as usize, shape.columns as usize, value.into());
+            session.check(&format!("{shape} of {value}"), |call| {
+                let y = call.output("y", shape, Expected::exactly(&filled))?;
+                kernel::fill(&mut call.plan, &y, value)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn copy(session: &mut Session<'_>) -> Result<(), Error> {
+    let mut cases: Vec<_> = operands(session.effort())
+        .into_iter()
+        .map(|(shape, profile)| (format!("{shape}, {profile}"), session.matrix(shape, profile)))
+        .collect();
+    cases.push((
+        "NaN and infinities".into(),
+        Matrix::new(1, 5, vec![0.5, NOT_FINITE[0], NOT_FINITE[1], NOT_FINITE[2], 1.0]),
+    ));
+    for (case, x) in cases {
+        let copied = oracle::copy(&x);
+        session.check(&case, |call| {
+            let x = call.input("x", &x)?;
+            let y = call.output("y", x.shape(), Expected::exactly(&copied))?;
+            kernel::copy(&mut call.plan, &x, &y)
+        })?;
+    }
+    Ok(())
+}
+
+/// The slot whose step is used, of three.
+const SLOT: u32 = 1;
+
+pub(super) fn descend(session: &mut Session<'_>) -> Result<(), Error> {
+    for (shape, profile) in operands(session.effort()) {
+        let (x, y) = (session.matrix(shape, profile), session.matrix(shape, profile));
+        let steps = session.matrix(Shape::new(3, 4), Profile::Ordinary);
+        let moved = oracle::descend(&y, &x, steps[(SLOT as usize, 0)]);
+        session.check(&format!("{shape}, {profile}"), |call| {
+            let (x, steps) = (call.input("x", &x)?, call.input("steps", &steps)?);
+            let y = call.update("y", &y, Expected::near(&moved, Bound::roundings(2)))?;
+            kernel::descend(&mut call.plan, &x, &steps, SLOT, &y)
+        })?;
+    }
+    let shape = Shape::new(3, 5);
+    for odd in NOT_FINITE {
+        let (mut x, y) = (session.matrix(shape, Profile::Ordinary), session.matrix(shape, Profile::Ordinary));
+        let steps = Matrix::from_fn(3, 4, |_, _| 0.5);
+        x[(1, 2)] = odd;
+        let moved = oracle::descend(&y, &x, 0.5);
+        session.check(&format!("{odd} in x[1, 2]"), |call| {
+            let (x, steps) = (call.input("x", &x)?, call.input("steps", &steps)?);
+            let y =
+                call.update("y", &y, Expected::not_finite(&moved, Bound::roundings(2), |index| index == 7))?;
+            kernel::descend(&mut call.plan, &x, &steps, SLOT, &y)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn bias_relu(session: &mut Session<'_>) -> Result<(), Error> {
+    let mut cases = Vec::new();
+    for (shape, profile) in operands(session.effort()) {
+        let product = session.matrix(shape, profile);
+        let bias = session.matrix(Shape::vector(shape.columns), profile);
+        cases.push((format!("{shape}, {profile}"), product, bias));
+    }
+    for odd in NOT_FINITE {
+        let mut product = session.matrix(Shape::new(3, 5), Profile::Ordinary);
+        product[(1, 2)] = odd;
+        cases.push((format!("{odd} in product[1, 2]"), product, Matrix::zeros(1, 5)));
+    }
+    for (case, product, bias) in cases {
+        let activation = rounded_once(oracle::bias_relu(&product, &bias));
+        // What becomes of a NaN is left open, but not what becomes of its neighbours.
+        let is_open = |index: usize| product.data()[index].is_nan();
+        session.check(&case, |call| {
+            let expected = Expected::Each(Box::new(|values, index| {
+                let (value, magnitude) = (activation.value.data()[index], activation.magnitude.data()[index]);
+                match is_open(index) {
+                    true => Verdict::Near(0.0),
+                    false => Verdict::of(values[index], value, magnitude, Bound::roundings(1)),
+                }
+            }));
+            let (product, bias) = (call.input("product", &product)?, call.input("bias", &bias)?);
+            let activation = call.output("activation", product.shape(), expected)?;
+            kernel::bias_relu(&mut call.plan, &product, &bias, &activation)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Cases of `kernels::linalg`: the four ways to store the operands, sizes around every edge of a tile.
+//!
+//! Every machine gives each element one fused multiply-add per inner index, so that the bound has as many roundings.
+
+use super::call::{Call, Session};
+use super::elementwise::NOT_FINITE;
+use super::expected::{Bound, Expected, Verdict};
+use super::reduce::{OFFSET, list, sums};
+use super::values::Profile;
+use crate::Error;
+use crate::engine::{Shape, Tensor};
+use crate::kernels::linalg::{self as kernel, Transposed};
+use crate::reference::{Matrix, linalg as oracle};
+
+/// Rows, columns, inner size. Zeros, odd sizes, and in [`Effort::Full`](super::Effort) one beyond each tile's edges.
+fn sizes(session: &Session<'_>) -> Vec<(u32, u32, u32)> {
+    let mut sizes = vec![(1, 1, 1), (3, 5, 7), (5, 3, 0), (0, 5, 3), (5, 0, 3), (33, 70, 18)];
+    if session.is_full() {
+        sizes.extend([
+            (4, 4, 4),
+            (63, 65, 64),
+            (65, 63, 1),
+            (1, 257, 3),
+            (257, 1, 65),
+            (130, 70, 257),
+            (12, 130, 40),
+        ]);
+    }
+    sizes
+}
+
+const WAYS: [(Transposed, Transposed); 4] = [
+    (Transposed::No, Transposed::No),
+    (Transposed::No, Transposed::Yes),
+    (Transposed::Yes, Transposed::No),
+    (Transposed::Yes, Transposed::Yes),
+];
+
+/// A product to be formed: operands as they are stored.
+struct Product {
+    case: String,
+    left: (Matrix, Transposed),
+    right: (Matrix, Transposed),
+    output: Shape,
+    inner: usize,
+}
+
+impl Product {
+    fn new(
+        session: &mut Session<'_>,
+        (rows, columns, inner): (u32, u32, u32),
+        ways: (Transposed, Transposed),
+        profile: Profile,
+    ) -> Self {
+        let stored = |rows, columns, way| match way {
+            Transposed::No => Shape::new(rows, columns),
+            Transposed::Yes => Shape::new(columns, rows),
+        };
+        let mark = |way| if way == Transposed::Yes { "ᵀ" } else { "" };
+        Self {
+            case: format!(
+                "{rows} × {inner} by {inner} × {columns}, A{} B{}, {profile}",
+                mark(ways.0),
+                mark(ways.1)
+            ),
+            left: (session.matrix(stored(rows, inner, ways.0), profile), ways.0),
+            right: (session.matrix(stored(inner, columns, ways.1), profile), ways.1),
+            output: Shape::new(rows, columns),
+            inner: inner as usize,
+        }
+    }
+
+    /// The bound of one element, whose magnitude the oracle gives.
+    fn bound(&self) -> Bound {
+        Bound::roundings(self.inner + 1)
+    }
+
+    /// The operands as the oracle takes them.
+    fn oracle(&self) -> (&Matrix, bool, &Matrix, bool) {
+        let (left, right) = (&self.left, &self.right);
+        (&left.0, left.1 == Transposed::Yes, &right.0, right.1 == Transposed::Yes)
+    }
+
+    fn operands(&self, call: &mut Call<'_>) -> Result<(Tensor, Tensor), Error> {
+        Ok((call.input("left", &self.left.0)?, call.input("right", &self.right.0)?))
+    }
+}
+
+/// All sizes in all ways, and other kinds of values in one size.
+fn products(session: &mut Session<'_>) -> Vec<Product> {
+    let mut products = Vec::new();
+    for size in sizes(session) {
+        for ways in WAYS {
+            products.push(Product::new(session, size, ways, Profile::Ordinary));
+        }
+    }
+    for profile in [Profile::Spread, Profile::Zeros, Profile::Denormal] {
+        products.push(Product::new(session, (33, 70, 18), WAYS[0], profile));
+    }
+    products
+}
+
+pub(super) fn matmul(session: &mut Session<'_>) -> Result<(), Error> {
+    for product in products(session) {
+        let (left, flip_left, right, flip_right) = product.oracle();
+        let expected = oracle::matmul(left, flip_left, right, flip_right);
+        session.check(&product.case, |call| {
+            let (left, right) = product.operands(call)?;
+            let output =
+                call.output("product", product.output, Expected::near(&expected, product.bound()))?;
+            kernel::matmul(&mut call.plan, (&left, product.left.1), (&right, product.right.1), &output)
+        })?;
+    }
+    for odd in NOT_FINITE {
+        for in_left in [true, false] {
+            odd_operand(session, odd, in_left)?;
+        }
+    }
+    Ok(())
+}
+
+/// A value that is not finite stays in its row of A and its column of B.
+fn odd_operand(session: &mut Session<'_>, odd: f64, in_left: bool) -> Result<(), Error> {
+    let mut product = Product::new(session, (33, 70, 18), WAYS[0], Profile::Ordinary);
+    let stored = if in_left { &mut product.left.0 } else { &mut product.right.0 };
+    stored[(17, 5)] = odd;
+    let (left, flip_left, right, flip_right) = product.oracle();
+    let expected = oracle::matmul(left, flip_left, right, flip_right);
+    let place = if in_left { "left" } else { "right" };
+    session.check(&format!("{odd} in {place}[17, 5]"), |call| {
+        let (left, right) = product.operands(call)?;
+        let is_hit = move |index: usize| if in_left { index / 70 == 17 } else { index % 70 == 5 };
+        let output =
+            call.output("product", product.output, Expected::not_finite(&expected, product.bound(), is_hit))?;
+        kernel::matmul(&mut call.plan, (&left, Transposed::No), (&right, Transposed::No), &output)
+    })
+}
+
+pub(super) fn matmul_add(session: &mut Session<'_>) -> Result<(), Error> {
+    for product in products(session) {
+        let start = session.matrix(product.output, Profile::Ordinary);
+        let (left, flip_left, right, flip_right) = product.oracle();
+        let expected = oracle::matmul_add(&start, left, flip_left, right, flip_right);
+        session.check(&product.case, |call| {
+            let (left, right) = product.operands(call)?;
+            let output = call.update("product", &start, Expected::near(&expected, product.bound()))?;
+            kernel::matmul_add(&mut call.plan, (&left, product.left.1), (&right, product.right.1), &output)
+        })?;
+    }
+    let inner = if session.is_full() { 1_100 } else { 70 };
+    for cuts in [&[0, 32, inner][..], &[0, 16, 20, 64, inner]] {
+        in_parts(session, inner, cuts)?;
+    }
+    Ok(())
+}
+
+/// A sum over samples has the same bits however the samples are cut, at multiples of four.
+fn in_parts(session: &mut Session<'_>, inner: u32, cuts: &[u32]) -> Result<(), Error> {
+    let ways = (Transposed::Yes, Transposed::No);
+    let product = Product::new(session, (37, 21, inner), ways, Profile::Ordinary);
+    let start = session.matrix(product.output, Profile::Ordinary);
+    let expected = oracle::matmul_add(&start, &product.left.0, true, &product.right.0, false);
+    let part = |samples: &Matrix, from: u32, to: u32| {
+        Matrix::from_fn((to - from) as usize, samples.cols(), |row, column| {
+            samples[(from as usize + row, column)]
+        })
+    };
+    session.check(&format!("{inner} samples cut at {cuts:?}"), |call| {
+        let (left, right) = product.operands(call)?;
+        let whole = call.update("product", &start, Expected::near(&expected, product.bound()))?;
+        kernel::matmul_add(&mut call.plan, (&left, ways.0), (&right, ways.1), &whole)?;
+        let cut = call.update("product in parts", &start, Expected::SameAs("product"))?;
+        for ends in cuts.windows(2) {
+            let left = call.input("left part", &part(&product.left.0, ends[0], ends[1]))?;
+            let right = call.input("right part", &part(&product.right.0, ends[0], ends[1]))?;
+            kernel::matmul_add(&mut call.plan, (&left, ways.0), (&right, ways.1), &cut)?;
+        }
+        Ok(())
+    })
+}
+
+/// Roundings when the squares of a tile are added up, whichever machine does it: 32 per lane, then its lanes.
+pub(super) const TILE_ROUNDINGS: usize = 64;
+
+pub(super) fn matmul_norm(session: &mut Session<'_>) -> Result<(), Error> {
+    for product in products(session) {
+        let count = kernel::tile_count(session.gpu(), product.output);
+        let (left, flip_left, right, flip_right) = product.oracle();
+        let (expected, norm) = oracle::matmul_norm(left, flip_left, right, flip_right);
+        session.check(&product.case, |call| {
+            let (left, right) = product.operands(call)?;
+            let output =
+                call.output("product", product.output, Expected::near(&expected, product.bound()))?;
+            // The square of a product is off by twice what the product is.
+            let roundings = 2 * (product.inner + 1) + TILE_ROUNDINGS;
+            let partials = call.output("partials", list(count, 1), sums(vec![norm], roundings, count))?;
+            let (left, right) = ((&left, product.left.1), (&right, product.right.1));
+            kernel::matmul_norm(&mut call.plan, left, right, &output, &partials, OFFSET)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn gram(session: &mut Session<'_>) -> Result<(), Error> {
+    let mut sizes = vec![(1, 1), (5, 3), (0, 5), (3, 0), (18, 70)];
+    if session.is_full() {
+        sizes.extend([(65, 9), (257, 33), (40, 130), (1_100, 20)]);
+    }
+    for (count, features) in sizes {
+        let samples = session.matrix(Shape::new(count, features), Profile::Ordinary);
+        let upper = session.matrix(Shape::new(features, features), Profile::Ordinary);
+        let n = features as usize;
+        let start = Matrix::from_fn(n, n, |row, column| upper[(row.min(column), row.max(column))]);
+        let expected = oracle::gram(&start, &samples);
+        let bound = Bound::roundings(count as usize + 1);
+        session.check(&format!("{count} × {features}"), |call| {
+            let near_and_symmetric = Expected::Each(Box::new(|values, index| {
+                let mirror = index % n * n + index / n;
+                if values[index].to_bits() != values[mirror].to_bits() {
+                    return Verdict::Not(format!("what its mirror image is, {:e}", values[mirror]));
+                }
+                Verdict::of(
+                    values[index],
+                    expected.value.data()[index],
+                    expected.magnitude.data()[index],
+                    bound,
+                )
+            }));
+            let samples = call.input("samples", &samples)?;
+            let gram = call.update("gram", &start, near_and_symmetric)?;
+            kernel::gram(&mut call.plan, &samples, &gram)
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,89 @@
+//! Cases of `kernels::loss`.
+
+use rand::RngExt;
+
+use super::call::Session;
+use super::elementwise::NOT_FINITE;
+use super::reduce::{OFFSET, list, shows_in, sums};
+use super::values::Profile;
+use crate::Error;
+use crate::engine::Shape;
+use crate::kernels::loss as kernel;
+use crate::reference::{Bounded, Matrix, loss as oracle};
+
+/// Samples and classes.
+pub(super) fn sizes(session: &Session<'_>) -> Vec<(u32, u32)> {
+    let mut sizes = vec![(0, 10), (1, 10), (65, 3), (70, 10)];
+    if session.is_full() {
+        sizes.extend([(63, 10), (64, 10), (257, 10), (4096, 10), (9, 100)]);
+    }
+    sizes
+}
+
+/// A class for each sample.
+pub(super) fn labels(session: &mut Session<'_>, samples: u32, classes: u32) -> Vec<u32> {
+    (0..samples).map(|_| session.rng().random_range(0..classes)).collect()
+}
+
+/// Roundings when a sample's cost is formed, beside those its magnitude counts: a sum over classes, an exponential,
+/// a logarithm, and the tree over 64 samples.
+pub(super) fn cost_roundings(classes: u32) -> usize {
+    classes as usize + 16
+}
+
+pub(super) fn softmax_scores(session: &mut Session<'_>) -> Result<(), Error> {
+    for (samples, classes) in sizes(session).into_iter().chain([(5, 1)]) {
+        let shape = Shape::new(samples, classes);
+        let bias = session.matrix(Shape::vector(classes), Profile::Ordinary);
+        // A grid of few values has many ties, which the lower class must win.
+        let grid = |matrix: Matrix| matrix.map(|value| (value * 4.0).round());
+        let operands = [
+            ("ordinary values", session.matrix(shape, Profile::Ordinary), bias.clone()),
+            ("ties", grid(session.matrix(shape, Profile::Ordinary)), grid(bias)),
+            (
+                "large logits",
+                session.matrix(shape, Profile::Ordinary).map(|v| f64::from(v as f32 * 3e4)),
+                Matrix::zeros(1, classes as usize),
+            ),
+        ];
+        for (kind, product, bias) in operands {
+            let labels = labels(session, samples, classes);
+            one(session, &format!("{shape}, {kind}"), &product, &bias, &labels)?;
+        }
+    }
+    let shape = Shape::new(130, 10);
+    for odd in NOT_FINITE {
+        let mut product = session.matrix(shape, Profile::Ordinary);
+        // The sample is in the second of three chunks. Minus infinity shows only at the label.
+        product[(100, 4)] = odd;
+        let labels = vec![4; 130];
+        session.check(&format!("{odd} in product[100, 4]"), |call| {
+            let (product, bias) =
+                (call.input("product", &product)?, call.input("bias", &Matrix::zeros(1, 10))?);
+            let labels = call.labels(&labels)?;
+            let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
+            kernel::softmax_scores(&mut call.plan, &product, &bias, &labels, &partials, OFFSET)
+        })?;
+    }
+    Ok(())
+}
+
+fn one(
+    session: &mut Session<'_>,
+    case: &str,
+    product: &Matrix,
+    bias: &Matrix,
+    labels: &[u32],
+) -> Result<(), Error> {
+    let scores = oracle::softmax_scores(product, bias, labels);
+    let hits = Bounded { value: scores.total_hits as f64, magnitude: 0.0 };
+    let count = kernel::partial_count(labels.len() as u32);
+    let roundings = cost_roundings(product.cols() as u32);
+    session.check(case, |call| {
+        let (product, bias) = (call.input("product", product)?, call.input("bias", bias)?);
+        let labels = call.labels(labels)?;
+        let totals = vec![scores.total_cost, hits, Bounded::ZERO, Bounded::ZERO];
+        let partials = call.output("partials", list(count, 4), sums(totals, roundings, count))?;
+        kernel::softmax_scores(&mut call.plan, &product, &bias, &labels, &partials, OFFSET)
+    })
+}

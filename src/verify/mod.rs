@@ -1,0 +1,157 @@
+//! Every kernel against its oracle, on the device at hand.
+//!
+//! `dualstep verify` and `tests/kernels.rs` call [`run`]. A case is one call of a kernel's Rust function on seeded
+//! random operands. What always holds of each:
+//!
+//! - Every operand lies between canaries, in a buffer and a binding that reach past it, so that a stray store is seen
+//!   and a stray load meets NaN. What is only read must not change; what is written in full starts as NaN.
+//! - Every element is compared with the f64 oracle of the same name. The allowed error is a count of roundings times ε
+//!   times the magnitude that the oracle computed, and where values may be flushed to zero, as WGSL permits, the
+//!   smallest normal number beside ε.
+//! - The padding of every row that is written in full is zero.
+//! - Each case runs twice, and the two leave the same bits.
+//!
+//! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
+//! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/bias_relu` and `dladmm/relu_z` may turn a NaN into a
+//! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
+//! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
+
+mod call;
+mod dladmm;
+mod elementwise;
+mod expected;
+mod linalg;
+mod loss;
+mod reduce;
+mod values;
+
+use std::fmt;
+
+use call::Session;
+
+use crate::Error;
+use crate::engine::{Gpu, Kernel};
+use crate::kernels;
+
+/// How much to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// Every kernel and every kind of value, small sizes: seconds.
+    Quick,
+    /// All sizes, up to a hundred thousand elements and more than one workgroup in every direction.
+    Full,
+}
+
+/// How one kernel did.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// `family/kernel`.
+    pub kernel: &'static str,
+    /// Cases that ran.
+    pub cases: u32,
+    /// The largest error, as a share of what was allowed for it.
+    pub worst: f64,
+    /// The first thing that was wrong: case, operand, index, actual and expected value, and their distance in ULPs.
+    pub failure: Option<String>,
+}
+
+impl Row {
+    /// Whether everything was right.
+    pub fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.passed() { "ok" } else { "WRONG" };
+        write!(f, "{:28} {:4} cases  {:5.3} of the bound  {verdict}", self.kernel, self.cases, self.worst)?;
+        match &self.failure {
+            Some(failure) => write!(f, "\n    {failure}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The cases of one kernel.
+type Cases = fn(&mut Session<'_>) -> Result<(), Error>;
+
+/// Every kernel's cases.
+static CASES: &[(&Kernel, Cases)] = &[
+    (&kernels::elementwise::FILL, elementwise::fill),
+    (&kernels::elementwise::COPY, elementwise::copy),
+    (&kernels::elementwise::DESCEND, elementwise::descend),
+    (&kernels::elementwise::BIAS_RELU, elementwise::bias_relu),
+    (&kernels::reduce::DOT, reduce::dot),
+    (&kernels::reduce::DOTS, reduce::dots),
+    (&kernels::reduce::TOTALS, reduce::totals),
+    (&kernels::linalg::MATMUL, linalg::matmul),
+    (&kernels::linalg::MATMUL_ADD, linalg::matmul_add),
+    (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
+    (&kernels::linalg::GRAM, linalg::gram),
+    (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
+    (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),
+    (&kernels::dladmm::RESIDUAL, dladmm::residual),
+    (&kernels::dladmm::RESIDUAL_SUMS, dladmm::residual_sums),
+    (&kernels::dladmm::BIAS_STEP, dladmm::bias_step),
+    (&kernels::dladmm::RELU_Z, dladmm::relu_z),
+    (&kernels::dladmm::ACTIVATION_GRADIENT, dladmm::activation_gradient),
+    (&kernels::dladmm::STEP_SIZE, dladmm::step_size),
+    (&kernels::dladmm::FISTA, dladmm::fista),
+    (&kernels::dladmm::NEWTON, dladmm::newton),
+    (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),
+    (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
+    (&kernels::dladmm::KEEP, dladmm::keep),
+    (&kernels::dladmm::RECORD, dladmm::record),
+];
+
+/// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.
+///
+/// A kernel that is wrong, or does not compile, or has no cases, is a row with a failure and not an error.
+///
+/// # Errors
+/// [`Error::DeviceFault`] when the device fails, after which nothing more can be learnt from it.
+pub fn run(gpu: &Gpu, effort: Effort, report: impl FnMut(&Row)) -> Result<Vec<Row>, Error> {
+    run_some(gpu, effort, |_| true, report)
+}
+
+/// [`run`], for the kernels that `wanted` picks by name.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_some(
+    gpu: &Gpu,
+    effort: Effort,
+    wanted: impl Fn(&str) -> bool,
+    mut report: impl FnMut(&Row),
+) -> Result<Vec<Row>, Error> {
+    let registered = kernels::ALL.iter().copied();
+    let strays = CASES.iter().map(|(kernel, _)| *kernel).filter(|kernel| !is_among(kernel, kernels::ALL));
+    let mut rows = Vec::new();
+    for kernel in registered.chain(strays).filter(|kernel| wanted(kernel.name)) {
+        let row = verify(gpu, effort, kernel)?;
+        report(&row);
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn is_among(kernel: &Kernel, all: &[&Kernel]) -> bool {
+    all.iter().any(|other| other.name == kernel.name)
+}
+
+fn verify(gpu: &Gpu, effort: Effort, kernel: &Kernel) -> Result<Row, Error> {
+    let mut session = Session::new(gpu, effort, kernel.name);
+    if !is_among(kernel, kernels::ALL) {
+        session.fail("it has cases but is not in kernels::ALL".into());
+    }
+    match CASES.iter().find(|(known, _)| known.name == kernel.name) {
+        None => session.fail("it has no cases in verify::CASES".into()),
+        Some((_, cases)) => match cases(&mut session) {
+            Ok(()) => {}
+            Err(fault @ Error::DeviceFault { .. }) => return Err(fault),
+            Err(error) => session.fail(error.to_string()),
+        },
+    }
+    Ok(session.into_row())
+}

@@ -1,0 +1,489 @@
+//! The program as its users meet it: what it leaves behind, how it fails, and that it fails before any work.
+
+#[path = "support/gpu.rs"]
+mod gpu;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dualstep::checkpoint;
+use dualstep::engine::GpuOptions;
+use tempfile::TempDir;
+
+/// Pixels to a side of the tiny images.
+const SIDE: usize = 4;
+const CLASSES: usize = 3;
+
+/// A folder of tiny images to train on, and room for what a run leaves behind.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(bench.path("data")).unwrap();
+        for (half, count) in [("train", 60), ("t10k", 30)] {
+            bench.write_data(&format!("{half}-images-idx3-ubyte"), &images(count));
+            bench.write_data(&format!("{half}-labels-idx1-ubyte"), &labels(count));
+        }
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write_data(&self, name: &str, content: &[u8]) {
+        fs::write(self.path("data").join(name), content).unwrap();
+    }
+
+    /// The program, run in the bench's folder with words parted by spaces.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dualstep"));
+        command.current_dir(self.folder.path()).env_remove("RUST_LOG").args(line.split_whitespace());
+        for (flag, variable) in [("--backend", "DUALSTEP_BACKEND"), ("--adapter", "DUALSTEP_ADAPTER")] {
+            if let Ok(value) = std::env::var(variable) {
+                command.args([flag, &value]);
+            }
+        }
+        command
+    }
+
+    fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    /// A run that must succeed; what it printed.
+    fn succeed(&self, line: &str) -> String {
+        let output = self.run(line);
+        assert!(output.status.success(), "{line}: {}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A run that must fail with one line, before any work and without a trace; the line.
+    fn fail(&self, line: &str) -> String {
+        let before = self.names();
+        let output = self.run(line);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{line}: {said}");
+        assert_eq!(said.lines().count(), 1, "{line}: {said}");
+        assert!(said.starts_with("dualstep: ") && output.stdout.is_empty(), "{line}: {said}");
+        assert_eq!(self.names(), before, "{line} left something behind");
+        said
+    }
+
+    /// Everything in the folder and in its folders.
+    fn names(&self) -> Vec<PathBuf> {
+        fn collect(folder: &Path, names: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    collect(&path, names);
+                }
+                names.push(path);
+            }
+        }
+        let mut names = Vec::new();
+        collect(self.folder.path(), &mut names);
+        names.sort();
+        names
+    }
+
+    /// The lines of a log.
+    fn log(&self, name: &str) -> Vec<serde_json::Value> {
+        let content = fs::read_to_string(self.path(name)).unwrap_or_default();
+        content.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// An IDX file: magic number, sizes, bytes.
+fn idx(magic: u32, sizes: &[usize], bytes: &[u8]) -> Vec<u8> {
+    let sizes = sizes.iter().flat_map(|size| (*size as u32).to_be_bytes());
+    magic.to_be_bytes().into_iter().chain(sizes).chain(bytes.iter().copied()).collect()
+}
+
+/// Images with a bright stripe whose row tells their class, and some noise.
+fn images(count: usize) -> Vec<u8> {
+    let pixel = |k: usize| {
+        let (image, row) = (k / (SIDE * SIDE), k % (SIDE * SIDE) / SIDE);
+        if row == image % CLASSES { 200 + (k * 7 % 50) as u8 } else { (k * 13 % 40) as u8 }
+    };
+    let pixels: Vec<u8> = (0..count * SIDE * SIDE).map(pixel).collect();
+    idx(0x803, &[count, SIDE, SIDE], &pixels)
+}
+
+fn labels(count: usize) -> Vec<u8> {
+    let labels: Vec<u8> = (0..count).map(|k| (k % CLASSES) as u8).collect();
+    idx(0x801, &[count], &labels)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Whether there is a device to run on; says so loudly if not.
+fn has_device() -> bool {
+    gpu::open(GpuOptions::default()).is_some()
+}
+
+const TRAIN: &str = "train --data data --hidden 8,6";
+
+#[test]
+fn a_run_leaves_everything_that_was_asked_for() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let line = "--iterations 12 --json log --report report --checkpoint run --profile";
+    let printed = bench.succeed(&format!("{TRAIN} {line}"));
+    for word in ["trained", "12 iterations", "training data", "test data", "iterations/s", "kernel"] {
+        assert!(printed.contains(word), "{word} is missing in {printed}");
+    }
+    let log = bench.log("log");
+    assert_eq!(log.len(), 12);
+    for (k, line) in log.iter().enumerate() {
+        assert_eq!(line["iteration"], k + 1);
+        for number in
+            ["seconds", "objective", "loss", "train_cost", "test_cost", "rho", "nu", "tau_0", "theta_0"]
+        {
+            assert!(line[number].is_number(), "{number} of {line}");
+        }
+        for share in ["train_accuracy", "test_accuracy"] {
+            assert!((0.0..=1.0).contains(&line[share].as_f64().unwrap()), "{share} of {line}");
+        }
+        let lengths = ["residuals", "gaps", "exponents"].map(|list| line[list].as_array().unwrap().len());
+        assert_eq!(lengths, [3, 2, 10]);
+    }
+    for name in [
+        "accuracy.svg",
+        "cost.svg",
+        "objective.svg",
+        "residuals.svg",
+        "exponents.svg",
+        "summary.md",
+        "index.html",
+    ] {
+        assert!(bench.path("report").join(name).metadata().unwrap().len() > 100, "{name}");
+    }
+    let saved = checkpoint::load(&bench.path("run")).unwrap();
+    assert_eq!((saved.widths, saved.samples, saved.state.iteration), (vec![16, 8, 6, 3], 60, 12));
+}
+
+#[test]
+fn scores_that_are_not_taken_are_null() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.succeed(&format!("{TRAIN} --iterations 5 --eval-every 2 --json log"));
+    let taken: Vec<_> = bench.log("log").iter().map(|line| !line["test_accuracy"].is_null()).collect();
+    assert_eq!(taken, [false, true, false, true, false]);
+}
+
+#[test]
+fn two_runs_write_the_same_checkpoint() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    for name in ["one", "two"] {
+        bench.succeed(&format!("{TRAIN} --iterations 7 --checkpoint {name}"));
+    }
+    assert!(fs::read(bench.path("one")).unwrap() == fs::read(bench.path("two")).unwrap());
+}
+
+#[test]
+fn a_resumed_run_ends_where_a_whole_one_does() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    for schedule in ["constant", "official --z-last fista --fista-iterations 30"] {
+        let line = format!("{TRAIN} --seed 3 --schedule {schedule}");
+        bench.succeed(&format!("{line} --iterations 20 --checkpoint whole --json whole.log"));
+        bench.succeed(&format!("{line} --iterations 9 --checkpoint half --json half.log"));
+        bench.succeed("train --iterations 20 --resume half --checkpoint resumed --json half.log");
+        assert!(
+            fs::read(bench.path("whole")).unwrap() == fs::read(bench.path("resumed")).unwrap(),
+            "{schedule}"
+        );
+        let objectives =
+            |name| bench.log(name).iter().map(|line| line["objective"].clone()).collect::<Vec<_>>();
+        assert_eq!(objectives("whole.log"), objectives("half.log"));
+        let seconds: Vec<_> =
+            bench.log("half.log").iter().map(|line| line["seconds"].as_f64().unwrap()).collect();
+        assert!(seconds.is_sorted(), "{seconds:?}");
+    }
+}
+
+#[test]
+fn checkpoints_on_the_way_change_nothing() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.succeed(&format!("{TRAIN} --iterations 10 --checkpoint plain"));
+    bench.succeed(&format!("{TRAIN} --iterations 10 --checkpoint often --checkpoint-every 3 --no-snapshot"));
+    let (plain, often) = (checkpoint::load(&bench.path("plain")), checkpoint::load(&bench.path("often")));
+    assert!(plain.unwrap().state == often.unwrap().state);
+}
+
+#[test]
+fn a_checkpoint_is_evaluated_as_it_was_trained() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let line = "--samples 50 --iterations 15 --json log --checkpoint run --checkpoint-weights-only";
+    bench.succeed(&format!("{TRAIN} {line}"));
+    let scores: serde_json::Value = serde_json::from_str(&bench.succeed("eval run --json")).unwrap();
+    let last = &bench.log("log")[14];
+    for half in ["train", "test"] {
+        assert_eq!(scores[half]["accuracy"], last[format!("{half}_accuracy")], "{scores} {last}");
+        let (now, then) =
+            (scores[half]["cost"].as_f64().unwrap(), last[format!("{half}_cost")].as_f64().unwrap());
+        assert!((now - then).abs() <= 1e-5 * then, "{half}: {now} against {then}");
+    }
+    assert_eq!((&scores["train"]["samples"], &scores["test"]["samples"]), (&50.into(), &30.into()));
+    assert!(bench.succeed("eval run").contains("accuracy"));
+    let message = bench.fail("train --resume run --iterations 30");
+    assert!(message.contains("holds weights alone"), "{message}");
+    let message = bench.fail("eval run --data embedded");
+    assert!(
+        message.contains("takes 16 features to 3 classes, but embedded/train has 784 and 10"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_resumption_must_not_be_contradicted() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.succeed(&format!("{TRAIN} --iterations 3 --checkpoint run"));
+    let cases = [
+        ("--hidden 8", "--hidden 8 contradicts hidden 8,6 of the run in run"),
+        ("--rho 0.5", "--rho 0.5 contradicts rho 0.01"),
+        ("--z-last fista", "--z-last fista contradicts z-last newton"),
+        ("--schedule paper", "--schedule paper contradicts schedule constant"),
+        ("--seed 4", "--seed 4 contradicts seed 0"),
+        ("--samples 40", "--samples 40 contradicts samples 60"),
+        ("--data mnist", "--data mnist contradicts data /"),
+        ("--iterations 3", "is at iteration 3 already"),
+    ];
+    for (flags, expected) in cases {
+        let message = bench.fail(&format!("train --resume run {flags}"));
+        assert!(message.contains(expected), "{message}");
+    }
+    bench.succeed("train --resume run --hidden 8,6 --rho 1e-2 --data data --samples 60 --iterations 4");
+}
+
+#[test]
+fn a_diverging_run_saves_its_last_finite_state() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let line = format!("{TRAIN} --rho 1e38 --nu 1e38 --json log --report report");
+    let output = bench.run(&format!("{line} --checkpoint run"));
+    let said = stderr(&output);
+    let last = said.lines().last().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        last.starts_with("dualstep: dlADMM: not finite at iteration ") && last.contains("saved as run"),
+        "{said}"
+    );
+    assert_eq!(said.matches("dualstep: ").count(), 1, "{said}");
+    let saved = checkpoint::load(&bench.path("run")).unwrap().state.iteration as usize;
+    assert_eq!(bench.log("log").len(), saved);
+    assert!(bench.path("report/summary.md").exists());
+    let said = stderr(&bench.run(&format!("{line} --no-snapshot --checkpoint none")));
+    assert!(
+        said.contains("nothing was saved because of --no-snapshot") && !bench.path("none").exists(),
+        "{said}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_run_saves_and_goes_on() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut command = bench.command(&format!("{TRAIN} --iterations 1000000 --json log --checkpoint run"));
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let begun = Instant::now();
+    while bench.log("log").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(120), "training did not begin");
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(said.contains("go on with --resume run"), "{said}");
+    let done = checkpoint::load(&bench.path("run")).unwrap().state.iteration;
+    assert_eq!(bench.log("log").len(), done as usize);
+    bench.succeed(&format!("train --resume run --iterations {}", done + 2));
+}
+
+#[test]
+fn bad_data_is_named() {
+    let cases: [(&str, Vec<u8>, &str); 6] = [
+        ("train-images-idx3-ubyte", images(60)[..500].to_vec(), "truncated"),
+        ("train-images-idx3-ubyte", labels(60), "wrong magic number"),
+        ("train-images-idx3-ubyte", idx(0x803, &[60, 0, 4], &[]), "nothing to learn from"),
+        ("train-labels-idx1-ubyte", labels(59), "59 labels for the 60 images"),
+        ("t10k-labels-idx1-ubyte", idx(0x801, &[30], &[9; 30]), "label 9 of sample 0 is out of range"),
+        ("t10k-images-idx3-ubyte", idx(0x803, &[30, 2, 2], &[0; 120]), "2 × 2 pixels"),
+    ];
+    for (name, content, expected) in cases {
+        let bench = Bench::new();
+        bench.write_data(name, &content);
+        let message = bench.fail(&format!("{TRAIN} --json log --report report --checkpoint run"));
+        assert!(message.contains(name) && message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_any_work() {
+    let bench = Bench::new();
+    fs::write(bench.path("file"), "a file").unwrap();
+    let cases = [
+        ("train --data nowhere", "no such folder"),
+        ("train --data data --samples 61", "cannot take the first 61 of 60 samples"),
+        ("train --data data --samples 0", "cannot take the first 0 of 60 samples"),
+        ("train --hidden 0", "hidden = "),
+        ("train --hidden 8,0,6", "hidden = "),
+        ("train --rho 0", "rho = 0"),
+        ("train --nu=-1", "nu = -1"),
+        ("train --tau-0 nan", "tau-0 = NaN"),
+        ("train --theta-0 inf", "theta-0 = inf"),
+        ("train --z-last fista --fista-iterations 0", "fista-iterations = 0"),
+        ("train --fista-eta 2", "--fista-eta is for --z-last fista"),
+        ("train --schedule official --eval-every 5", "eval-every = 5"),
+        ("train --report file/below", "--report file/below: cannot write there"),
+        ("train --report file", "--report file: cannot write there"),
+        ("train --checkpoint no/folder/run", "--checkpoint no/folder/run: cannot write there"),
+        ("train --checkpoint data", "--checkpoint data: cannot write there"),
+        ("train --json no/folder/log", "--json no/folder/log: cannot write there"),
+        ("train --resume nowhere", "cannot read nowhere"),
+        ("train --resume file", "cut short or no safetensors file"),
+        ("eval nowhere", "cannot read nowhere"),
+        ("eval file", "cut short or no safetensors file"),
+        ("parity nowhere", "cannot read nowhere"),
+        ("parity file", "cut short or no safetensors file"),
+    ];
+    for (line, expected) in cases {
+        let message = bench.fail(line);
+        assert!(message.contains(expected), "{line}: {message}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_found_before_any_work() {
+    let bench = Bench::new();
+    for flag in ["--json", "--checkpoint"] {
+        let message = bench.fail(&format!("{TRAIN} {flag} /dev/full"));
+        assert!(
+            message.contains(&format!("{flag} /dev/full: cannot write there: No space left")),
+            "{message}"
+        );
+    }
+    let output =
+        bench.command("adapters").stdout(fs::File::options().write(true).open("/dev/full").unwrap()).output();
+    let output = output.unwrap();
+    assert!(output.status.code() == Some(1) && stderr(&output).lines().count() == 1, "{}", stderr(&output));
+}
+
+#[test]
+fn a_checkpoint_of_another_program_is_refused() {
+    let bench = Bench::new();
+    let trace =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/dladmm_mnist_n256_h32_rho1e-2.safetensors");
+    let message = bench.fail(&format!("eval {}", trace.display()));
+    assert!(message.contains("not a checkpoint of dualstep"), "{message}");
+}
+
+#[test]
+fn a_missing_adapter_is_named_together_with_those_found() {
+    let bench = Bench::new();
+    for line in ["adapters", "train --data data --json log --checkpoint run"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_dualstep"))
+            .current_dir(bench.folder.path())
+            .args(line.split_whitespace())
+            .args(["--adapter", "no such adapter"])
+            .output()
+            .unwrap();
+        let said = stderr(&output);
+        assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.starts_with("dualstep: no adapter matches `no such adapter`; found: "), "{said}");
+    }
+    assert!(!bench.path("log").exists() && !bench.path("run").exists());
+}
+
+#[test]
+fn wrong_use_is_status_2() {
+    let bench = Bench::new();
+    let lines = [
+        "",
+        "learn",
+        "train --iterations 0",
+        "train --checkpoint-every 5",
+        "train --checkpoint run --checkpoint-every 0",
+        "train --checkpoint-weights-only",
+        "train --schedule slow",
+        "train --hidden ten",
+        "train --backend soft",
+        "parity",
+    ];
+    for line in lines {
+        let output = bench.run(line);
+        assert_eq!(output.status.code(), Some(2), "{line}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_network_too_large_for_the_device_is_refused() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let message = bench.fail("train --data data --hidden 60000,60000 --json log --checkpoint run");
+    assert!(message.contains("but this device allows"), "{message}");
+}
+
+#[test]
+fn adapters_are_numbered() {
+    if !has_device() {
+        return;
+    }
+    let printed = Bench::new().succeed("adapters");
+    assert!(
+        printed.starts_with(|first: char| first.is_ascii_digit()) && printed.contains("driver"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn parity_judges_every_file() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let bench = Bench::new();
+    let message = bench.fail(&format!("parity {}", golden.join("badm_s3_uneven.safetensors").display()));
+    assert!(message.contains("kind badm is not built yet"), "{message}");
+    if !has_device() {
+        return;
+    }
+    let trace = golden.join("dladmm_fashion_n256_h24_rho1.safetensors");
+    let printed = bench.succeed(&format!("parity --json {}", trace.display()));
+    let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!((&verdict["passes"], &verdict["differing_exponents"]), (&true.into(), &0.into()));
+    assert!(bench.succeed(&format!("parity {}", trace.display())).contains("passed"));
+}

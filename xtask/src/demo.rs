@@ -1,0 +1,39 @@
+//! `cargo xtask demo`: from a fresh clone to a trained network and its report.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::graphics::Graphics;
+use crate::process::announce_and_run;
+use crate::workspace;
+
+/// What is trained: 784-200-200-10 on the 10,000 images that are part of the program.
+const TRAINING: [&str; 10] = [
+    "--hidden",
+    "200,200",
+    "--iterations",
+    "200",
+    "--schedule",
+    "constant",
+    "--rho",
+    "1e-2",
+    "--z-last",
+    "newton",
+];
+
+/// Where the report goes, from the root of the workspace.
+const REPORT: &str = "target/demo";
+
+/// Runs the command.
+pub fn run() -> Result<()> {
+    let graphics = Graphics::new()?;
+    announce_and_run(&mut workspace::cargo(&["build", "--release", "--bin", "dualstep"]))?;
+    let dualstep = workspace::dualstep("release")?;
+    graphics.need_adapter(&dualstep)?;
+    let mut train = Command::new(&dualstep);
+    train.arg("train").args(TRAINING).args(["--report", REPORT]).current_dir(workspace::root());
+    announce_and_run(graphics.prepare(&mut train))?;
+    println!("The report: {}", workspace::root().join(REPORT).display());
+    Ok(())
+}

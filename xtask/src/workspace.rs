@@ -1,0 +1,31 @@
+//! The workspace that these commands serve: its root, its cargo, the programs it builds.
+
+use std::env::{self, consts::EXE_SUFFIX};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// The folder with the workspace's `Cargo.toml`.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the root")
+}
+
+/// The cargo that started us, to be run in the root.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.args(arguments).current_dir(root());
+    command
+}
+
+/// The program `dualstep` as cargo has built it with a profile, `debug` or `release`.
+///
+/// Asking `cargo run` for it would be shorter, but after `cargo test` that builds wgpu a second time: the tests'
+/// naga has features of its own.
+pub fn dualstep(profile: &str) -> Result<PathBuf> {
+    let this = env::current_exe().context("cannot find out where xtask itself lies")?;
+    let target = this.ancestors().nth(2).context("xtask does not lie in a target folder")?;
+    let program = target.join(profile).join(format!("dualstep{EXE_SUFFIX}"));
+    ensure!(program.is_file(), "cargo has built no {}", program.display());
+    Ok(program)
+}
