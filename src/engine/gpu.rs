@@ -412,6 +412,14 @@ impl Gpu {
         Ok(Place { buffer: allocation.buffer.clone(), offset: 0, tail: 0, _allocation: Some(allocation) })
     }
 
+    /// Whether a tensor of this shape could be made, before anything is put into it.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it exceeds one binding of the device.
+    pub fn check_shape(&self, shape: Shape, storage: StorageType) -> Result<(), Error> {
+        self.check_binding(shape, shape.stored() * storage.bytes())
+    }
+
     fn check_binding(&self, shape: Shape, bytes: u64) -> Result<(), Error> {
         let allowed = self.inner.capabilities.binding_limit;
         if bytes <= allowed {

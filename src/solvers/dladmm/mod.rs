@@ -18,7 +18,7 @@ pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};
 
 use crate::Error;
-use crate::engine::{Arena, Batch, Counts, Gpu, Plan, Ring};
+use crate::engine::{Arena, Batch, Counts, Gpu, Plan, Ring, Shape, StorageType};
 use state::State;
 use std::collections::VecDeque;
 use telemetry::{Failure, Layout, RING_LENGTH};
@@ -69,7 +69,12 @@ impl DlAdmm {
     pub fn new(gpu: &Gpu, config: &Config, problem: &Problem<'_>) -> Result<Self, Error> {
         config.check()?;
         problem.check()?;
-        let layers = state::initial_layers(config, &config.widths(problem));
+        let widths = config.widths(problem);
+        // Before so many numbers are drawn that the host's memory would not hold them either.
+        for sizes in widths.windows(2) {
+            gpu.check_shape(Shape::new(sizes[1], sizes[0]), StorageType::F32)?;
+        }
+        let layers = state::initial_layers(config, &widths);
         let start = HostState::at_start(config, layers);
         Self::resume(gpu, config, problem, &start)
     }
