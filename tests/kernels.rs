@@ -32,7 +32,7 @@ fn checked_shaders() {
 /// Grids of more than one row, as those of more than 65,535 workgroups are.
 #[test]
 fn folded_grids() {
-    let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(11), ..Default::default() }) else { return };
+    let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(43), ..Default::default() }) else { return };
     for family in
         ["elementwise", "reduce", "dladmm/relu_z", "dladmm/residual", "dladmm/fista", "linalg/matmul_norm"]
     {

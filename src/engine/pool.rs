@@ -135,7 +135,7 @@ mod tests {
     fn size_classes_waste_at_most_a_third() {
         for bytes in [0, 1, 192, 193, 256, 257, 384, 385, 1 << 20, (1 << 20) + 1, 100_003 * 4] {
             let class = size_class(bytes);
-            assert!(class >= bytes && class % 4 == 0, "{bytes} in {class}");
+            assert!(class >= bytes && class.is_multiple_of(4), "{bytes} in {class}");
             assert!(bytes < 256 || class * 2 <= bytes * 3 + 6, "{bytes} wastes {class}");
         }
     }

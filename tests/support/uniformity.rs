@@ -90,10 +90,10 @@ impl Walk<'_> {
                 self.result |= flow.is_apart() || value.is_some_and(|value| self.varies(value));
                 flow.returned |= flow.is_apart();
             }
-            Statement::Store { pointer, value } => {
-                if flow.is_apart() || self.varies(*value) || self.varies(*pointer) {
-                    self.locals.extend(self.local_behind(*pointer));
-                }
+            Statement::Store { pointer, value }
+                if flow.is_apart() || self.varies(*value) || self.varies(*pointer) =>
+            {
+                self.locals.extend(self.local_behind(*pointer));
             }
             Statement::Call { function, arguments, result } => {
                 let arguments = arguments.iter().map(|argument| self.varies(*argument)).collect();
