@@ -1,7 +1,7 @@
 //! Matrix products, tiled for the adapter.
 //!
 //! A kernel that contains a product is three choices put together by import: how each operand is stored
-//! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see [`TILES`]), and the
+//! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see `TILES`), and the
 //! kernel's own epilogue (`start`, `finish`, `finish_group` in its file).
 
 use super::{expect_length, expect_shape};
