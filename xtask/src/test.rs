@@ -34,8 +34,10 @@ pub fn run() -> Result<()> {
         println!("SKIPPED on OpenGL, where no adapter is found: {}", on_device.join(" "));
         return Ok(());
     }
-    let chosen: Vec<&str> = on_device.iter().flat_map(|name| ["--test", name]).collect();
-    test(&chosen, Some("gl"))
+    // As before with --workspace: for another set of packages cargo builds dependencies with other features.
+    let chosen = on_device.iter().flat_map(|name| ["--test", name]);
+    let arguments: Vec<&str> = ["--workspace"].into_iter().chain(chosen).collect();
+    test(&arguments, Some("gl"))
 }
 
 /// The names of the integration tests that include [`DEVICE_HELPER`].
