@@ -9,6 +9,6 @@ use crate::workspace::cargo;
 pub fn run() -> Result<()> {
     announce_and_run(&mut cargo(&["fmt", "--all", "--check"]))?;
     announce_and_run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    let mut documentation = cargo(&["doc", "--workspace", "--no-deps", "--document-private-items"]);
+    let mut documentation = cargo(&["doc", "--workspace", "--no-deps"]);
     announce_and_run(documentation.env("RUSTDOCFLAGS", "--deny warnings"))
 }
