@@ -10,17 +10,20 @@
 //! Arrows point down: a module uses those below it, never one above.
 //!
 //! ```text
-//! main, cli       commands, progress, reports; no maths
+//! main, cli              commands, progress, reports; no maths
 //!    |
-//! solvers         an algorithm = plans built from kernels, and the host's few decisions
+//! verify, parity         the device compared: with the float64 twins, with recorded runs
 //!    |
-//! kernels         one typed function per WGSL file: shapes checked, work counted, one dispatch added to a plan
+//! solvers, checkpoint    an algorithm = plans built from kernels, and the host's few decisions; its state in a file
 //!    |
-//! engine          device, tensors, plans, read-back, profile; knows nothing of ADMM
+//! kernels                one typed function per WGSL file: shapes checked, work counted, one dispatch added to a plan
+//!    |
+//! engine                 device, tensors, plans, read-back, profile; knows nothing of ADMM
 //!
-//! reference       the float64 twin of every kernel; tests and `dualstep verify` compare, nothing else calls it
-//! data, files     where samples come from; files that are written whole or not at all
-//! shaders/        the WGSL itself, one folder per family, plus shared/
+//! reference              the float64 twin of every kernel; nothing that computes a result for a user calls it
+//! golden, data           recorded runs, samples: what is read here has been checked whole
+//! files                  files that are written whole or not at all
+//! shaders/               the WGSL itself, one folder per family, plus shared/
 //! ```
 //!
 //! # One iteration
@@ -44,11 +47,12 @@
 //! 3. [`kernels::dladmm::relu_z`]: checks that four shapes agree, counts 14 operations an element, adds the dispatch.
 //! 4. [`reference::dladmm::relu_z`]: the same in float64, with the size of the terms that went into each value, from
 //!    which the tolerance of the comparison follows.
-//! 5. The tests: those without a device reflect the WGSL against the host's declaration and translate it for every
-//!    backend; those with one run it against its twin over many sizes.
+//! 5. `dladmm/relu_z` in [`verify`]: runs it against its twin, between canaries, over many sizes. `dualstep verify` and
+//!    `tests/kernels.rs` do that on a device. `tests/shaders.rs` needs none: it reflects the WGSL against the host's
+//!    declaration and translates every variant for every backend.
+//! 6. `dladmm/relu_z` in `benches/kernels.rs`: its throughput beside a plain copy.
 //!
-//! To add a kernel is to add these. What is missing from [`kernels::ALL`] no test knows, so that is the line not to
-//! forget.
+//! To add a kernel is to add these. [`kernels::ALL`] is the registry that the others are held against.
 //!
 //! A product of matrices is put together from parts: a file for the storage of each operand (`linalg/left_*`,
 //! `linalg/right_*`), one for what a workgroup owns (`linalg/tile_*`, chosen by adapter), and the kernel's own
@@ -57,13 +61,11 @@
 //! # What is awkward
 //!
 //! - Papers write samples as columns; tensors store one sample per row, because that keeps a sample's features together
-//!   and lets samples be cut into blocks. So P = W a is recorded as a Wᵀ, and a comment says which is meant.
-//! - Rows are padded with zeros to whole `vec4`s, and every kernel must leave the padding zero. Nothing enforces that
-//!   but the comparison with the twins.
-//! - WGSL and host agree on parameters by a test that reflects the shader, not by construction: a field added on one
-//!   side alone compiles and then fails there.
-//! - How often and whether a kernel writes is declared by hand ([`Access`](engine::Access)); a plan trusts it when
-//!   memory is shared.
+//!   and lets samples be cut into blocks. So P = W a is recorded as a Wᵀ.
+//! - Rows are padded with zeros to whole `vec4`s, and every kernel must leave the padding zero. No type says so;
+//!   [`verify`] does.
+//! - WGSL and host agree on bindings and parameters by a test that reflects the shader, not by construction: a field
+//!   added on one side alone compiles, and fails there.
 //! - Kernels that add over samples write partial sums which a second dispatch adds in a fixed order. That is one
 //!   dispatch more than atomics would need, and the reason why equal inputs give equal bits.
 //! - A device that cannot do something is refused, or served by another variant, but never emulated on the host.
