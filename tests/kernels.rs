@@ -40,7 +40,7 @@ fn checked_shaders() {
 fn folded_grids() {
     for (limit, families) in [
         (20, &["elementwise", "reduce", "loss", "dladmm/relu_z", "dladmm/residual", "dladmm/fista"][..]),
-        (4, &["linalg", "dladmm/activation_gradient"]),
+        (5, &["linalg", "dladmm/activation_gradient"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
