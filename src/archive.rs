@@ -2,13 +2,28 @@
 //!
 //! Checkpoints and golden traces go through here. What always holds: reading never panics and never trusts a length
 //! that the file claims, every tensor handed out is of the type and shape that was asked for, and the same content is
-//! always written as the same bytes. Messages are the detail of an [`Error::Checkpoint`](crate::Error::Checkpoint).
+//! always written as the same bytes. Messages are the detail of an [`Error::Checkpoint`].
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
+
+use crate::Error;
+
+/// What `parse` makes of the file at `path`; its message becomes an [`Error::Checkpoint`].
+pub(crate) fn read<T>(path: &Path, parse: impl FnOnce(&[u8]) -> Result<T, String>) -> Result<T, Error> {
+    let bytes =
+        fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
+    parse(&bytes).map_err(|detail| Error::Checkpoint {
+        path: path.to_owned(),
+        // Names in a damaged file may hold anything; a message is one line.
+        detail: detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+    })
+}
 
 /// A safetensors file in memory whose header has been checked against its length.
 pub(crate) struct Archive<'a> {

@@ -92,13 +92,7 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<Floats<'_>> {
 /// [`Error::Io`] when the file cannot be read; [`Error::Checkpoint`] when it is cut short, not a checkpoint of this
 /// crate, or lacks a tensor, or one is not of the type or shape that the metadata asks for, or not finite.
 pub fn load(path: &Path) -> Result<Checkpoint, Error> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|detail| Error::Checkpoint {
-        path: path.to_owned(),
-        // Names in a damaged file may hold anything; a message is one line.
-        detail: detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-    })
+    archive::read(path, parse)
 }
 
 fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {

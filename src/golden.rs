@@ -9,7 +9,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use crate::Error;
-use crate::archive::{Archive, words};
+use crate::archive::{self, Archive, words};
 use crate::reference::{Matrix, linalg};
 
 /// Inputs of the networks of dlADMM traces.
@@ -146,13 +146,7 @@ impl DlAdmmTrace {
 /// [`Error::Io`] if the file cannot be read; [`Error::Checkpoint`] if it is not a golden trace, naming the first
 /// thing that is wrong with it.
 pub fn read(path: &Path) -> Result<Trace, Error> {
-    let bytes =
-        std::fs::read(path).map_err(|source| Error::Io { action: "read", path: path.to_owned(), source })?;
-    parse(&bytes).map_err(|detail| Error::Checkpoint {
-        path: path.to_owned(),
-        // Names in a damaged file may hold anything; a message is one line.
-        detail: detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
-    })
+    archive::read(path, parse)
 }
 
 /// [`read`] of a file in memory; an error is the detail of an [`Error::Checkpoint`].

@@ -53,7 +53,8 @@ pub struct TensorDifference {
 pub struct MetricDifference {
     /// Such as `objective`.
     pub metric: String,
-    /// The largest of |replayed − recorded| / |recorded| over all iterations.
+    /// The largest of |replayed − recorded| / |recorded| over all iterations. Large where what was recorded is far
+    /// below float32's rounding, as residuals that are nearly nothing are.
     pub error: f64,
 }
 

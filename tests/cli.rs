@@ -373,7 +373,7 @@ fn what_cannot_be_is_refused_before_any_work() {
         ("train --checkpoint no/folder/run", "--checkpoint no/folder/run: cannot write there"),
         ("train --checkpoint data", "--checkpoint data: cannot write there"),
         ("train --json no/folder/log", "--json no/folder/log: cannot write there"),
-        ("train --resume nowhere", "cannot read nowhere"),
+        ("train --resume nowhere", "check the path"),
         ("train --resume file", "cut short or no safetensors file"),
         ("eval nowhere", "cannot read nowhere"),
         ("eval file", "cut short or no safetensors file"),
@@ -456,6 +456,7 @@ fn a_network_too_large_for_the_device_is_refused() {
         return;
     }
     let bench = Bench::new();
+    // More than any device binds: the second layer's weights are 14 GB.
     let message = bench.fail("train --data data --hidden 60000,60000 --json log --checkpoint run");
     assert!(message.contains("but this device allows"), "{message}");
 }

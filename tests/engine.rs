@@ -238,3 +238,39 @@ fn a_value_that_is_not_finite_is_noted_once_with_its_origin() {
     plan.finish().expect("resolves").run().expect("submits");
     assert_eq!(gpu.read_u32(&status).expect("reads back"), [3, 7, 6, 0]);
 }
+
+#[test]
+fn a_buffer_of_the_app_is_a_tensor_where_it_can_be_bound() {
+    let Some(gpu) = open() else { return };
+    let buffer = |usage| {
+        let descriptor =
+            wgpu::BufferDescriptor { label: Some("app"), size: 1024, usage, mapped_at_creation: false };
+        gpu.device().create_buffer(&descriptor)
+    };
+    let storage = wgpu::BufferUsages::STORAGE;
+    let app = buffer(storage | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST);
+    let (shape, f32s) = (Shape::new(3, 5), StorageType::F32);
+    let wrapped = gpu.wrap(&app, 256, shape, f32s).expect("fits");
+    let x = gpu.upload(shape, &counting(15)).expect("fits");
+    let mut plan = PlanBuilder::new(&gpu, "app");
+    elementwise::copy(&mut plan, &x, &wrapped).expect("same shape");
+    plan.finish().expect("resolves").run().expect("runs");
+    assert_eq!(gpu.read(&wrapped).expect("reads back"), counting(15));
+    let whole = gpu.read(&gpu.wrap(&app, 0, Shape::vector(256), f32s).expect("fits")).expect("reads back");
+    let rows: Vec<_> = whole[64..88].chunks(8).flat_map(|row| row[..5].to_vec()).collect();
+    assert_eq!(rows, counting(15));
+    assert!(whole[..64].iter().chain(&whole[88..]).all(|value| *value == 0.0), "only the tensor was written");
+    let mut plan = PlanBuilder::new(&gpu, "app");
+    let beside = gpu.wrap(&app, 512, shape, f32s).expect("fits");
+    let error = elementwise::copy(&mut plan, &beside, &wrapped).expect_err("one buffer, read and written");
+    assert!(matches!(error, Error::Aliased { .. }), "{error}");
+    for (refused, words) in [
+        (gpu.wrap(&app, 2, shape, f32s), "offset 2"),
+        (gpu.wrap(&app, 1024, shape, f32s), "1024 bytes"),
+        (gpu.wrap(&app, u64::MAX - 255, shape, f32s), "1024 bytes"),
+        (gpu.wrap(&buffer(storage), 0, shape, f32s), "usage"),
+    ] {
+        let message = refused.expect_err(words).to_string();
+        assert!(message.contains(words), "{message}");
+    }
+}

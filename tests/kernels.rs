@@ -3,8 +3,14 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
-use dualstep::engine::{AdapterClass, Checks, Gpu, GpuOptions};
+use dualstep::engine::{AdapterClass, Checks, Gpu, GpuOptions, PlanBuilder, Shape};
+use dualstep::kernels::linalg::{self, Transposed};
+use dualstep::reference::{self, Matrix};
 use dualstep::verify::{self, Effort};
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 /// Runs all kernels, or those whose name begins with `family`, and lists what was wrong.
 fn expect_all_right(gpu: &Gpu, effort: Effort, family: &str) {
@@ -32,11 +38,16 @@ fn checked_shaders() {
 /// Grids of more than one row, as those of more than 65,535 workgroups are.
 #[test]
 fn folded_grids() {
-    let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(43), ..Default::default() }) else { return };
-    for family in
-        ["elementwise", "reduce", "dladmm/relu_z", "dladmm/residual", "dladmm/fista", "linalg/matmul_norm"]
-    {
-        expect_all_right(&gpu, Effort::Full, family);
+    for (limit, families) in [
+        (20, &["elementwise", "reduce", "loss", "dladmm/relu_z", "dladmm/residual", "dladmm/fista"][..]),
+        (5, &["linalg", "dladmm/activation_gradient"]),
+    ] {
+        let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
+            return;
+        };
+        for family in families {
+            expect_all_right(&gpu, Effort::Full, family);
+        }
     }
 }
 
@@ -48,4 +59,55 @@ fn tiles_of_other_devices() {
         expect_all_right(&gpu, Effort::Quick, "linalg");
         expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
     }
+}
+
+/// op(A) op(B) on this device.
+fn product(gpu: &Gpu, (a, flip_a): (&Matrix, bool), (b, flip_b): (&Matrix, bool), output: Shape) -> Vec<f32> {
+    let upload = |m: &Matrix| gpu.upload(Shape::new(m.rows() as u32, m.cols() as u32), &m.to_f32()).unwrap();
+    let way = |flip| if flip { Transposed::Yes } else { Transposed::No };
+    let (a, b, c) =
+        (upload(a), upload(b), upload(&Matrix::zeros(output.rows as usize, output.columns as usize)));
+    let mut plan = PlanBuilder::new(gpu, "product");
+    linalg::matmul(&mut plan, (&a, way(flip_a)), (&b, way(flip_b)), &c).unwrap();
+    plan.finish().unwrap().run().unwrap();
+    gpu.read(&c).unwrap()
+}
+
+/// Any product, stored in any way, is within its bound, and has the same bits from every tile.
+#[test]
+fn products_have_the_same_bits_from_every_tile() {
+    let classes = [None, Some(AdapterClass::Gpu), Some(AdapterClass::Software)];
+    let mut gpus = Vec::new();
+    for class in classes {
+        let Some(gpu) = gpu::open(GpuOptions { class, ..Default::default() }) else { return };
+        gpus.push(gpu);
+    }
+    let config = ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() };
+    let problems = (1u32..150, 1u32..150, 0u32..80, any::<[bool; 2]>(), any::<u64>());
+    let outcome = TestRunner::new(config).run(&problems, |(rows, columns, inner, [flip_a, flip_b], seed)| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut random = |rows: u32, columns: u32, flip: bool| {
+            let (rows, columns) = if flip { (columns, rows) } else { (rows, columns) };
+            Matrix::from_fn(rows as usize, columns as usize, |_, _| f64::from(rng.random_range(-1.0f32..1.0)))
+        };
+        let (a, b) = (random(rows, inner, flip_a), random(inner, columns, flip_b));
+        let results: Vec<_> = gpus
+            .iter()
+            .map(|gpu| product(gpu, (&a, flip_a), (&b, flip_b), Shape::new(rows, columns)))
+            .collect();
+        let expected = reference::linalg::matmul(&a, flip_a, &b, flip_b);
+        let epsilon = f64::from(inner + 1) * f64::from(f32::EPSILON);
+        for (index, &actual) in results[0].iter().enumerate() {
+            let (value, magnitude) = (expected.value.data()[index], expected.magnitude.data()[index]);
+            let error = (f64::from(actual) - value).abs();
+            prop_assert!(error <= epsilon * magnitude, "element {index} is {actual:e}, not {value:e}");
+        }
+        for (result, class) in results.iter().zip(classes) {
+            let other =
+                (0..result.len()).find(|&index| result[index].to_bits() != results[0][index].to_bits());
+            prop_assert!(other.is_none(), "element {} differs on class {class:?}", other.unwrap_or_default());
+        }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|failure| panic!("{failure}"));
 }

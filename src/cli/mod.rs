@@ -20,6 +20,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
+use dualstep::Error;
 use dualstep::engine::{BackendName, GpuOptions};
 
 /// Train neural networks by splitting methods (ADMM) on any GPU.
@@ -83,9 +84,21 @@ impl From<&DeviceArguments> for GpuOptions {
 /// What ends the program early: the line to be shown.
 struct Failure(String);
 
-impl From<dualstep::Error> for Failure {
-    fn from(error: dualstep::Error) -> Self {
-        Self(error.to_string())
+impl From<Error> for Failure {
+    /// The message, with what to do where the system's words say only what happened.
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Io { action, source, .. } => Self(format!("{error}; {}", remedy(action, source))),
+            _ => Self(error.to_string()),
+        }
+    }
+}
+
+fn remedy(action: &str, error: &io::Error) -> &'static str {
+    match (action, error.kind()) {
+        (_, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => "make room or choose another place",
+        ("read", _) => "check the path and its permissions",
+        _ => "choose another place",
     }
 }
 

@@ -96,7 +96,7 @@ fn table(file: &Path, trace: &DlAdmmTrace, parity: &Parity) -> String {
     text += &format!("exponents  {} of {} differ\n", parity.differing_exponents, parity.exponents);
     let metrics =
         parity.metrics.iter().map(|it| format!("{} {:.1e}", it.metric, it.error)).collect::<Vec<_>>();
-    text + &format!("metrics    {}\n", metrics.join(", "))
+    text + &format!("metrics    {} (largest relative difference; not judged)\n", metrics.join(", "))
 }
 
 fn cell(parity: &Parity, name: &str, iteration: usize) -> String {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use dualstep::engine::{Checks, Gpu, GpuOptions};
 use dualstep::verify::{self, Effort};
 
-use super::{Outcome, print, tell};
+use super::{Failure, Outcome, print, tell};
 
 /// Flags of `dualstep verify`.
 #[derive(clap::Args)]
@@ -32,7 +32,12 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
         }
     })?;
     unprinted?;
-    let wrong = rows.iter().filter(|row| !row.passed()).count();
-    print(format_args!("{} kernels, {wrong} wrong", rows.len()))?;
-    Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let wrong: Vec<_> = rows.iter().filter(|row| !row.passed()).map(|row| row.kernel).collect();
+    if wrong.is_empty() {
+        print(format_args!("{} kernels, all right", rows.len()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (count, names) = (wrong.len(), wrong.join(", "));
+    let driver = "update the driver, or choose another --adapter or --backend";
+    Err(Failure(format!("{count} of {} kernels are wrong on this adapter: {names}; {driver}", rows.len())))
 }

@@ -21,7 +21,6 @@ pub use gpu::{
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, ParamsLayout, Variant};
 pub use plan::{Arena, Batch, Counts, Dispatch, Groups, Operation, Plan, PlanBuilder};
-pub(crate) use pool::POISON;
 pub use profile::{Profile, ProfileRow};
 pub use readback::Ring;
 pub use shader::flatten;

@@ -13,7 +13,7 @@ pub(super) const USAGE: wgpu::BufferUsages =
     wgpu::BufferUsages::STORAGE.union(wgpu::BufferUsages::COPY_SRC).union(wgpu::BufferUsages::COPY_DST);
 
 /// A quiet NaN in f32, and in both halves of a word read as f16 or bf16.
-pub(crate) const POISON: u32 = 0x7fff_7fff;
+const POISON: u32 = 0x7fff_7fff;
 
 /// Bytes of device memory, as the pool sees them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,11 +7,16 @@ use super::expected::{Expected, Outcome};
 use super::values::Profile;
 use super::{Effort, Row};
 use crate::Error;
-use crate::engine::{Gpu, POISON, PlanBuilder, Shape, StorageType, Tensor};
+use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 use crate::reference::Matrix;
 
 /// Bytes of canary after each operand, all of them within its binding.
 const TAIL: u64 = 256;
+
+/// A NaN of its own for each operand, so that a stray copy of one canary onto another is seen.
+fn canary(operand: usize) -> u32 {
+    0x7fff_7f00 + operand as u32
+}
 
 /// The cases of one kernel as they run.
 pub(super) struct Session<'a> {
@@ -136,7 +141,8 @@ impl<'e> Call<'e> {
         shape: Shape,
         expected: Expected<'e>,
     ) -> Result<Tensor, Error> {
-        self.frame(name, shape, StorageType::F32, &vec![POISON; shape.stored() as usize], expected)
+        let canary = canary(self.frames.len());
+        self.frame(name, shape, StorageType::F32, &vec![canary; shape.stored() as usize], expected)
     }
 
     /// An operand that is read and written.
@@ -173,7 +179,7 @@ impl<'e> Call<'e> {
             mapped_at_creation: false,
         });
         let start = head as usize / 4;
-        let mut before = vec![POISON; (head + bytes + TAIL) as usize / 4];
+        let mut before = vec![canary(self.frames.len()); (head + bytes + TAIL) as usize / 4];
         before[start..start + stored.len()].copy_from_slice(stored);
         let all = self.gpu.wrap(&buffer, 0, Shape::vector(before.len() as u32), StorageType::U32)?;
         self.gpu.write_words(&all, 0, &before)?;
@@ -197,8 +203,8 @@ impl<'e> Call<'e> {
 
     fn judge(&self, words: &[Vec<u32>]) -> Result<f64, String> {
         let mut worst = 0.0f64;
-        for (frame, after) in self.frames.iter().zip(words) {
-            worst = worst.max(frame.judge(after)?);
+        for (operand, (frame, after)) in self.frames.iter().zip(words).enumerate() {
+            worst = worst.max(frame.judge(canary(operand), after)?);
             if let Expected::SameAs(other) = frame.expected {
                 self.expect_same(frame, after, other, words)?;
             }
@@ -215,7 +221,8 @@ impl<'e> Call<'e> {
     ) -> Result<(), String> {
         let twin = self.frames.iter().position(|frame| frame.name == other);
         let twin = &words[twin.ok_or_else(|| format!("no operand is called `{other}`"))?];
-        match (0..after.len()).find(|index| after[*index] != twin[*index]) {
+        let mut inside = frame.start..frame.start + frame.shape.stored() as usize;
+        match inside.find(|index| after[*index] != twin[*index]) {
             None => Ok(()),
             Some(index) => {
                 let word = index as i64 - frame.start as i64;
@@ -227,10 +234,10 @@ impl<'e> Call<'e> {
 }
 
 impl Frame<'_> {
-    fn judge(&self, after: &[u32]) -> Result<f64, String> {
+    fn judge(&self, canary: u32, after: &[u32]) -> Result<f64, String> {
         let end = self.start + self.shape.stored() as usize;
         let canaries = (0..self.start).chain(end..after.len());
-        if let Some(index) = canaries.into_iter().find(|index| after[*index] != POISON) {
+        if let Some(index) = canaries.into_iter().find(|index| after[*index] != canary) {
             let word = index as i64 - self.start as i64;
             let words = end - self.start;
             return Err(format!("word {word} of `{}`, which has {words}, was written", self.name));

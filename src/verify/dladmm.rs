@@ -180,9 +180,9 @@ fn judge_z(expected: &oracle::ReluZ, actual: f32, index: usize) -> Verdict {
     let (margin, cost) = pick(&expected.margin);
     // Each cost is two squares of two roundings each, and their sum.
     let is_close = margin.abs() <= 8.0 * (f64::from(f32::EPSILON) * cost + f64::from(f32::MIN_POSITIVE));
-    match Verdict::of(actual, dropped, magnitude, bound) {
-        near @ Verdict::Near(_) if is_close => near,
-        _ => Verdict::of(actual, kept, magnitude, bound),
+    match Verdict::of(actual, kept, magnitude, bound) {
+        Verdict::Not(_) if is_close => Verdict::of(actual, dropped, magnitude, bound),
+        verdict => verdict,
     }
 }
 

@@ -105,8 +105,13 @@ impl Verdict {
             return Self::Near(share);
         }
         let distance = ulps(actual, expected as f32);
-        Self::Not(format!("{expected:e} ({distance} ULPs off, {share:.1} times what is allowed)"))
+        Self::Not(format!("{expected:e} ({distance} ULPs off, {} times what is allowed)", short(share)))
     }
+}
+
+/// A share in few digits.
+fn short(share: f64) -> String {
+    if share < 1e4 { format!("{share:.1}") } else { format!("{share:.0e}") }
 }
 
 /// How many f32 numbers apart two are.
@@ -174,10 +179,10 @@ impl Outcome<'_> {
             let share = bound.share(sum, total.value, total.magnitude);
             if share > 1.0 {
                 let Self { name, .. } = self;
-                let expected = total.value;
+                let (expected, share) = (total.value, short(share));
                 return Err(format!(
                     "the {groups} terms of `{name}` add up to {sum:e} in place {k} but should to {expected:e} \
-                     ({share:.1} times what is allowed)"
+                     ({share} times what is allowed)"
                 ));
             }
             worst = worst.max(share);

@@ -106,8 +106,8 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     }
     let split = samples::load(&job.data, job.samples)?;
     job.check_widths(&split)?;
-    let log = results.json.as_deref().map(Log::open).transpose()?;
     interrupt::listen()?;
+    let log = results.json.as_deref().map(Log::open).transpose()?;
     let gpu = Gpu::open(options)?;
     let solver = job.solver(&gpu, &split)?;
     let facts = facts(&gpu, &solver, &job, &split);
@@ -166,7 +166,7 @@ impl Job {
         }
     }
 
-    /// Puts the samples and the first state on the device. The host keeps no copy.
+    /// Puts the samples and the first state on the device; scaled samples are not kept on the host.
     fn solver(&self, gpu: &Gpu, split: &Split) -> Result<DlAdmm, Error> {
         let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
         let problem = samples::problem(&train, &test, split);
@@ -176,8 +176,9 @@ impl Job {
         }
     }
 
+    /// A session that is ready to train. The host's copy of the first state goes.
     fn session(
-        &self,
+        self,
         solver: DlAdmm,
         split: &Split,
         arguments: &Arguments,
@@ -242,42 +243,44 @@ fn close(
     mut facts: Vec<(&'static str, String)>,
 ) -> Outcome {
     let nothing_kept = matches!(end, End::Diverged(_)) && !session.solver().config().keep_last_finite;
-    let saved = if nothing_kept { Ok(None) } else { session.save() }; // a failure must not cost the report, too
+    let saved = if nothing_kept { Ok(None) } else { session.save() };
+    let iteration = session.reached();
     let ending = match &end {
-        End::Reached => "all iterations done".into(),
-        End::Interrupted => "interrupted".into(),
+        End::Reached => format!("all {iteration} iterations done"),
+        End::Interrupted => format!("interrupted after iteration {iteration}"),
         End::Diverged(error) => error.to_string(),
     };
     facts.push(("ended", ending));
     facts.push(("dualstep", env!("CARGO_PKG_VERSION").into()));
-    if let Some(folder) = &results.report {
-        report::write(folder, &facts, session.history())?;
+    // A checkpoint that could not be saved must not cost the report, too.
+    let reported = results.report.as_ref().map(|folder| report::write(folder, &facts, session.history()));
+    if let End::Diverged(error) = end {
+        return Err(diverged(&error, saved, nothing_kept)); // worse than a report that could not be written
     }
     let saved = saved?;
-    match end {
-        End::Diverged(error) => Err(diverged(&error, saved.as_ref(), nothing_kept)),
-        End::Interrupted => {
-            tell(interrupted(&session, saved.as_ref()));
-            Ok(interrupt::status())
-        }
-        End::Reached => {
-            summarise(&session, saved.as_ref(), results)?;
-            Ok(ExitCode::SUCCESS)
-        }
+    reported.transpose()?;
+    if let End::Interrupted = end {
+        tell(interrupted(iteration, saved.as_ref()));
+        return Ok(interrupt::status());
     }
+    summarise(&session, saved.as_ref(), results)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-fn diverged(error: &Error, saved: Option<&(PathBuf, u32)>, nothing_kept: bool) -> Failure {
+/// What a checkpoint was saved as, and of which iteration it is.
+type Saved = (PathBuf, u32);
+
+fn diverged(error: &Error, saved: Result<Option<Saved>, Failure>, nothing_kept: bool) -> Failure {
     let state = match saved {
-        Some((path, iteration)) => format!("saved as {} (iteration {iteration})", path.display()),
-        None if nothing_kept => "nothing was saved because of --no-snapshot".into(),
-        None => "give --checkpoint FILE to save it".into(),
+        Ok(Some((path, iteration))) => format!("saved as {} (iteration {iteration})", path.display()),
+        Ok(None) if nothing_kept => "nothing was saved because of --no-snapshot".into(),
+        Ok(None) => "give --checkpoint FILE to save it".into(),
+        Err(Failure(reason)) => format!("it was not saved: {reason}"),
     };
     Failure(format!("{error}; {state}"))
 }
 
-fn interrupted(session: &Session, saved: Option<&(PathBuf, u32)>) -> String {
-    let iteration = session.history().last().map_or(0, |entry| entry.record.iteration);
+fn interrupted(iteration: u32, saved: Option<&Saved>) -> String {
     let state = match saved.map(|(path, _)| path.display()) {
         Some(path) => format!("saved as {path}, go on with --resume {path}"),
         None => "nothing was saved, give --checkpoint FILE to be able to go on".into(),
@@ -285,7 +288,7 @@ fn interrupted(session: &Session, saved: Option<&(PathBuf, u32)>) -> String {
     format!("interrupted after iteration {iteration}; {state}")
 }
 
-fn summarise(session: &Session, saved: Option<&(PathBuf, u32)>, results: &Results) -> Result<(), Failure> {
+fn summarise(session: &Session, saved: Option<&Saved>, results: &Results) -> Result<(), Failure> {
     for (name, value) in report::figures(session.history()) {
         print(format_args!("{name:<20} {value}"))?;
     }

@@ -89,6 +89,11 @@ impl Session {
         &self.history
     }
 
+    /// The last iteration that was begun; once training has ended without diverging, it is finished.
+    pub fn reached(&self) -> u32 {
+        self.submitted
+    }
+
     /// The settings, sizes and plans.
     pub fn solver(&self) -> &DlAdmm {
         &self.solver

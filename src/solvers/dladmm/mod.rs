@@ -255,7 +255,12 @@ impl DlAdmm {
                 solver: "dlADMM",
                 iteration,
                 kernel: self.plans.origins[origin as usize - 1].clone(),
-                remedy: "lower --rho or use --z-last newton; the state before it was kept",
+                remedy: match self.config.z_last {
+                    ZLast::Newton => "lower rho and nu",
+                    ZLast::Fista { .. } => {
+                        "lower rho and nu, or the step of FISTA, or solve the last layer's z by Newton"
+                    }
+                },
             });
         }
         let records: Vec<_> = self.ready.drain(..).collect();
