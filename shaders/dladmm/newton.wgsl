@@ -3,8 +3,9 @@
 //   0 = p - y + rho (z - c),    p = softmax(z),    c = P + b - u/rho,    per sample
 //   the Hessian diag(p + rho) - p p^T is inverted by Sherman-Morrison:
 //       g = p - y + rho (z - c)     e = 1 / (p + rho)     w = p e     den = rho sum(w)
-//       s = e g + w <w, g> / den,   scaled down so that max|s| <= 4,   z = z - s
-//   den equals 1 - <p, e p> without its cancellation. Stops when max|s| < 1e-5 max(1, max|z|), at most STEPS times.
+//       s = e g + w <w, g> / den    b = max(s) - min(s)              z = z - s ln(1 + b) / b
+//   den equals 1 - <p, e p> without its cancellation. Along s the curvature changes by at most exp(b), so that every
+//   step descends. Stops when the step is below 1e-5 max(1, max|z|), after STEPS at the latest.
 //
 // P, u, z: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
 // One lane owns one sample, its classes in registers. Oracle: reference::dladmm::newton.
@@ -43,18 +44,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         point[quad] = z[sample * params.quads + quad];
     }
     for (var k = 0u; k < STEPS; k++) {
-        var step = newton_step(point, centre, label);
-        var longest = vec4f();
+        let step = newton_step(point, centre, label);
+        var high = vec4f(-3.4e38);
+        var low = vec4f(3.4e38);
         var size = vec4f(1.0);
         for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-            longest = max(longest, abs(step[quad]));
+            high = max(high, select(vec4f(-3.4e38), step[quad], is_class(quad)));
+            low = min(low, select(vec4f(3.4e38), step[quad], is_class(quad)));
             size = max(size, abs(point[quad]));
         }
-        let damping = min(1.0, 4.0 / max(largest(longest), 1e-30));
+        let range = largest(high) + largest(-low);
+        let damping = select(1.0, log(1.0 + range) / range, range > 1e-3);
         for (var quad = 0u; quad < CLASS_QUADS; quad++) {
             point[quad] -= damping * step[quad];
         }
-        if damping * largest(longest) < 1e-5 * largest(size) {
+        if damping * max(largest(high), largest(-low)) < 1e-5 * largest(size) {
             break;
         }
     }
