@@ -8,7 +8,9 @@
 use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, LastLayer, StepSize};
+use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::{self, elementwise, loss, reduce};
 use std::time::Instant;
@@ -54,12 +56,34 @@ const ROWS: &[(&str, Record)] = &[
     ("linalg/matmul_add", |b, plan| {
         linalg::matmul_add(plan, (&b.side()?, Transposed::Yes), (&b.side()?, Transposed::No), &b.weights()?)
     }),
+    ("linalg/matmul_subtract", |b, plan| {
+        linalg::matmul_subtract(
+            plan,
+            (&b.side()?, Transposed::No),
+            (&b.weights()?, Transposed::No),
+            &b.side()?,
+        )
+    }),
     ("linalg/matmul_norm", |b, plan| {
         let operands = (b.side()?, b.weights()?, b.side()?);
         let (left, right) = ((&operands.0, Transposed::No), (&operands.1, Transposed::Yes));
         linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
+    ("cholesky/corner", |b, plan| {
+        let block = || b.matrix(cholesky::SIDE, cholesky::SIDE);
+        let (matrix, inverse, copy) = (block()?, block()?, block()?);
+        let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = Corner {
+            matrix: &matrix,
+            steps: &steps,
+            slot: 0,
+            inverse: &inverse,
+            copy: &copy,
+            status: &status,
+        };
+        cholesky::corner(plan, args)
+    }),
     ("loss/softmax_scores", |b, plan| {
         loss::softmax_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.labels()?, &b.partials()?, 0)
     }),
@@ -119,11 +143,13 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("dladmm/keep", |b, plan| dladmm::keep(plan, &b.side()?, &b.list(dladmm::STATUS_LENGTH)?, &b.side()?)),
     ("dladmm/record", |b, plan| {
-        let (totals, steps, ring) = (b.list(20)?, b.list(40)?, b.list(64)?);
+        let (totals, steps, ring) = (b.list(32)?, b.list(40)?, b.list(64)?);
+        let ridge = b.matrix(3, 4)?;
         let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
         let args = dladmm::Record {
             totals: &totals,
             steps: &steps,
+            ridge: &ridge,
             control: &control,
             status: &status,
             ring: &ring,
@@ -140,6 +166,16 @@ const ROWS: &[(&str, Record)] = &[
             samples: b.samples as f32,
         };
         dladmm::record(plan, &args, params)
+    }),
+    ("exact/damping", |b, plan| {
+        let (matrix, sums, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);
+        let gram = Gram { matrix: &matrix, sums: Some(&sums) };
+        exact::damping(plan, gram, b.damping(), false, &b.control()?, &ridge, (&b.list(4)?, 0))
+    }),
+    ("exact/damped", |b, plan| {
+        let (matrix, sums) = (b.weights()?, b.list(b.width)?);
+        let gram = Gram { matrix: &matrix, sums: Some(&sums) };
+        exact::damped(plan, gram, b.damping(), (&b.list(4)?, 0), &b.weights()?)
     }),
 ];
 
@@ -175,6 +211,10 @@ impl Bench<'_> {
     fn labels(&self) -> Result<Tensor, Error> {
         let labels: Vec<u32> = (0..self.samples).map(|k| k % CLASSES).collect();
         self.gpu.upload_u32(Shape::vector(self.samples), &labels)
+    }
+
+    fn damping(&self) -> Damping {
+        Damping::Weights { samples: self.samples, layer: 0, damping: 0.1, ridge: 0.01 }
     }
 
     fn control(&self) -> Result<Tensor, Error> {

@@ -83,6 +83,7 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<Floats<'_>> {
     }
     let classes = checkpoint.widths.last().map_or(0, |&width| width as usize);
     add("u".into(), vec![samples, classes], &checkpoint.state.dual);
+    add("ridge".into(), vec![checkpoint.state.layers.len()], &checkpoint.state.ridge);
     tensors
 }
 
@@ -167,6 +168,7 @@ fn state(archive: &Archive<'_>, widths: &[u32], samples: u32) -> Result<HostStat
         theta_0: number(archive, "theta_0")?,
         cost: number(archive, "cost")?,
         rises: number(archive, "rises")?,
+        ridge: if archive.holds("ridge") { archive.floats("ridge", &[last])? } else { Vec::new() },
     })
 }
 
@@ -206,6 +208,7 @@ mod tests {
             iteration: 7,
             cost: 0.7,
             rises: 2,
+            ridge: vec![0.25, 0.5],
             ..HostState::at_start(&config, layers)
         };
         Checkpoint { config, widths: vec![3, 2, 2], samples: 2, data: "embedded".into(), state }
@@ -256,7 +259,7 @@ mod tests {
         let bytes = bytes_of(&checkpoint());
         let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         assert_eq!(tensors.tensor("W1").unwrap().shape(), [2, 3]);
-        assert_eq!(tensors.len(), 10);
+        assert_eq!(tensors.len(), 11);
     }
 
     #[test]

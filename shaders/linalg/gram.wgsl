@@ -17,6 +17,7 @@ struct Params {
     inner: u32,
     left_stride: u32,   // quads per stored row
     right_stride: u32,
+    product_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> left: array<vec4f>;
@@ -26,7 +27,7 @@ struct Params {
 
 // Elements above the diagonal belong to their mirror image: what is read for them is not used.
 fn start(row: u32, column_quad: u32) -> vec4f {
-    let first = 4u * output_quad(row, column_quad);
+    let first = 4u * (row * params.product_stride + column_quad);
     return vec4f(gram[first], gram[first + 1u], gram[first + 2u], gram[first + 3u]);
 }
 
@@ -34,8 +35,8 @@ fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
     for (var i = 0u; i < 4u; i += 1u) {
         let column = 4u * column_quad + i;
         if column <= row {
-            gram[4u * output_quad(row, column_quad) + i] = value[i];
-            gram[4u * output_quad(column, row / 4u) + row % 4u] = value[i];
+            gram[4u * (row * params.product_stride + column_quad) + i] = value[i];
+            gram[4u * column * params.product_stride + row] = value[i];
         }
     }
     return vec4f();

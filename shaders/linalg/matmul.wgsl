@@ -16,6 +16,7 @@ struct Params {
     inner: u32,
     left_stride: u32,   // quads per stored row
     right_stride: u32,
+    product_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> left: array<vec4f>;
@@ -30,7 +31,7 @@ fn start(row: u32, column_quad: u32) -> vec4f {
 
 // Takes four finished elements; the squares of what it returns are summed over the workgroup.
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
-    product[output_quad(row, column_quad)] = value;
+    product[row * params.product_stride + column_quad] = value;
     return vec4f();
 }
 

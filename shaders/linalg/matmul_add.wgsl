@@ -19,6 +19,7 @@ struct Params {
     inner: u32,
     left_stride: u32,   // quads per stored row
     right_stride: u32,
+    product_stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> left: array<vec4f>;
@@ -27,11 +28,11 @@ struct Params {
 @group(0) @binding(3) var<uniform> params: Params;
 
 fn start(row: u32, column_quad: u32) -> vec4f {
-    return product[output_quad(row, column_quad)];
+    return product[row * params.product_stride + column_quad];
 }
 
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
-    product[output_quad(row, column_quad)] = value;
+    product[row * params.product_stride + column_quad] = value;
     return vec4f();
 }
 

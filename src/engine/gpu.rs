@@ -343,7 +343,9 @@ impl Gpu {
     pub fn write<T: bytemuck::Pod + Default>(&self, tensor: &Tensor, values: &[T]) -> Result<(), Error> {
         let shape = tensor.shape();
         let place = tensor.place().filter(|_| {
-            values.len() as u64 == shape.elements() && size_of::<T>() as u64 == tensor.storage().bytes()
+            !tensor.is_window()
+                && values.len() as u64 == shape.elements()
+                && size_of::<T>() as u64 == tensor.storage().bytes()
         });
         let Some((buffer, offset)) = place else {
             let detail = format!("{} values of {} bytes written to {shape}", values.len(), size_of::<T>());

@@ -40,22 +40,30 @@ pub struct Binding {
     pub name: &'static str,
     /// What the kernel does with it.
     pub access: Access,
+    /// Whether the kernel is told the distance of rows, so that a [`window`](super::Tensor::window) will do.
+    pub windows: bool,
 }
 
 impl Binding {
     /// A binding that is read.
     pub const fn read(name: &'static str) -> Self {
-        Self { name, access: Access::Read }
+        Self { name, access: Access::Read, windows: false }
     }
 
     /// A binding that is written in full.
     pub const fn write(name: &'static str) -> Self {
-        Self { name, access: Access::Write }
+        Self { name, access: Access::Write, windows: false }
     }
 
     /// A binding that is read and written.
     pub const fn update(name: &'static str) -> Self {
-        Self { name, access: Access::Update }
+        Self { name, access: Access::Update, windows: false }
+    }
+
+    /// The same, for a window too.
+    #[must_use]
+    pub const fn windowed(self) -> Self {
+        Self { windows: true, ..self }
     }
 }
 

@@ -168,6 +168,7 @@ impl PlanBuilder {
         debug_assert_eq!(operands.len(), kernel.bindings.len(), "{}: operands", kernel.name);
         debug_assert_eq!(params.len(), kernel.params.members.len() * 4, "{}: parameters", kernel.name);
         check_aliasing(kernel, operands)?;
+        check_windows(kernel, operands)?;
         self.mark_lifetimes(kernel, operands)?;
         if groups.0 == 0 {
             return Ok(());
@@ -328,6 +329,18 @@ fn check_aliasing(kernel: &'static Kernel, operands: &[&Tensor]) -> Result<(), E
         if let Some(other) = clash {
             let other = kernel.bindings[other].name;
             return Err(Error::Aliased { kernel: kernel.name, written: binding.name, other });
+        }
+    }
+    Ok(())
+}
+
+/// A window's rows lie apart, which only kernels of matrix products are told.
+fn check_windows(kernel: &'static Kernel, operands: &[&Tensor]) -> Result<(), Error> {
+    for (binding, operand) in kernel.bindings.iter().zip(operands) {
+        if operand.is_window() && !binding.windows {
+            let detail =
+                format!("`{}` is a window of {}, whose rows lie apart", binding.name, operand.shape());
+            return Err(Error::Shape { kernel: kernel.name, detail });
         }
     }
     Ok(())

@@ -128,6 +128,10 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn read_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, Error> {
+        if tensor.is_window() {
+            let detail = format!("reading a window of {}; read the whole tensor", tensor.shape());
+            return Err(Error::Plan { plan: "read-back".into(), detail });
+        }
         let mut batch = Batch::new(self);
         let snapshot = InFlight::take(&mut batch, tensor, None);
         batch.submit()?;

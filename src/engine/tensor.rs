@@ -93,8 +93,10 @@ pub struct Tensor {
     shape: Shape,
     storage: StorageType,
     memory: Arc<Memory>,
-    /// Bytes from the start of the memory; not zero for a view of some rows.
+    /// Bytes from the start of the memory; not zero for some views.
     start: u64,
+    /// `vec4`s from one row's start to the next; more than a row's own in a window.
+    pitch: u32,
 }
 
 /// Where a tensor lives. Empty until a temporary's plan is finished.
@@ -116,11 +118,23 @@ pub(super) struct Place {
 
 impl Tensor {
     pub(super) fn placed(shape: Shape, storage: StorageType, place: Place) -> Self {
-        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::from(place) }), start: 0 }
+        Self {
+            shape,
+            storage,
+            memory: Arc::new(Memory { place: OnceLock::from(place) }),
+            start: 0,
+            pitch: shape.quads(),
+        }
     }
 
     pub(super) fn unplaced(shape: Shape, storage: StorageType) -> Self {
-        Self { shape, storage, memory: Arc::new(Memory { place: OnceLock::new() }), start: 0 }
+        Self {
+            shape,
+            storage,
+            memory: Arc::new(Memory { place: OnceLock::new() }),
+            start: 0,
+            pitch: shape.quads(),
+        }
     }
 
     /// Gives a temporary its memory; the plan that made it calls this once.
@@ -140,7 +154,7 @@ impl Tensor {
 
     /// Bytes that a binding covers.
     pub(super) fn bound_bytes(&self) -> u64 {
-        self.bytes() + self.memory.place.get().map_or(0, |place| place.tail)
+        self.extent() + self.memory.place.get().map_or(0, |place| place.tail)
     }
 
     /// Some rows of this tensor, sharing its memory. `rows` must begin at a multiple of 16, which keeps every view at
@@ -150,12 +164,44 @@ impl Tensor {
     /// [`Error::Plan`] when the rows are not there or begin elsewhere.
     pub fn row_range(&self, rows: Range<u32>) -> Result<Self, Error> {
         if rows.start > rows.end || rows.end > self.shape.rows || !rows.start.is_multiple_of(16) {
-            let detail = format!("rows {}..{} of a tensor of {}", rows.start, rows.end, self.shape);
-            return Err(Error::Plan { plan: "view".into(), detail });
+            return Err(self.no_view(&rows, &(0..self.shape.columns)));
         }
-        let before = Shape::new(rows.start, self.shape.columns).stored() * self.storage.bytes();
+        let before = u64::from(rows.start) * u64::from(self.pitch) * 4 * self.storage.bytes();
         let shape = Shape::new(rows.end - rows.start, self.shape.columns);
         Ok(Self { shape, start: self.start + before, ..self.clone() })
+    }
+
+    /// Some rows and columns of this tensor, sharing its memory: an operand of matrix products, and of nothing else.
+    /// `rows` must begin at a multiple of 16, `columns` at a multiple of 64; columns that end before the tensor's own
+    /// do so at a multiple of four.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when they are not there or begin or end elsewhere.
+    pub fn window(&self, rows: Range<u32>, columns: Range<u32>) -> Result<Self, Error> {
+        let whole_quads = columns.end == self.shape.columns || columns.end.is_multiple_of(4);
+        let inside = columns.start <= columns.end && columns.end <= self.shape.columns;
+        if !whole_quads || !inside || !columns.start.is_multiple_of(64) {
+            return Err(self.no_view(&rows, &columns));
+        }
+        let view = self.row_range(rows)?;
+        let before = u64::from(columns.start) * self.storage.bytes();
+        let shape = Shape::new(view.shape.rows, columns.end - columns.start);
+        Ok(Self { shape, start: view.start + before, ..view })
+    }
+
+    fn no_view(&self, rows: &Range<u32>, columns: &Range<u32>) -> Error {
+        let detail = format!("rows {rows:?} and columns {columns:?} of a tensor of {}", self.shape);
+        Error::Plan { plan: "view".into(), detail }
+    }
+
+    /// `vec4`s from one row's start to the next.
+    pub fn pitch(&self) -> u32 {
+        self.pitch
+    }
+
+    /// Whether its rows lie apart, with something else between them.
+    pub(super) fn is_window(&self) -> bool {
+        self.pitch != self.shape.quads()
     }
 
     /// Rows and columns.
@@ -171,6 +217,13 @@ impl Tensor {
     /// Bytes of memory, padding included; at least 16, because a binding cannot be empty.
     pub fn bytes(&self) -> u64 {
         (self.shape.stored() * self.storage.bytes()).max(16)
+    }
+
+    /// Bytes from its first element to its last, padding included: more than [`bytes`](Self::bytes) in a window.
+    fn extent(&self) -> u64 {
+        let between =
+            u64::from(self.shape.rows.saturating_sub(1)) * u64::from(self.pitch - self.shape.quads());
+        self.bytes() + between * 4 * self.storage.bytes()
     }
 
     /// Whether two handles share memory: the same tensor, or views of it.

@@ -651,6 +651,7 @@ pub static RECORD: Kernel = Kernel {
     bindings: &[
         Binding::read("totals"),
         Binding::read("steps"),
+        Binding::read("ridge"),
         Binding::update("control"),
         Binding::update("status"),
         Binding::update("ring"),
@@ -664,7 +665,7 @@ params! {
     pub struct RecordParams {
         /// L.
         layers: u32,
-        /// Quadratic steps per iteration.
+        /// Steps whose doublings are recorded.
         slots: u32,
         /// f32 values of a record.
         record_length: u32,
@@ -686,10 +687,13 @@ params! {
 /// What [`record`] works on.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Terms of each hidden layer, of the last layer, training scores, test scores: (layers + 2) × 4.
+    /// Terms of each hidden layer, of the last layer, training scores, test scores, and ‖W‖² of each layer first in a
+    /// row: (2 layers + 2) × 4.
     pub totals: &'a Tensor,
     /// Steps of the sweep.
     pub steps: &'a Tensor,
+    /// Ridge of each layer's weights, first in a row: layers × 4.
+    pub ridge: &'a Tensor,
     /// Penalties and schedule state.
     pub control: &'a Tensor,
     /// The solver's status word.
@@ -703,8 +707,9 @@ pub struct Record<'a> {
 /// # Errors
 /// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
 pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -> Result<(), Error> {
-    let Record { totals, steps, control, status, ring } = *args;
-    expect_length(&RECORD, "totals", totals, 4 * (u64::from(params.layers) + 2))?;
+    let Record { totals, steps, ridge, control, status, ring } = *args;
+    expect_length(&RECORD, "totals", totals, 8 * (u64::from(params.layers) + 1))?;
+    expect_length(&RECORD, "ridge", ridge, 4 * u64::from(params.layers))?;
     expect_length(&RECORD, "steps", steps, 4 * u64::from(params.slots))?;
     expect_length(&RECORD, "control", control, CONTROL_LENGTH.into())?;
     expect_length(&RECORD, "status", status, STATUS_LENGTH.into())?;
@@ -712,7 +717,7 @@ pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -
     plan.dispatch(Dispatch {
         kernel: &RECORD,
         variant: Variant::new("plain"),
-        operands: &[totals, steps, control, status, ring],
+        operands: &[totals, steps, ridge, control, status, ring],
         params: bytemuck::bytes_of(&params),
         groups: Groups(1),
         flops: 0,

@@ -187,17 +187,25 @@ pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
 }
 
 params! {
-    struct MatmulParams { rows: u32, columns: u32, inner: u32, left_stride: u32, right_stride: u32 }
+    struct MatmulParams {
+        rows: u32,
+        columns: u32,
+        inner: u32,
+        left_stride: u32,
+        right_stride: u32,
+        product_stride: u32,
+    }
 }
 
 impl MatmulParams {
-    fn new(shape: &MatmulShape, left: &Tensor, right: &Tensor) -> Self {
+    fn new(shape: &MatmulShape, left: &Tensor, right: &Tensor, product: &Tensor) -> Self {
         Self {
             rows: shape.rows,
             columns: shape.columns,
             inner: shape.inner,
-            left_stride: left.shape().quads(),
-            right_stride: right.shape().quads(),
+            left_stride: left.pitch(),
+            right_stride: right.pitch(),
+            product_stride: product.pitch(),
         }
     }
 }
@@ -205,7 +213,11 @@ impl MatmulParams {
 /// `linalg/matmul`
 pub static MATMUL: Kernel = Kernel {
     name: "linalg/matmul",
-    bindings: &[Binding::read("left"), Binding::read("right"), Binding::write("product")],
+    bindings: &[
+        Binding::read("left").windowed(),
+        Binding::read("right").windowed(),
+        Binding::write("product").windowed(),
+    ],
     params: MatmulParams::LAYOUT,
     variants: || tile_variants(&ALL_WAYS),
 };
@@ -226,7 +238,11 @@ pub fn matmul(
 /// `linalg/matmul_add`
 pub static MATMUL_ADD: Kernel = Kernel {
     name: "linalg/matmul_add",
-    bindings: &[Binding::read("left"), Binding::read("right"), Binding::update("product")],
+    bindings: &[
+        Binding::read("left").windowed(),
+        Binding::read("right").windowed(),
+        Binding::update("product").windowed(),
+    ],
     params: MatmulParams::LAYOUT,
     variants: || tile_variants(&ALL_WAYS),
 };
@@ -241,13 +257,49 @@ pub fn matmul_add(
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
+    accumulate(plan, &MATMUL_ADD, left, right, product)
+}
+
+/// `linalg/matmul_subtract`
+pub static MATMUL_SUBTRACT: Kernel = Kernel {
+    name: "linalg/matmul_subtract",
+    bindings: &[
+        Binding::read("left").windowed(),
+        Binding::read("right").windowed(),
+        Binding::update("product").windowed(),
+    ],
+    params: MatmulParams::LAYOUT,
+    variants: || tile_variants(&ALL_WAYS),
+};
+
+/// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
+///
+/// # Errors
+/// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn matmul_subtract(
+    plan: &mut PlanBuilder,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    accumulate(plan, &MATMUL_SUBTRACT, left, right, product)
+}
+
+/// One dispatch, or one per part of the inner index where both operands are stored with it outermost.
+fn accumulate(
+    plan: &mut PlanBuilder,
+    kernel: &'static Kernel,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
     let inner_outermost = (Transposed::Yes, Transposed::No);
     if (left.1, right.1) != inner_outermost || left.0.shape().rows != right.0.shape().rows {
-        return product_into(plan, &MATMUL_ADD, left, right, product);
+        return product_into(plan, kernel, left, right, product);
     }
     for part in inner_parts(plan.gpu(), left.0.shape().rows) {
         let (a, b) = (left.0.row_range(part.clone())?, right.0.row_range(part)?);
-        product_into(plan, &MATMUL_ADD, (&a, left.1), (&b, right.1), product)?;
+        product_into(plan, kernel, (&a, left.1), (&b, right.1), product)?;
     }
     Ok(())
 }
@@ -273,7 +325,7 @@ fn product_into(
         kernel,
         variant: variant.variant,
         operands: &[left.0, right.0, product],
-        params: bytemuck::bytes_of(&MatmulParams::new(&shape, left.0, right.0)),
+        params: bytemuck::bytes_of(&MatmulParams::new(&shape, left.0, right.0, product)),
         groups: Groups(tiles),
         flops: shape.flops(),
     })
@@ -320,8 +372,8 @@ pub fn matmul_norm(
     let variant = tile_variant(plan.gpu(), &shape);
     let tiles = variant.tiles(&shape);
     expect_length(&MATMUL_NORM, "partials", partials, u64::from(offset) + tiles)?;
-    let MatmulParams { rows, columns, inner, left_stride, right_stride } =
-        MatmulParams::new(&shape, left.0, right.0);
+    let MatmulParams { rows, columns, inner, left_stride, right_stride, .. } =
+        MatmulParams::new(&shape, left.0, right.0, product);
     plan.dispatch(Dispatch {
         kernel: &MATMUL_NORM,
         variant: variant.variant,
@@ -359,7 +411,7 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
     let tile = choose(class, output);
     let groups = u64::from(features.div_ceil(tile.rows)) * u64::from(features.div_ceil(tile.columns));
     for part in inner_parts(plan.gpu(), samples_in_all) {
-        let (inner, stride) = (part.len() as u32, samples.shape().quads());
+        let (inner, stride) = (part.len() as u32, samples.pitch());
         let samples = samples.row_range(part)?;
         let params = MatmulParams {
             rows: features,
@@ -367,6 +419,7 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
             inner,
             left_stride: stride,
             right_stride: stride,
+            product_stride: gram.pitch(),
         };
         plan.dispatch(Dispatch {
             kernel: &GRAM,

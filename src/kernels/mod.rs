@@ -3,8 +3,10 @@
 //! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
+pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
+pub mod exact;
 pub mod linalg;
 pub mod loss;
 pub mod reduce;
@@ -23,8 +25,10 @@ pub static ALL: &[&Kernel] = &[
     &reduce::TOTALS,
     &linalg::MATMUL,
     &linalg::MATMUL_ADD,
+    &linalg::MATMUL_SUBTRACT,
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
+    &cholesky::CORNER,
     &loss::SOFTMAX_SCORES,
     &dladmm::DUAL_TARGET,
     &dladmm::RESIDUAL,
@@ -39,6 +43,8 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
     &dladmm::RECORD,
+    &exact::DAMPING,
+    &exact::DAMPED,
 ];
 
 /// The variant of a kernel that has only one.

@@ -474,6 +474,8 @@ pub struct Status {
     pub failed: u32,
     /// Iterations finished.
     pub iteration: u32,
+    /// Pivots that factorisations dropped so far.
+    pub dropped: u32,
 }
 
 impl Status {
@@ -504,8 +506,11 @@ pub enum Schedule {
 /// What [`record`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores.
+    /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores;
+    /// then ‖W‖² of each layer, first in a row.
     pub totals: &'a Matrix,
+    /// The ridge μ of each layer, first in a row.
+    pub ridge: &'a Matrix,
     /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
     pub steps: &'a Matrix,
     /// What the iteration was steered by.
@@ -536,13 +541,14 @@ pub struct Recorded {
 /// Closes an iteration: its augmented Lagrangian, its record for the host, and the schedules' next move.
 ///
 /// # Panics
-/// If `totals` has fewer than three rows.
+/// If `totals` or `ridge` lacks a row.
 pub fn record(args: Record<'_>) -> Recorded {
-    let Record { totals, steps, control, status, evaluated, samples, .. } = args;
-    let layers = totals.rows() - 2;
+    let Record { totals, steps, ridge, control, status, evaluated, samples, .. } = args;
+    let layers = ridge.rows();
     let (hidden, end) = (0..layers - 1, totals.row(layers - 1));
-    let squares: f64 = hidden.clone().map(|l| totals[(l, 0)] + totals[(l, 1)]).sum();
-    let quadratic = (control.rho * end[2] + control.nu * squares) / 2.0;
+    let ridge = |l: usize| ridge[(l, 0)] * totals[(layers + 2 + l, 0)];
+    let squares: f64 = hidden.clone().map(|l| totals[(l, 0)] + totals[(l, 1)] + ridge(l)).sum();
+    let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares) / 2.0;
     let objective = end[0] + end[1] + quadratic;
     let after = status.after_seeing(objective, args.origin);
     let (train, test) = (totals.row(layers), totals.row(layers + 1));
@@ -555,7 +561,7 @@ pub fn record(args: Record<'_>) -> Recorded {
         test[1],
         f64::from(after.origin),
         f64::from(after.failed),
-        0.0,
+        f64::from(after.dropped),
         0.0,
     ]);
     values.extend(hidden.clone().map(|l| totals[(l, 0)]).chain([end[2]]));
@@ -680,13 +686,15 @@ mod tests {
 
     #[test]
     fn record_puts_the_augmented_lagrangian_together() {
-        let totals = Matrix::new(4, 4, (1..=16).map(f64::from).collect());
+        let totals = Matrix::new(6, 4, (1..=24).map(f64::from).collect());
+        let ridge = Matrix::new(2, 4, vec![0.5, 9.0, 9.0, 9.0, 0.25, 9.0, 9.0, 9.0]);
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
         let control = Control::new(0.5, 0.25, 1.0, 2.0);
         let status = Status { iteration: 4, ..Status::default() };
         let args = Record {
             totals: &totals,
             steps: &steps,
+            ridge: &ridge,
             control,
             status,
             schedule: Schedule::Constant,
@@ -694,14 +702,15 @@ mod tests {
             origin: 9,
             samples: 3.0,
         };
-        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0));
+        let ridge_terms = 0.5 * (0.5 * 0.25 * 21.0 + 0.25 * 0.5 * 17.0);
+        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + ridge_terms;
         let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0, 0.0];
         let recorded = record(args);
         assert_eq!(recorded.values.value.data(), [&head[..], &[1.0, 7.0, 2.0, 3.0, 7.0]].concat());
         assert_eq!((recorded.control, recorded.status), (control, Status { iteration: 5, ..status }));
         let endless = totals.map(|value| value / 0.0);
         let failed = record(Record { totals: &endless, ..args });
-        assert_eq!(failed.status, Status { origin: 9, failed: 5, iteration: 5 });
+        assert_eq!(failed.status, Status { origin: 9, failed: 5, iteration: 5, dropped: 0 });
         assert_eq!(failed.values.value.data()[12..14], [9.0, 5.0]);
     }
 

@@ -29,6 +29,20 @@ pub fn matmul_add(
     product(left, left_transposed, right, right_transposed, Some(start))
 }
 
+/// `start − op(left) · op(right)`.
+///
+/// # Panics
+/// As [`matmul_add`].
+pub fn matmul_subtract(
+    start: &Matrix,
+    left: &Matrix,
+    left_transposed: bool,
+    right: &Matrix,
+    right_transposed: bool,
+) -> Bounded<Matrix> {
+    product(&left.map(|value| -value), left_transposed, right, right_transposed, Some(start))
+}
+
 /// [`matmul`], and the sum of the squares of the product: `(C, ‖C‖²)`.
 ///
 /// # Panics

@@ -20,7 +20,7 @@ fn exact(value: f32) -> f64 {
 }
 
 /// The control buffer's words.
-fn control_row(control: &Control) -> Matrix {
+pub(super) fn control_row(control: &Control) -> Matrix {
     let Control { rho, nu, tau_0, theta_0, cost, rises } = *control;
     Matrix::new(1, 8, vec![rho, nu, tau_0, theta_0, cost, f64::from(rises), 0.0, 0.0])
 }
@@ -278,7 +278,7 @@ fn lists(session: &mut Session<'_>) -> Vec<Lists> {
     }
     for odd in NOT_FINITE {
         let (gradient, product) = (one(1.0), Matrix::new(1, 3, vec![1.0, odd, 1.0]));
-        let ill = Status { origin: 2, failed: 1, iteration: 4 };
+        let ill = Status { origin: 2, failed: 1, iteration: 4, dropped: 3 };
         for (case, status) in
             [(format!("{odd} among the products"), well), (format!("{odd} after a failure"), ill)]
         {
@@ -541,7 +541,7 @@ pub(super) fn keep(session: &mut Session<'_>) -> Result<(), Error> {
     for (shape, profile) in operands(session.effort()) {
         for origin in [0, 3] {
             let (x, kept) = (session.matrix(shape, profile), session.matrix(shape, profile));
-            let status = Status { origin, failed: origin, iteration: 9 };
+            let status = Status { origin, failed: origin, iteration: 9, dropped: 0 };
             let after = oracle::keep(&x, &status, &kept);
             session.check(&format!("{shape}, {profile}, origin {origin}"), |call| {
                 let x = call.input("x", &x)?;
@@ -586,7 +586,7 @@ pub(super) fn record(session: &mut Session<'_>) -> Result<(), Error> {
     let control = Control::new(exact(0.02), exact(0.05), 1.0, 2.0);
     for odd in NOT_FINITE {
         for origin in [0, 2] {
-            let status = Status { origin, failed: origin, iteration: 4 };
+            let status = Status { origin, failed: origin, iteration: 4, dropped: 3 };
             let case = format!("{odd} in totals[0, 1], origin {origin}");
             one_record(session, &case, 3, Schedule::Constant, control, status, Some(odd))?;
         }
@@ -605,7 +605,8 @@ fn one_record(
 ) -> Result<(), Error> {
     const SAMPLES: f32 = 16.0;
     let slots = 4 * layers - 2;
-    let mut totals = session.matrix(Shape::new(layers + 2, 4), Profile::Ordinary).map(f64::abs);
+    let mut totals = session.matrix(Shape::new(2 * layers + 2, 4), Profile::Ordinary).map(f64::abs);
+    let ridge = session.matrix(Shape::new(layers, 4), Profile::Ordinary).map(f64::abs);
     totals[(layers as usize, 0)] = 8.0 * exact(SAMPLES);
     if let Some(odd) = odd {
         totals[(0, 1)] = odd;
@@ -614,6 +615,7 @@ fn one_record(
     let recorded = oracle::record(oracle::Record {
         totals: &totals,
         steps: &steps,
+        ridge: &ridge,
         control,
         status,
         schedule,
@@ -642,10 +644,10 @@ fn one_record(
         };
         let first = (status.iteration % RING * record_length) as usize;
         let ring = match odd {
-            // A sum over hidden layers, two products, three sums.
+            // A sum over hidden layers, two terms each, three products, three sums.
             None => Expected::Near {
                 value: &recorded.values,
-                bound: Bound::roundings(layers as usize + 6),
+                bound: Bound::roundings(2 * layers as usize + 8),
                 first,
             },
             Some(_) => Expected::Each(Box::new(move |values, index| match index.checked_sub(first) {
@@ -657,6 +659,7 @@ fn one_record(
         let args = kernel::Record {
             totals: &call.input("totals", &totals)?,
             steps: &call.input("steps", &steps)?,
+            ridge: &call.input("ridge", &ridge)?,
             control: &call.update(
                 "control",
                 &control_row(&control),

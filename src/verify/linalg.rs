@@ -10,7 +10,8 @@ use super::values::Profile;
 use crate::Error;
 use crate::engine::{Shape, Tensor};
 use crate::kernels::linalg::{self as kernel, Transposed};
-use crate::reference::{Matrix, linalg as oracle};
+use crate::reference::{Bounded, Matrix, linalg as oracle};
+use std::ops::Range;
 
 /// Rows, columns, inner size: zeros, odd sizes, one beyond the edges of every tile, and the shapes for which an adapter
 /// has tiles of their own.
@@ -161,6 +162,50 @@ pub(super) fn matmul_add(session: &mut Session<'_>) -> Result<(), Error> {
         in_parts(session, inner, cuts)?;
     }
     Ok(())
+}
+
+pub(super) fn matmul_subtract(session: &mut Session<'_>) -> Result<(), Error> {
+    let is_full = session.is_full();
+    for product in products(session, 0, |size| is_full && size == CROSSING) {
+        let start = session.matrix(product.output, Profile::Ordinary);
+        let (left, flip_left, right, flip_right) = product.oracle();
+        let expected = oracle::matmul_subtract(&start, left, flip_left, right, flip_right);
+        session.check(&product.case, |call| {
+            let (left, right) = product.operands(call)?;
+            let output = call.update("product", &start, Expected::near(&expected, product.bound()))?;
+            let (left, right) = ((&left, product.left.1), (&right, product.right.1));
+            kernel::matmul_subtract(&mut call.plan, left, right, &output)
+        })?;
+    }
+    windows(session)
+}
+
+/// Windows into larger tensors: what lies around the window of the result stays as it was.
+fn windows(session: &mut Session<'_>) -> Result<(), Error> {
+    let (left, right) = (Shape::new(50, 200), Shape::new(80, 152));
+    let (left, right) = (session.matrix(left, Profile::Ordinary), session.matrix(right, Profile::Ordinary));
+    let start = session.matrix(Shape::new(48, 203), Profile::Ordinary);
+    // Rows 16.. and columns 64..132 of the left by columns 128.. of the right, where there are 24.
+    let part = |from: &Matrix, rows: Range<usize>, columns: Range<usize>| {
+        Matrix::from_fn(rows.len(), columns.len(), |i, j| from[(rows.start + i, columns.start + j)])
+    };
+    let (a, b) = (part(&left, 16..47, 64..132), part(&right, 0..68, 128..152));
+    let inner = oracle::matmul_subtract(&part(&start, 16..47, 64..88), &a, false, &b, false);
+    let inside = |row: usize, column: usize| (16..47).contains(&row) && (64..88).contains(&column);
+    let expected = Bounded::from_fn(48, 203, |row, column| match inside(row, column) {
+        true => Bounded {
+            value: inner.value[(row - 16, column - 64)],
+            magnitude: inner.magnitude[(row - 16, column - 64)],
+        },
+        false => Bounded { value: start[(row, column)], magnitude: 0.0 },
+    });
+    session.check("windows", |call| {
+        let (left, right) = (call.input("left", &left)?, call.input("right", &right)?);
+        let product = call.update("product", &start, Expected::near(&expected, Bound::roundings(69)))?;
+        let (left, right) = (left.window(16..47, 64..132)?, right.window(0..68, 128..152)?);
+        let window = product.window(16..47, 64..88)?;
+        kernel::matmul_subtract(&mut call.plan, (&left, Transposed::No), (&right, Transposed::No), &window)
+    })
 }
 
 /// A sum over samples has the same bits however the samples are cut, at multiples of four.

@@ -17,8 +17,10 @@
 //! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
 
 mod call;
+mod cholesky;
 mod dladmm;
 mod elementwise;
+mod exact;
 mod expected;
 mod linalg;
 mod loss;
@@ -87,8 +89,10 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::reduce::TOTALS, reduce::totals),
     (&kernels::linalg::MATMUL, linalg::matmul),
     (&kernels::linalg::MATMUL_ADD, linalg::matmul_add),
+    (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
+    (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
     (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),
     (&kernels::dladmm::RESIDUAL, dladmm::residual),
@@ -103,6 +107,8 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),
     (&kernels::dladmm::RECORD, dladmm::record),
+    (&kernels::exact::DAMPING, exact::damping),
+    (&kernels::exact::DAMPED, exact::damped),
 ];
 
 /// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.

@@ -108,7 +108,7 @@ pub(super) fn dots(session: &mut Session<'_>) -> Result<(), Error> {
 
 /// The status as its four words.
 pub(super) fn status_words(status: Status) -> [u32; 4] {
-    [status.origin, status.failed, status.iteration, 0]
+    [status.origin, status.failed, status.iteration, status.dropped]
 }
 
 const SLOT: u32 = 1;
@@ -129,7 +129,7 @@ pub(super) fn totals(session: &mut Session<'_>) -> Result<(), Error> {
         partials[(270, 3)] = odd;
         one_total(session, &format!("{odd} in partials[270, 3]"), &partials, 300, well)?;
         one_total(session, &format!("{odd} past the count"), &partials, 270, well)?;
-        let ill = Status { origin: 2, failed: 1, iteration: 4 };
+        let ill = Status { origin: 2, failed: 1, iteration: 4, dropped: 3 };
         one_total(session, &format!("{odd} after a failure"), &partials, 300, ill)?;
     }
     let mut opposed = Matrix::zeros(300, 4);

@@ -76,6 +76,7 @@ pub mod tests {
                 residuals: vec![4e3 * decay(15.0), 900.0 * decay(30.0), 2.0 * decay(10.0)],
                 gaps: vec![1e3 * decay(25.0), 300.0 * decay(18.0)],
                 exponents: (0..10).map(|slot| (slot * 5 + iteration / 9) % 17).collect(),
+                dropped_pivots: 0,
                 rho: 1e-2,
                 nu: 1e-2,
                 tau_0: 1.0,

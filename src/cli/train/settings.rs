@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::ValueEnum;
-use dualstep::solvers::dladmm::{Config, Schedule, ZLast};
+use dualstep::solvers::dladmm::{Config, Exact, Schedule, Steps, SweepKind, ZLast};
 
 use crate::cli::{Failure, text};
 
@@ -20,6 +20,18 @@ pub struct Settings {
     /// Widths of the hidden layers [default: 200,200].
     #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
     hidden: Option<Vec<u32>>,
+    /// How the blocks of W and a are stepped [default: exact with a constant schedule, else quadratic].
+    #[arg(long, value_name = "MODE")]
+    steps: Option<StepsName>,
+    /// Damping of exact weight steps, relative to the mean of their Gram matrix' diagonal [default: 0.1].
+    #[arg(long)]
+    damping: Option<f32>,
+    /// Ridge on the weights in exact steps, relative to the same [default: 0.01].
+    #[arg(long)]
+    ridge: Option<f32>,
+    /// Blocks that an iteration of exact steps goes through [default: full].
+    #[arg(long, value_name = "KIND")]
+    sweep: Option<SweepName>,
     /// How penalties move [default: constant].
     #[arg(long)]
     schedule: Option<ScheduleName>,
@@ -56,6 +68,22 @@ pub struct Settings {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum StepsName {
+    /// Each block solved for, damped: a few iterations suffice.
+    Exact,
+    /// The paper's: one gradient step per block.
+    Quadratic,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum SweepName {
+    /// From the last layer to the first and back.
+    Full,
+    /// From the last layer to the first: a quarter less work.
+    Backward,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
     /// They do not.
     Constant,
@@ -83,6 +111,15 @@ impl From<ScheduleName> for Schedule {
     }
 }
 
+impl From<SweepName> for SweepKind {
+    fn from(name: SweepName) -> Self {
+        match name {
+            SweepName::Full => Self::Full,
+            SweepName::Backward => Self::Backward,
+        }
+    }
+}
+
 impl Settings {
     /// The settings of a new run, their ranges checked.
     pub fn config(&self) -> Result<Config, Failure> {
@@ -91,6 +128,7 @@ impl Settings {
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
         let config = Config {
             hidden: self.hidden.clone().unwrap_or(base.hidden),
+            steps: self.steps(schedule)?,
             schedule,
             rho,
             nu: self.nu.unwrap_or(rho),
@@ -104,6 +142,33 @@ impl Settings {
         };
         config.check()?;
         Ok(config)
+    }
+
+    fn steps(&self, schedule: Schedule) -> Result<Steps, Failure> {
+        let flags = [
+            ("--damping", self.damping.is_some()),
+            ("--ridge", self.ridge.is_some()),
+            ("--sweep", self.sweep.is_some()),
+        ];
+        let base = Exact::default();
+        let exact = Exact {
+            damping: self.damping.unwrap_or(base.damping),
+            ridge: self.ridge.unwrap_or(base.ridge),
+            sweep: self.sweep.map_or(base.sweep, SweepKind::from),
+        };
+        let steps = match self.steps {
+            Some(StepsName::Exact) => Steps::Exact(exact),
+            Some(StepsName::Quadratic) => Steps::Quadratic,
+            // The other schedules are the paper's, and made for its steps.
+            None if schedule == Schedule::Constant => Steps::Exact(exact),
+            None => Steps::Quadratic,
+        };
+        match flags.iter().find(|(_, given)| *given && steps == Steps::Quadratic) {
+            Some((flag, _)) => {
+                Err(Failure(format!("{flag} is for --steps exact, not quadratic; leave one of them out")))
+            }
+            None => Ok(steps),
+        }
     }
 
     fn z_last(&self, otherwise: ZLast) -> Result<ZLast, Failure> {
@@ -136,6 +201,18 @@ impl Settings {
         let widths = self.hidden.as_ref().map(|widths| text::joined(widths, ","));
         let agree = Agreement { checkpoint };
         agree.check("hidden", widths, text::joined(&config.hidden, ","))?;
+        let (damping, ridge, sweep) = match config.steps {
+            Steps::Exact(exact) => {
+                (exact.damping.to_string(), exact.ridge.to_string(), sweep_name(exact.sweep))
+            }
+            Steps::Quadratic => ("none".into(), "none".into(), "none"),
+        };
+        let steps =
+            self.steps.map(|name| if matches!(name, StepsName::Exact) { "exact" } else { "quadratic" });
+        agree.check("steps", steps, steps_name(config.steps))?;
+        agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
+        agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
+        agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
         agree.check(
             "schedule",
             self.schedule.map(|name| schedule_name(name.into())),
@@ -190,6 +267,20 @@ fn schedule_name(schedule: Schedule) -> &'static str {
     }
 }
 
+fn steps_name(steps: Steps) -> &'static str {
+    match steps {
+        Steps::Exact(_) => "exact",
+        Steps::Quadratic => "quadratic",
+    }
+}
+
+fn sweep_name(sweep: SweepKind) -> &'static str {
+    match sweep {
+        SweepKind::Full => "full",
+        SweepKind::Backward => "backward",
+    }
+}
+
 fn z_last_name(method: ZLast) -> &'static str {
     match method {
         ZLast::Fista { .. } => "fista",
@@ -203,10 +294,18 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         ZLast::Fista { iterations, eta } => format!("fista, {iterations} iterations, η = {eta}"),
         ZLast::Newton => "newton".into(),
     };
+    let steps = match config.steps {
+        Steps::Exact(Exact { damping, ridge, sweep }) => {
+            format!("exact, damping {damping}, ridge {ridge}, {} sweeps", sweep_name(sweep))
+        }
+        Steps::Quadratic => {
+            format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)
+        }
+    };
     vec![
+        ("steps", steps),
         ("schedule", schedule_name(config.schedule).into()),
         ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),
-        ("curvatures", format!("τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)),
         ("z of the last layer", z_last),
         ("seed", config.seed.to_string()),
         ("scores", every(config.evaluate_every)),

@@ -17,6 +17,9 @@ pub struct Config {
     pub tau_0: f32,
     /// Where the search for a weight matrix's curvature starts (θ₀).
     pub theta_0: f32,
+    /// How the blocks of W and a are stepped.
+    #[serde(default)]
+    pub steps: Steps,
     /// How the last layer's z is found.
     pub z_last: ZLast,
     /// Standard deviation of the initial weights and biases.
@@ -41,6 +44,7 @@ impl Default for Config {
             nu: 1e-2,
             tau_0: 1.0,
             theta_0: 1.0,
+            steps: Steps::Quadratic,
             z_last: ZLast::Newton,
             deviation: 0.1,
             seed: 0,
@@ -72,6 +76,44 @@ impl Schedule {
             Self::Paper | Self::Official => 1e-6,
         }
     }
+}
+
+/// How the blocks of W and a are stepped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode")]
+pub enum Steps {
+    /// The paper's: one gradient step per block, as long as a quadratic majorant allows.
+    #[default]
+    Quadratic,
+    /// Each block solved for, damped, with the Gram matrix of its inputs.
+    Exact(Exact),
+}
+
+/// Settings of exact steps (ALGORITHMS.md, exact block steps).
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Exact {
+    /// Damping d of a weight step, relative to the mean of its Gram matrix' diagonal.
+    pub damping: f32,
+    /// Ridge m on the weights, relative to the same at the first step. Without it exact steps overfit.
+    pub ridge: f32,
+    /// Which blocks an iteration goes through.
+    pub sweep: SweepKind,
+}
+
+impl Default for Exact {
+    fn default() -> Self {
+        Self { damping: 0.1, ridge: 0.01, sweep: SweepKind::Full }
+    }
+}
+
+/// Which blocks an iteration of exact steps goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SweepKind {
+    /// From the last layer to the first and back.
+    Full,
+    /// From the last layer to the first: a quarter less work.
+    Backward,
 }
 
 /// How `min R(z; y) + (ρ/2)‖z − c‖²` is solved.
@@ -186,6 +228,13 @@ impl Config {
         }
         if !(self.deviation.is_finite() && self.deviation >= 0.0) {
             return refuse("deviation", self.deviation.to_string(), "must be finite and not negative");
+        }
+        if let Steps::Exact(exact) = self.steps {
+            for (setting, value) in [("damping", exact.damping), ("ridge", exact.ridge)] {
+                if !(value.is_finite() && value >= 0.0) {
+                    return refuse(setting, value.to_string(), "must be finite and not negative");
+                }
+            }
         }
         if let ZLast::Fista { iterations, eta } = self.z_last {
             if iterations == 0 {

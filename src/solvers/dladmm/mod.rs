@@ -12,7 +12,7 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use config::{Config, Problem, Samples, Schedule, ZLast};
+pub use config::{Config, Exact, Problem, Samples, Schedule, Steps, SweepKind, ZLast};
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};
@@ -95,9 +95,13 @@ impl DlAdmm {
         let widths = config.widths(problem);
         start.check(&widths, problem.train.count())?;
         let arena = Arena::default();
-        let state = State::upload(gpu, config, problem, start, &arena)?;
+        let mut state = State::upload(gpu, config, problem, start, &arena)?;
+        if let Steps::Exact(_) = config.steps {
+            state.first_inverse = Some(sweep::first_inverse(gpu, config, &state, &arena)?);
+        }
         let layout = Layout {
             layers: widths.len() as u32 - 1,
+            backtracks: config.steps == Steps::Quadratic,
             train_samples: problem.train.count(),
             test_samples: problem.test.map_or(0, |test| test.count()),
         };

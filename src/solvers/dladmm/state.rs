@@ -2,9 +2,9 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Problem, Samples};
+use super::config::{Config, Problem, Samples, Steps};
 use super::forward;
-use super::telemetry::RING_LENGTH;
+use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
@@ -50,6 +50,8 @@ pub struct HostState {
     pub cost: f32,
     /// How many iterations in a row it has risen.
     pub rises: u32,
+    /// Ridge μ of each layer's weights, fixed by the first exact step; empty before it.
+    pub ridge: Vec<f32>,
 }
 
 impl HostState {
@@ -152,6 +154,12 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
+    /// What exact steps solve layer 1 with: the inverse of its damped Gram matrix, which never changes.
+    pub first_inverse: Option<Tensor>,
+    /// Ones, as many as a block has samples: a product with them adds over samples.
+    pub ones: Vec<Tensor>,
+    /// Ridge of each layer's weights: layers × 4, the first of each.
+    pub ridge: Tensor,
     pub control: Tensor,
     pub status: Tensor,
     pub steps: Tensor,
@@ -239,8 +247,9 @@ impl State {
                 activations.push(side(width, &layer.activation)?);
             }
         }
+        let is_exact = matches!(config.steps, Steps::Exact(_));
         let layout =
-            super::telemetry::Layout { layers: layer_count as u32, train_samples: 0, test_samples: 0 };
+            Layout { layers: layer_count as u32, backtracks: !is_exact, train_samples: 0, test_samples: 0 };
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,
@@ -248,16 +257,19 @@ impl State {
             activations,
             dual: side(problem.classes, &start.dual)?,
             gram: None,
+            first_inverse: None,
+            ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
+            ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, layer_count))?,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
             status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
             steps: gpu.zeros(Shape::new(layout.slots(), 4), StorageType::F32)?,
-            totals: gpu.zeros(Shape::new(layout.layers + 2, 4), StorageType::F32)?,
+            totals: gpu.zeros(Shape::new(layout.totals(), 4), StorageType::F32)?,
             ring: gpu.zeros(Shape::vector(layout.record_length() * RING_LENGTH), StorageType::F32)?,
             kept: Vec::new(),
             widths,
             cut,
         };
-        state.form_gram(gpu)?;
+        state.form_gram(gpu, is_exact)?;
         if !start.is_whole() {
             state.start_forward(gpu, problem, arena)?;
         } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
@@ -301,7 +313,7 @@ impl State {
 
     /// Every tensor that an iteration changes, in a fixed order.
     pub fn parts(&self) -> Vec<Tensor> {
-        let mut parts = vec![self.control.clone()];
+        let mut parts = vec![self.control.clone(), self.ridge.clone()];
         for layer in &self.layers {
             parts.extend([layer.weights.clone(), layer.bias.clone()]);
             parts.extend(layer.z.blocks().iter().cloned());
@@ -341,7 +353,7 @@ impl State {
         let blocks = self.cut.blocks().len();
         let mut parts = parts.iter();
         let mut next = |count: usize| read_all(gpu, parts.by_ref().take(count));
-        let control = next(1)?;
+        let (control, ridge) = (next(1)?, next(1)?);
         let mut layers = Vec::new();
         for _ in &self.layers {
             let (weights, bias) = (next(1)?, next(1)?);
@@ -362,6 +374,7 @@ impl State {
             theta_0: control[3],
             cost: control[4],
             rises: control[5] as u32,
+            ridge: ridge_of(&ridge),
         })
     }
 
@@ -404,12 +417,12 @@ impl State {
     }
 
     /// x xᵀ, if it is no larger than the samples themselves and fits one binding: it then replaces two of layer 1's
-    /// four products.
-    fn form_gram(&mut self, gpu: &Gpu) -> Result<(), Error> {
+    /// four products. Exact steps cannot do without.
+    fn form_gram(&mut self, gpu: &Gpu, is_exact: bool) -> Result<(), Error> {
         let features = self.widths[0];
         let shape = Shape::new(features, features);
         let fits = shape.stored() * StorageType::F32.bytes() <= gpu.capabilities().binding_limit;
-        if features > self.cut.samples() || !fits {
+        if !is_exact && (features > self.cut.samples() || !fits) {
             return Ok(());
         }
         let gram = gpu.zeros(shape, StorageType::F32)?;
@@ -421,6 +434,23 @@ impl State {
         self.gram = Some(gram);
         Ok(())
     }
+}
+
+fn ones(gpu: &Gpu, cut: Cut) -> Result<Vec<Tensor>, Error> {
+    let one = |rows: Range<u32>| gpu.upload(Shape::new(rows.len() as u32, 1), &vec![1.0; rows.len()]);
+    cut.blocks().map(one).collect()
+}
+
+/// The ridge of each layer in a row of its own, zero where it is not known yet.
+fn ridge_rows(start: &HostState, layers: usize) -> Vec<f32> {
+    let ridge = start.ridge.iter().copied().chain(std::iter::repeat(0.0));
+    ridge.take(layers).flat_map(|ridge| [ridge, 0.0, 0.0, 0.0]).collect()
+}
+
+/// The first of each row; nothing while all are zero.
+fn ridge_of(rows: &[f32]) -> Vec<f32> {
+    let ridge: Vec<f32> = rows.chunks_exact(4).map(|row| row[0]).collect();
+    if ridge.iter().any(|ridge| *ridge != 0.0) { ridge } else { Vec::new() }
 }
 
 fn control_words(start: &HostState) -> Vec<f32> {

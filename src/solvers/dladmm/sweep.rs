@@ -8,8 +8,10 @@
 //! so b, z, u and the residuals cost none. Layer 1 costs two in all: with the Gram matrix of the inputs at hand the
 //! curvature of both its steps follows from small products, and P_1 is formed once, after the second.
 
+mod exact;
+
 use super::Plans;
-use super::config::{Config, Schedule, ZLast};
+use super::config::{Config, Schedule, Steps, SweepKind, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
@@ -34,7 +36,7 @@ pub(super) fn record_plans(
     let (evaluated, origins) = record_iteration(gpu, config, state, layout, arena, true)?;
     let mut refresh = PlanBuilder::with_arena(gpu, "refresh", arena);
     // With the Gram matrix every iteration forms P_1 afresh anyway.
-    let first = if state.gram.is_some() { 2 } else { 1 };
+    let first = if state.gram.is_some() && config.steps == Steps::Quadratic { 2 } else { 1 };
     for l in first..=state.depth() {
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
@@ -57,13 +59,23 @@ fn record_iteration(
 ) -> Result<(PlanBuilder, Vec<String>), Error> {
     let label = if evaluated { "iteration with scores" } else { "iteration" };
     let plan = PlanBuilder::with_arena(gpu, label, arena);
-    let mut sweep =
-        Sweep { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None };
+    let mut sweep = Sweep::new(plan, state, config);
     for (part, kept) in state.parts().iter().zip(&state.kept) {
         kernel::keep(&mut sweep.plan, part, &state.status, kept)?;
     }
-    sweep.backward()?;
-    sweep.forward()?;
+    match config.steps {
+        Steps::Quadratic => {
+            sweep.backward()?;
+            sweep.forward()?;
+        }
+        Steps::Exact(exact) => {
+            sweep.exact_backward(exact)?;
+            if exact.sweep == SweepKind::Full {
+                sweep.exact_forward(exact)?;
+            }
+            sweep.ridge_terms()?;
+        }
+    }
     sweep.terms()?;
     // Numbered before the scores, so that both plans number their places alike.
     let origin = sweep.origin(kernel::RECORD.name.into());
@@ -72,6 +84,25 @@ fn record_iteration(
     }
     sweep.record(layout, evaluated, origin)?;
     Ok((sweep.plan, sweep.origins))
+}
+
+/// (M + t I)⁻¹ of the inputs, for exact steps of layer 1; settles that layer's ridge.
+pub(super) fn first_inverse(
+    gpu: &Gpu,
+    config: &Config,
+    state: &State,
+    arena: &Arena,
+) -> Result<Tensor, Error> {
+    let features = state.widths[0];
+    let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
+    if let Steps::Exact(exact) = config.steps {
+        let plan = PlanBuilder::with_arena(gpu, "inverse of layer 1", arena);
+        let mut sweep = Sweep::new(plan, state, config);
+        let inverse = sweep.weights_inverse(1, exact)?;
+        elementwise::copy(&mut sweep.plan, &inverse, &kept)?;
+        sweep.plan.finish()?.run()?;
+    }
+    Ok(kept)
 }
 
 /// Relative distance of each resident product from one formed afresh.
@@ -131,6 +162,12 @@ struct Sweep<'a> {
     /// z_L + u/ρ, from the backward z_L step to the forward b_L step.
     goal: Option<SampleTensor>,
     first_gradient: Option<FirstGradient>,
+}
+
+impl<'a> Sweep<'a> {
+    fn new(plan: PlanBuilder, state: &'a State, config: &'a Config) -> Self {
+        Self { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None }
+    }
 }
 
 impl Sweep<'_> {
@@ -273,6 +310,17 @@ impl Sweep<'_> {
 
     /// a_l by one quadratic step; P_{l+1} moves along.
     fn activation(&mut self, l: usize) -> Result<(), Error> {
+        let next = self.state.layer(l + 1);
+        let (gradient, squares) = self.activation_gradient(l)?;
+        let (moved, moved_squares) =
+            self.product_norm(&gradient, (&next.weights, Transposed::Yes), &next.product)?;
+        let slot = self.step_size(Block::Activation, l, &squares, &moved_squares)?;
+        self.descend(&gradient, slot, self.state.output(l))?;
+        self.descend(&moved, slot, &next.product)
+    }
+
+    /// g = κ W'ᵀ r' + ν (a_l − f(z_l)), and partial sums of its squares.
+    fn activation_gradient(&mut self, l: usize) -> Result<(SampleTensor, Partials), Error> {
         let state = self.state;
         let (layer, next) = (state.layer(l), state.layer(l + 1));
         let activation = state.output(l);
@@ -294,12 +342,7 @@ impl Sweep<'_> {
             };
             kernel::activation_gradient(&mut self.plan, args)?;
         }
-        let squares = Partials { list, count };
-        let (moved, moved_squares) =
-            self.product_norm(&gradient, (&next.weights, Transposed::Yes), &next.product)?;
-        let slot = self.step_size(Block::Activation, l, &squares, &moved_squares)?;
-        self.descend(&gradient, slot, activation)?;
-        self.descend(&moved, slot, &next.product)
+        Ok((gradient, Partials { list, count }))
     }
 
     /// The backward step of W_1. With the Gram matrix P_1 is left behind: the forward step brings it up to date.
@@ -455,7 +498,7 @@ impl Sweep<'_> {
         let state = self.state;
         let params = kernel::RecordParams {
             layers: layout.layers,
-            slots: self.slot,
+            slots: layout.exponents(),
             record_length: layout.record_length(),
             ring_length: RING_LENGTH,
             schedule: match self.config.schedule {
@@ -473,6 +516,7 @@ impl Sweep<'_> {
             steps: &state.steps,
             control: &state.control,
             status: &state.status,
+            ridge: &state.ridge,
             ring: &state.ring,
         };
         kernel::record(&mut self.plan, &args, params)

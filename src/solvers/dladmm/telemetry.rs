@@ -19,7 +19,10 @@ pub struct Record {
     /// ‖a_l − f(z_l)‖² of each hidden layer.
     pub gaps: Vec<f32>,
     /// Doublings of each quadratic step, in the order of the sweep: W_L a_{L−1} W_{L−1} … a_1 W_1, W_1 a_1 … W_L.
+    /// Empty when steps are exact.
     pub exponents: Vec<u32>,
+    /// Pivots that factorisations dropped since the run began, because their Gram matrix was singular there.
+    pub dropped_pivots: u32,
     /// Penalty of the last layer's constraint during the iteration.
     pub rho: f32,
     /// Penalty of the relaxed constraints during the iteration.
@@ -56,19 +59,31 @@ pub(super) struct Failure {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout {
     pub layers: u32,
+    /// Whether steps of W and a are quadratic, each with its doublings.
+    pub backtracks: bool,
     pub train_samples: u32,
     pub test_samples: u32,
 }
 
 impl Layout {
-    /// Quadratic steps per iteration.
+    /// Steps of W and a that an iteration takes at most.
     pub fn slots(self) -> u32 {
         4 * self.layers - 2
     }
 
+    /// Steps whose doublings are recorded.
+    pub fn exponents(self) -> u32 {
+        if self.backtracks { self.slots() } else { 0 }
+    }
+
+    /// Rows of the totals: terms of each layer, scores of two data sets, ‖W‖² of each layer.
+    pub fn totals(self) -> u32 {
+        2 * self.layers + 2
+    }
+
     /// f32 values of a record.
     pub fn record_length(self) -> u32 {
-        RECORD_HEAD + 2 * self.layers - 1 + self.slots()
+        RECORD_HEAD + 2 * self.layers - 1 + self.exponents()
     }
 
     /// The record at `values`, and the failure it notes.
@@ -88,6 +103,7 @@ impl Layout {
             residuals: residuals.to_vec(),
             gaps: gaps.to_vec(),
             exponents: exponents.iter().map(|k| *k as u32).collect(),
+            dropped_pivots: head[14] as u32,
             rho: head[3],
             nu: head[4],
             tau_0: head[5],

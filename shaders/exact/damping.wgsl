@@ -1,0 +1,87 @@
+// exact/damping: decides how a Gram matrix is damped before it is solved with (ALGORITHMS: exact block steps).
+//
+//   the matrix that is solved with:   S = scale M - centre s s^T + shift I
+//   weights:      scale = 1, centre = 1/samples;  shift = d mean(diag) + mu,  diag that of the centred M
+//                 mu = ridge[layer].x, set to m mean(diag) where it is still zero
+//   activations:  scale = kappa, shift = nu                               M = W'^T W'
+//   narrow:       scale = nu,    shift = nu^2 / kappa                     M = W' W'^T, for Woodbury
+//   steps[slot] = ( 1/nu or 0, scale, shift, floor ),    floor = 1e-7 max(scale diag + shift), below which a pivot is none
+//
+// M: size x size, `stride` vec4s a row; s: column sums of the samples, read where centre > 0. One workgroup; lanes stride
+// along the diagonal, then a fixed tree adds and compares. Oracle: reference::exact::damping.
+#import "dladmm/control.wgsl"
+
+const WG_SIZE: u32 = 256u; // @spec
+const WEIGHTS: u32 = 0u;
+const ACTIVATIONS: u32 = 1u;
+
+struct Params {
+    size: u32,
+    stride: u32,
+    kind: u32,
+    last_layer: u32,
+    layer: u32,
+    slot: u32,
+    centre: f32,
+    damping: f32,
+    ridge: f32,
+}
+
+@group(0) @binding(0) var<storage, read> matrix: array<f32>;
+@group(0) @binding(1) var<storage, read> sums: array<f32>;
+@group(0) @binding(2) var<storage, read> control: Control;
+@group(0) @binding(3) var<storage, read_write> ridge: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> steps: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+var<workgroup> traces: array<vec2f, WG_SIZE>;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    var trace = 0.0;
+    var top = 0.0;
+    for (var i = lane; i < params.size; i += WG_SIZE) {
+        let element = centred(i);
+        trace += element;
+        top = max(top, element);
+    }
+    traces[lane] = vec2f(trace, top);
+    for (var half = WG_SIZE / 2u; half > 0u; half /= 2u) {
+        workgroupBarrier();
+        if lane < half {
+            let other = traces[lane + half];
+            traces[lane] = vec2f(traces[lane].x + other.x, max(traces[lane].y, other.y));
+        }
+    }
+    if lane == 0u {
+        decide(traces[0].x / f32(params.size), traces[0].y);
+    }
+}
+
+fn centred(i: u32) -> f32 {
+    let element = matrix[4u * i * params.stride + i];
+    if params.centre > 0.0 {
+        return max(fma(-params.centre * sums[i], sums[i], element), 0.0);
+    }
+    return element;
+}
+
+fn decide(mean: f32, top: f32) {
+    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
+    var scale = 1.0;
+    var shift = 0.0;
+    if params.kind == WEIGHTS {
+        if ridge[params.layer].x == 0.0 {
+            ridge[params.layer].x = params.ridge * mean;
+        }
+        shift = params.damping * mean + ridge[params.layer].x;
+    } else if params.kind == ACTIVATIONS {
+        scale = kappa;
+        shift = control.nu;
+    } else {
+        scale = control.nu;
+        shift = control.nu * control.nu / kappa;
+    }
+    let step = select(1.0 / control.nu, 0.0, params.kind == WEIGHTS);
+    steps[params.slot] = vec4f(step, scale, shift, 1e-7 * (scale * top + shift));
+}

@@ -1,0 +1,140 @@
+//! Cases of `kernels::exact`.
+
+use super::call::Session;
+use super::dladmm::control_row;
+use super::expected::{Bound, Expected, Verdict};
+use super::values::Profile;
+use crate::Error;
+use crate::engine::Shape;
+use crate::kernels::exact as kernel;
+use crate::reference::dladmm::Control;
+use crate::reference::{Matrix, exact as oracle};
+
+const SLOT: u32 = 1;
+const LAYER: u32 = 1;
+const SAMPLES: u32 = 300;
+
+fn sizes(session: &Session<'_>) -> Vec<u32> {
+    if session.is_full() { vec![1, 3, 4, 63, 65, 257, 600] } else { vec![1, 5, 70] }
+}
+
+/// A matrix with a positive diagonal, and column sums smaller than the diagonal allows.
+fn operands(session: &mut Session<'_>, size: u32) -> (Matrix, Matrix) {
+    let mut matrix = session.matrix(Shape::new(size, size), Profile::Ordinary);
+    for i in 0..size as usize {
+        matrix[(i, i)] += 2.0;
+    }
+    (matrix, session.matrix(Shape::vector(size), Profile::Ordinary).map(|value| 8.0 * value))
+}
+
+/// The kinds, as the kernel and as the oracle call them; a ridge of 0 is settled by the call.
+fn kinds(ridge: f64) -> [(kernel::Damping, oracle::Damping); 3] {
+    let (damping, share) = (0.125f32, 0.03f32);
+    let weights = kernel::Damping::Weights { samples: SAMPLES, layer: LAYER, damping, ridge: share };
+    let twin = oracle::Damping::Weights {
+        samples: 1.0 / f64::from(1.0 / SAMPLES as f32),
+        damping: f64::from(damping),
+        ridge_share: f64::from(share),
+        ridge,
+    };
+    [
+        (weights, twin),
+        (kernel::Damping::Activations, oracle::Damping::Activations),
+        (kernel::Damping::Narrow, oracle::Damping::Narrow),
+    ]
+}
+
+pub(super) fn damping(session: &mut Session<'_>) -> Result<(), Error> {
+    let control = Control::new(f64::from(0.02f32), f64::from(0.3f32), 1.0, 1.0);
+    for size in sizes(session) {
+        let (matrix, sums) = operands(session, size);
+        for ridge in [0.0, 0.75] {
+            for (kind, twin) in kinds(ridge) {
+                for last_layer in [false, true] {
+                    let expected = oracle::damping(&matrix, &sums, twin, &control, last_layer);
+                    let case = format!("{size} rows, {kind:?}, last layer {last_layer}, ridge {ridge}");
+                    one_damping(
+                        session,
+                        &case,
+                        (&matrix, &sums),
+                        kind,
+                        (&control, last_layer),
+                        ridge,
+                        expected,
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn one_damping(
+    session: &mut Session<'_>,
+    case: &str,
+    (matrix, sums): (&Matrix, &Matrix),
+    kind: kernel::Damping,
+    (control, last_layer): (&Control, bool),
+    ridge: f64,
+    expected: oracle::Damped,
+) -> Result<(), Error> {
+    // A lane's share, the tree, the mean, two products; the floor adds three.
+    let bound = Bound::roundings(matrix.rows().div_ceil(256) + 8 + 8);
+    let is_weights = matches!(kind, kernel::Damping::Weights { .. });
+    let before =
+        Matrix::from_fn(3, 4, |row, place| if place == 0 { ridge } else { (row * 4 + place) as f64 });
+    let kept = before.clone();
+    session.check(case, |call| {
+        let row = |values: &[f32], place: usize| {
+            let (value, magnitude) = match place {
+                0 => (expected.step, expected.step),
+                1 => (expected.scale, expected.scale),
+                2 => (expected.shift.value, expected.shift.magnitude),
+                _ => (expected.floor.value, expected.floor.magnitude),
+            };
+            Verdict::of(values[4 * SLOT as usize + place], value, magnitude, bound)
+        };
+        let steps =
+            Expected::Each(Box::new(move |values, index| match index.checked_sub(4 * SLOT as usize) {
+                Some(place @ 0..4) => row(values, place),
+                _ if values[index].is_nan() => Verdict::Near(0.0),
+                _ => Verdict::Not("untouched".into()),
+            }));
+        let settled = Expected::Each(Box::new(|values, index| {
+            if is_weights && index == 4 * LAYER as usize {
+                return Verdict::of(values[index], expected.ridge.value, expected.ridge.magnitude, bound);
+            }
+            Verdict::of(values[index], kept.data()[index], 0.0, bound)
+        }));
+        let (matrix, sums) = (call.input("matrix", matrix)?, call.input("sums", sums)?);
+        let gram = kernel::Gram { matrix: &matrix, sums: is_weights.then_some(&sums) };
+        let control = call.input("control", &control_row(control))?;
+        let ridge = call.update("ridge", &before, settled)?;
+        let steps = call.output("steps", Shape::new(3, 4), steps)?;
+        kernel::damping(&mut call.plan, gram, kind, last_layer, &control, &ridge, (&steps, SLOT))
+    })
+}
+
+pub(super) fn damped(session: &mut Session<'_>) -> Result<(), Error> {
+    let (scale, shift) = (f64::from(0.7f32), f64::from(0.2f32));
+    for size in sizes(session) {
+        let (matrix, sums) = operands(session, size);
+        for (kind, twin) in kinds(0.0) {
+            let samples = match twin {
+                oracle::Damping::Weights { samples, .. } => Some(samples),
+                _ => None,
+            };
+            let expected = oracle::damped(&matrix, &sums, samples, scale, shift);
+            session.check(&format!("{size} rows, {kind:?}"), |call| {
+                let (matrix, sums) = (call.input("matrix", &matrix)?, call.input("sums", &sums)?);
+                let gram = kernel::Gram { matrix: &matrix, sums: samples.map(|_| &sums) };
+                let row = Matrix::new(2, 4, vec![9.0, 9.0, 9.0, 9.0, 9.0, scale, shift, 9.0]);
+                let steps = call.input("steps", &row)?;
+                let bound = Bound::roundings(4);
+                let damped = call.output("damped", matrix.shape(), Expected::near(&expected, bound))?;
+                kernel::damped(&mut call.plan, gram, kind, (&steps, SLOT), &damped)
+            })?;
+        }
+    }
+    Ok(())
+}
