@@ -170,7 +170,7 @@ const ROWS: &[(&str, Record)] = &[
     ("exact/damping", |b, plan| {
         let (matrix, sums, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);
         let gram = Gram { matrix: &matrix, sums: Some(&sums) };
-        exact::damping(plan, gram, b.damping(), false, &b.control()?, &ridge, (&b.list(4)?, 0))
+        exact::damping(plan, gram, b.damping(), &b.control()?, &ridge, (&b.list(4)?, 0))
     }),
     ("exact/damped", |b, plan| {
         let (matrix, sums) = (b.weights()?, b.list(b.width)?);

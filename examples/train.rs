@@ -17,13 +17,13 @@ fn main() -> Result<(), dualstep::Error> {
 
     let gpu = Gpu::open(&GpuOptions::default())?;
     println!("{}", gpu.capabilities());
-    let config = Config { hidden: vec![64, 64], evaluate_every: 10, ..Config::default() };
+    let config = Config { hidden: vec![64, 64], evaluate_every: 5, ..Config::default() };
     let problem = Problem { classes: train.classes() as u32, train: samples, test: Some(unseen) };
     let mut network = DlAdmm::new(&gpu, &config, &problem)?;
 
     // `run` only submits. Three batches are on their way before the first record is asked for.
     for _ in 0..3 {
-        network.run(20)?;
+        network.run(5)?;
     }
     for record in network.finish()? {
         if let (Some(train), Some(test)) = (record.train, record.test) {

@@ -10,7 +10,7 @@ use crate::engine::Gpu;
 use crate::golden::{self, DlAdmmTrace};
 use crate::reference::Matrix;
 use crate::solvers::dladmm::{
-    Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, Schedule, ZLast,
+    Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, Schedule, Steps, ZLast,
 };
 
 /// Allowed for W and the hidden layers' a and z, and for b.
@@ -106,6 +106,7 @@ pub fn replay(gpu: &Gpu, trace: &DlAdmmTrace) -> Result<Parity, Error> {
 fn config(trace: &DlAdmmTrace) -> Config {
     let settings = &trace.settings;
     Config {
+        steps: Steps::Quadratic,
         hidden: vec![settings.hidden as u32; trace.initial.len() - 1],
         schedule: Schedule::Constant,
         rho: settings.rho as f32,

@@ -6,7 +6,9 @@ mod gpu;
 use dualstep::Error;
 use dualstep::data::{DataSource, Dataset};
 use dualstep::engine::{Counters, Gpu, GpuOptions};
-use dualstep::solvers::dladmm::{Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, ZLast};
+use dualstep::solvers::dladmm::{
+    Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, Steps, ZLast,
+};
 
 const PIXELS: usize = 784;
 
@@ -35,7 +37,7 @@ impl Images {
 }
 
 fn constant(rho: f32, hidden: &[u32]) -> Config {
-    Config { hidden: hidden.into(), rho, nu: rho, ..Config::default() }
+    Config { hidden: hidden.into(), rho, nu: rho, steps: Steps::Quadratic, ..Config::default() }
 }
 
 /// Runs to the end and returns every record.

@@ -1,7 +1,7 @@
 // cholesky/corner: factors one diagonal block of a positive definite matrix and inverts the factor.
 //
 //   S = L L^T     Z = L^-1     for a block of `size` <= 64 rows; written as `inverse` and, for the next kernel, `copy`
-//   A pivot that is not above floor = steps[slot].w is dropped: its row and column of Z are zero, so that what is
+//   A pivot that is not above floor = steps[slot].y is dropped: its row and column of Z are zero, so that what is
 //   solved with Z stays finite and leaves that direction alone. status.dropped counts them.
 //
 // Shapes: matrix, inverse, copy: size x size, rows `*_stride` vec4s apart; only the lower triangle of `matrix` is read.
@@ -66,7 +66,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 
 // Column after column; each lane owns a column of what is left and every (WG_SIZE / SIDE)th row of it.
 fn factor(lane: u32) -> u32 {
-    let floor = steps[params.slot].w;
+    let floor = steps[params.slot].y;
     let column = lane % SIDE;
     var dropped = 0u;
     for (var j = 0u; j < params.size; j++) {

@@ -1,6 +1,6 @@
-// exact/damped: the matrix that is solved with, S = scale M - centre s s^T + shift I.
+// exact/damped: the matrix that is solved with, S = M - centre s s^T + shift I.
 //
-//   scale, shift = steps[slot].yz, decided by exact/damping
+//   shift = steps[slot].x, decided by exact/damping
 //
 // M, S: size x size, `quads` vec4s a row, the padding of S zero; s: column sums, read where centre > 0. One lane owns
 // one vec4. Oracle: reference::exact::damped.
@@ -30,11 +30,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let row = i / params.quads;
     let quad = i % params.quads;
-    let step = steps[params.slot];
-    var value = step.y * matrix[i];
+    var value = matrix[i];
     if params.centre > 0.0 {
         value = fma(vec4f(-params.centre * sums[row / 4u][row % 4u]), sums[quad], value);
     }
     let is_diagonal = 4u * quad + vec4u(0u, 1u, 2u, 3u) == vec4u(row);
-    damped[i] = value + select(vec4f(), vec4f(step.z), is_diagonal);
+    damped[i] = value + select(vec4f(), vec4f(steps[params.slot].x), is_diagonal);
 }

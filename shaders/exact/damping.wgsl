@@ -1,24 +1,21 @@
 // exact/damping: decides how a Gram matrix is damped before it is solved with (ALGORITHMS: exact block steps).
 //
-//   the matrix that is solved with:   S = scale M - centre s s^T + shift I
-//   weights:      scale = 1, centre = 1/samples;  shift = d mean(diag) + mu,  diag that of the centred M
+//   the matrix that is solved with:   S = M - centre s s^T + shift I
+//   weights:      centre = 1/samples;  shift = d mean(diag) + mu,  diag that of the centred M
 //                 mu = ridge[layer].x, set to m mean(diag) where it is still zero
-//   activations:  scale = kappa, shift = nu                               M = W'^T W'
-//   narrow:       scale = nu,    shift = nu^2 / kappa                     M = W' W'^T, for Woodbury
-//   steps[slot] = ( 1/nu or 0, scale, shift, floor ),    floor = 1e-7 max(scale diag + shift), below which a pivot is none
+//   activations:  centre = 0;          shift = nu / kappa
+//   steps[slot] = ( shift, floor, 0, 0 ),    floor = 1e-7 (max(diag) + shift), not above which a pivot is none
 //
 // M: size x size, `stride` vec4s a row; s: column sums of the samples, read where centre > 0. One workgroup; lanes stride
 // along the diagonal, then a fixed tree adds and compares. Oracle: reference::exact::damping.
 #import "dladmm/control.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
-const WEIGHTS: u32 = 0u;
-const ACTIVATIONS: u32 = 1u;
 
 struct Params {
     size: u32,
     stride: u32,
-    kind: u32,
+    is_weights: u32,
     last_layer: u32,
     layer: u32,
     slot: u32,
@@ -67,21 +64,12 @@ fn centred(i: u32) -> f32 {
 }
 
 fn decide(mean: f32, top: f32) {
-    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
-    var scale = 1.0;
-    var shift = 0.0;
-    if params.kind == WEIGHTS {
+    var shift = control.nu / select(control.nu, control.rho, params.last_layer != 0u);
+    if params.is_weights != 0u {
         if ridge[params.layer].x == 0.0 {
             ridge[params.layer].x = params.ridge * mean;
         }
         shift = params.damping * mean + ridge[params.layer].x;
-    } else if params.kind == ACTIVATIONS {
-        scale = kappa;
-        shift = control.nu;
-    } else {
-        scale = control.nu;
-        shift = control.nu * control.nu / kappa;
     }
-    let step = select(1.0 / control.nu, 0.0, params.kind == WEIGHTS);
-    steps[params.slot] = vec4f(step, scale, shift, 1e-7 * (scale * top + shift));
+    steps[params.slot] = vec4f(shift, 1e-7 * (top + shift), 0.0, 0.0);
 }

@@ -31,7 +31,7 @@ params! {
 pub struct Corner<'a> {
     /// A symmetric block of at most [`SIDE`] rows; its lower triangle is read.
     pub matrix: &'a Tensor,
-    /// Slots × 4; the last of a slot is the floor of its pivots.
+    /// Slots × 4; the second of a slot is the floor of its pivots.
     pub steps: &'a Tensor,
     /// Which slot.
     pub slot: u32,

@@ -19,10 +19,11 @@ pub enum Damping {
         /// Ridge m, relative to the same at the first step.
         ridge: f32,
     },
-    /// Activations below a layer at least as wide: M = W'ᵀW'.
-    Activations,
-    /// Activations below a narrower layer, by Woodbury's identity: M = W'W'ᵀ.
-    Narrow,
+    /// Activations below weights W': M = W'ᵀW' or W'W'ᵀ, whichever is smaller.
+    Activations {
+        /// Whether W' is the last layer's, whose penalty is ρ and not ν.
+        last_layer: bool,
+    },
 }
 
 impl Damping {
@@ -30,7 +31,7 @@ impl Damping {
     fn centre(self) -> f32 {
         match self {
             Self::Weights { samples, .. } => 1.0 / samples as f32,
-            Self::Activations | Self::Narrow => 0.0,
+            Self::Activations { .. } => 0.0,
         }
     }
 }
@@ -85,7 +86,7 @@ params! {
     struct DampingParams {
         size: u32,
         stride: u32,
-        kind: u32,
+        is_weights: u32,
         last_layer: u32,
         layer: u32,
         slot: u32,
@@ -95,11 +96,10 @@ params! {
     }
 }
 
-/// `steps[slot]` = (1/ν or 0, scale, shift, floor of the pivots) for S = scale M − s sᵀ/N + shift I, and
-/// `ridge[layer].x` where it is still zero (ALGORITHMS.md, exact block steps).
+/// `steps[slot]` = (shift, floor of the pivots, 0, 0) for S = M − s sᵀ/N + shift I, and `ridge[layer].x` where it is
+/// still zero (ALGORITHMS.md, exact block steps).
 ///
-/// `last_layer` says whether the layer above is the last, whose penalty is ρ and not ν. `ridge` is layers × 4, `steps`
-/// slots × 4.
+/// `ridge` is layers × 4, `steps` slots × 4.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -107,7 +107,6 @@ pub fn damping(
     plan: &mut PlanBuilder,
     gram: Gram<'_>,
     kind: Damping,
-    last_layer: bool,
     control: &Tensor,
     ridge: &Tensor,
     (steps, slot): (&Tensor, u32),
@@ -115,17 +114,16 @@ pub fn damping(
     let shape = gram.check(&DAMPING, kind)?;
     expect_length(&DAMPING, "control", control, CONTROL_LENGTH.into())?;
     expect_length(&DAMPING, "steps", steps, 4 * (u64::from(slot) + 1))?;
-    let (number, layer, damping, ridge_share) = match kind {
-        Damping::Weights { layer, damping, ridge, .. } => (0, layer, damping, ridge),
-        Damping::Activations => (1, 0, 0.0, 0.0),
-        Damping::Narrow => (2, 0, 0.0, 0.0),
+    let (layer, damping, ridge_share) = match kind {
+        Damping::Weights { layer, damping, ridge, .. } => (layer, damping, ridge),
+        Damping::Activations { .. } => (0, 0.0, 0.0),
     };
     expect_length(&DAMPING, "ridge", ridge, 4 * (u64::from(layer) + 1))?;
     let params = DampingParams {
         size: shape.rows,
         stride: shape.quads(),
-        kind: number,
-        last_layer: last_layer.into(),
+        is_weights: matches!(kind, Damping::Weights { .. }).into(),
+        last_layer: (kind == Damping::Activations { last_layer: true }).into(),
         layer,
         slot,
         centre: kind.centre(),
@@ -159,7 +157,7 @@ params! {
     struct DampedParams { size: u32, quads: u32, slot: u32, centre: f32 }
 }
 
-/// S = scale M − s sᵀ/N + shift I, with scale and shift as [`damping`] left them in `steps[slot]`.
+/// S = M − s sᵀ/N + shift I, with the shift that [`damping`] left in `steps[slot]`.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -180,6 +178,6 @@ pub fn damped(
         operands: &[gram.matrix, gram.sums(), steps, damped],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(quads(damped).into(), WG_SIZE),
-        flops: 3 * shape.elements(),
+        flops: 2 * shape.elements(),
     })
 }

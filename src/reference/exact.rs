@@ -17,19 +17,16 @@ pub enum Damping {
         /// μ, or 0 where it is not settled yet.
         ridge: f64,
     },
-    /// Activations: M = W'ᵀW'.
-    Activations,
-    /// Activations below a narrower layer: M = W'W'ᵀ.
-    Narrow,
+    /// Activations: M = W'ᵀW' or W'W'ᵀ.
+    Activations {
+        /// Whether W' is the last layer's.
+        last_layer: bool,
+    },
 }
 
 /// What [`damping`] returns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Damped {
-    /// 1/ν, or 0 for weights.
-    pub step: f64,
-    /// What M is multiplied by.
-    pub scale: f64,
     /// What is added to its diagonal.
     pub shift: Bounded<f64>,
     /// Below this, a pivot is none.
@@ -38,11 +35,11 @@ pub struct Damped {
     pub ridge: Bounded<f64>,
 }
 
-/// Scale, shift and floor of a Gram matrix whose samples have the column sums `sums` (read for weights only).
+/// Shift and floor of a Gram matrix whose samples have the column sums `sums` (read for weights only).
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control, last_layer: bool) -> Damped {
+pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control) -> Damped {
     let size = matrix.rows();
     let diagonal: Vec<Bounded<f64>> = (0..size).map(|i| centred(matrix, sums, kind, i)).collect();
     let mut mean = Bounded::ZERO;
@@ -53,27 +50,25 @@ pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control,
         value: f64::max(top.value, element.value),
         magnitude: f64::max(top.magnitude, element.magnitude),
     });
-    let kappa = if last_layer { control.rho } else { control.nu };
     let scaled = |factor: f64, of: Bounded<f64>| Bounded {
         value: factor * of.value,
         magnitude: factor * of.magnitude,
     };
     let settled = |value: f64| Bounded { value, magnitude: value };
-    let (step, scale, shift, ridge) = match kind {
+    let (shift, ridge) = match kind {
         Damping::Weights { damping, ridge_share, ridge, .. } => {
             let ridge = if ridge == 0.0 { scaled(ridge_share, mean) } else { settled(ridge) };
             let mut shift = scaled(damping, mean);
             shift.add_bounded(ridge.value, ridge.magnitude);
-            (0.0, 1.0, shift, ridge)
+            (shift, ridge)
         }
-        Damping::Activations => (1.0 / control.nu, kappa, settled(control.nu), settled(0.0)),
-        Damping::Narrow => {
-            (1.0 / control.nu, control.nu, settled(control.nu * control.nu / kappa), settled(0.0))
+        Damping::Activations { last_layer } => {
+            (settled(control.nu / if last_layer { control.rho } else { control.nu }), settled(0.0))
         }
     };
-    let mut floor = scaled(1e-7 * scale, top);
+    let mut floor = scaled(1e-7, top);
     floor.add_bounded(1e-7 * shift.value, 1e-7 * shift.magnitude);
-    Damped { step, scale, shift, floor, ridge }
+    Damped { shift, floor, ridge }
 }
 
 /// An element of the diagonal, less what the mean contributes.
@@ -87,20 +82,14 @@ fn centred(matrix: &Matrix, sums: &Matrix, kind: Damping, i: usize) -> Bounded<f
     element
 }
 
-/// `S = scale M − s sᵀ/N + shift I`; without `samples` nothing is taken away.
+/// `S = M − s sᵀ/N + shift I`; without `samples` nothing is taken away.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn damped(
-    matrix: &Matrix,
-    sums: &Matrix,
-    samples: Option<f64>,
-    scale: f64,
-    shift: f64,
-) -> Bounded<Matrix> {
+pub fn damped(matrix: &Matrix, sums: &Matrix, samples: Option<f64>, shift: f64) -> Bounded<Matrix> {
     Bounded::from_fn(matrix.rows(), matrix.cols(), |row, column| {
         let mut element = Bounded::ZERO;
-        element.add(scale * matrix[(row, column)]);
+        element.add(matrix[(row, column)]);
         if let Some(samples) = samples {
             element.add(-sums[(0, row)] * sums[(0, column)] / samples);
         }

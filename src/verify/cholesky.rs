@@ -53,7 +53,7 @@ pub(super) fn corner(session: &mut Session<'_>) -> Result<(), Error> {
 const FLOOR: f64 = 1e-6;
 
 fn steps() -> Matrix {
-    Matrix::new(2, 4, vec![9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 9.0, f64::from(FLOOR as f32)])
+    Matrix::new(2, 4, vec![9.0, 9.0, 9.0, 9.0, 9.0, f64::from(FLOOR as f32), 9.0, 9.0])
 }
 
 fn check(session: &mut Session<'_>, case: &str, matrix: &Matrix) -> Result<(), Error> {

@@ -37,11 +37,11 @@ fn kinds(ridge: f64) -> [(kernel::Damping, oracle::Damping); 3] {
         ridge_share: f64::from(share),
         ridge,
     };
-    [
-        (weights, twin),
-        (kernel::Damping::Activations, oracle::Damping::Activations),
-        (kernel::Damping::Narrow, oracle::Damping::Narrow),
-    ]
+    [(weights, twin), activations(false), activations(true)]
+}
+
+fn activations(last_layer: bool) -> (kernel::Damping, oracle::Damping) {
+    (kernel::Damping::Activations { last_layer }, oracle::Damping::Activations { last_layer })
 }
 
 pub(super) fn damping(session: &mut Session<'_>) -> Result<(), Error> {
@@ -50,19 +50,9 @@ pub(super) fn damping(session: &mut Session<'_>) -> Result<(), Error> {
         let (matrix, sums) = operands(session, size);
         for ridge in [0.0, 0.75] {
             for (kind, twin) in kinds(ridge) {
-                for last_layer in [false, true] {
-                    let expected = oracle::damping(&matrix, &sums, twin, &control, last_layer);
-                    let case = format!("{size} rows, {kind:?}, last layer {last_layer}, ridge {ridge}");
-                    one_damping(
-                        session,
-                        &case,
-                        (&matrix, &sums),
-                        kind,
-                        (&control, last_layer),
-                        ridge,
-                        expected,
-                    )?;
-                }
+                let expected = oracle::damping(&matrix, &sums, twin, &control);
+                let case = format!("{size} rows, {kind:?}, ridge {ridge}");
+                one_damping(session, &case, (&matrix, &sums), kind, &control, ridge, expected)?;
             }
         }
     }
@@ -74,7 +64,7 @@ fn one_damping(
     case: &str,
     (matrix, sums): (&Matrix, &Matrix),
     kind: kernel::Damping,
-    (control, last_layer): (&Control, bool),
+    control: &Control,
     ridge: f64,
     expected: oracle::Damped,
 ) -> Result<(), Error> {
@@ -87,10 +77,9 @@ fn one_damping(
     session.check(case, |call| {
         let row = |values: &[f32], place: usize| {
             let (value, magnitude) = match place {
-                0 => (expected.step, expected.step),
-                1 => (expected.scale, expected.scale),
-                2 => (expected.shift.value, expected.shift.magnitude),
-                _ => (expected.floor.value, expected.floor.magnitude),
+                0 => (expected.shift.value, expected.shift.magnitude),
+                1 => (expected.floor.value, expected.floor.magnitude),
+                _ => (0.0, 0.0),
             };
             Verdict::of(values[4 * SLOT as usize + place], value, magnitude, bound)
         };
@@ -111,12 +100,12 @@ fn one_damping(
         let control = call.input("control", &control_row(control))?;
         let ridge = call.update("ridge", &before, settled)?;
         let steps = call.output("steps", Shape::new(3, 4), steps)?;
-        kernel::damping(&mut call.plan, gram, kind, last_layer, &control, &ridge, (&steps, SLOT))
+        kernel::damping(&mut call.plan, gram, kind, &control, &ridge, (&steps, SLOT))
     })
 }
 
 pub(super) fn damped(session: &mut Session<'_>) -> Result<(), Error> {
-    let (scale, shift) = (f64::from(0.7f32), f64::from(0.2f32));
+    let shift = f64::from(0.2f32);
     for size in sizes(session) {
         let (matrix, sums) = operands(session, size);
         for (kind, twin) in kinds(0.0) {
@@ -124,11 +113,11 @@ pub(super) fn damped(session: &mut Session<'_>) -> Result<(), Error> {
                 oracle::Damping::Weights { samples, .. } => Some(samples),
                 _ => None,
             };
-            let expected = oracle::damped(&matrix, &sums, samples, scale, shift);
+            let expected = oracle::damped(&matrix, &sums, samples, shift);
             session.check(&format!("{size} rows, {kind:?}"), |call| {
                 let (matrix, sums) = (call.input("matrix", &matrix)?, call.input("sums", &sums)?);
                 let gram = kernel::Gram { matrix: &matrix, sums: samples.map(|_| &sums) };
-                let row = Matrix::new(2, 4, vec![9.0, 9.0, 9.0, 9.0, 9.0, scale, shift, 9.0]);
+                let row = Matrix::new(2, 4, vec![9.0, 9.0, 9.0, 9.0, shift, 9.0, 9.0, 9.0]);
                 let steps = call.input("steps", &row)?;
                 let bound = Bound::roundings(4);
                 let damped = call.output("damped", matrix.shape(), Expected::near(&expected, bound))?;

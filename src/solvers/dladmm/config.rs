@@ -18,7 +18,7 @@ pub struct Config {
     /// Where the search for a weight matrix's curvature starts (θ₀).
     pub theta_0: f32,
     /// How the blocks of W and a are stepped.
-    #[serde(default)]
+    #[serde(default = "Steps::before_there_was_a_choice")]
     pub steps: Steps,
     /// How the last layer's z is found.
     pub z_last: ZLast,
@@ -44,7 +44,7 @@ impl Default for Config {
             nu: 1e-2,
             tau_0: 1.0,
             theta_0: 1.0,
-            steps: Steps::Quadratic,
+            steps: Steps::Exact(Exact::default()),
             z_last: ZLast::Newton,
             deviation: 0.1,
             seed: 0,
@@ -79,14 +79,20 @@ impl Schedule {
 }
 
 /// How the blocks of W and a are stepped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "mode")]
 pub enum Steps {
     /// The paper's: one gradient step per block, as long as a quadratic majorant allows.
-    #[default]
     Quadratic,
     /// Each block solved for, damped, with the Gram matrix of its inputs.
     Exact(Exact),
+}
+
+impl Steps {
+    /// What checkpoints mean that do not say.
+    fn before_there_was_a_choice() -> Self {
+        Self::Quadratic
+    }
 }
 
 /// Settings of exact steps (ALGORITHMS.md, exact block steps).

@@ -97,7 +97,7 @@ impl DlAdmm {
         let arena = Arena::default();
         let mut state = State::upload(gpu, config, problem, start, &arena)?;
         if let Steps::Exact(_) = config.steps {
-            state.first_inverse = Some(sweep::first_inverse(gpu, config, &state, &arena)?);
+            state.first_root = Some(sweep::first_root(gpu, config, &state, &arena)?);
         }
         let layout = Layout {
             layers: widths.len() as u32 - 1,

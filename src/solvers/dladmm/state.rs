@@ -154,8 +154,8 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
-    /// What exact steps solve layer 1 with: the inverse of its damped Gram matrix, which never changes.
-    pub first_inverse: Option<Tensor>,
+    /// What exact steps solve layer 1 with: L⁻¹ of its damped Gram matrix, which never changes.
+    pub first_root: Option<Tensor>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
     /// Ridge of each layer's weights: layers × 4, the first of each.
@@ -257,7 +257,7 @@ impl State {
             activations,
             dual: side(problem.classes, &start.dual)?,
             gram: None,
-            first_inverse: None,
+            first_root: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
             ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, layer_count))?,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,

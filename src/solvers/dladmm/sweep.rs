@@ -86,20 +86,15 @@ fn record_iteration(
     Ok((sweep.plan, sweep.origins))
 }
 
-/// (M + t I)⁻¹ of the inputs, for exact steps of layer 1; settles that layer's ridge.
-pub(super) fn first_inverse(
-    gpu: &Gpu,
-    config: &Config,
-    state: &State,
-    arena: &Arena,
-) -> Result<Tensor, Error> {
+/// L⁻¹ with L Lᵀ = M + t I of the inputs, for exact steps of layer 1; settles that layer's ridge.
+pub(super) fn first_root(gpu: &Gpu, config: &Config, state: &State, arena: &Arena) -> Result<Tensor, Error> {
     let features = state.widths[0];
     let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
     if let Steps::Exact(exact) = config.steps {
-        let plan = PlanBuilder::with_arena(gpu, "inverse of layer 1", arena);
+        let plan = PlanBuilder::with_arena(gpu, "factor of layer 1", arena);
         let mut sweep = Sweep::new(plan, state, config);
-        let inverse = sweep.weights_inverse(1, exact)?;
-        elementwise::copy(&mut sweep.plan, &inverse, &kept)?;
+        let root = sweep.weights_root(1, exact)?;
+        elementwise::copy(&mut sweep.plan, &root, &kept)?;
         sweep.plan.finish()?.run()?;
     }
     Ok(kept)

@@ -6,11 +6,12 @@
 //! ```
 //!
 //! b is part of W's step: solved before, so that the residual has no mean, and after. Every product that a step changes
-//! is formed afresh, which costs what moving it along would.
+//! is formed afresh, which costs what moving it along would. Small matrices are factored, never sample-side ones:
+//! whatever is solved for all samples is one product with a matrix that was solved for before.
 
-use super::{Sweep, temporary_like};
+use super::Sweep;
 use crate::Error;
-use crate::engine::{SampleTensor, Shape, Tensor};
+use crate::engine::{Shape, Tensor};
 use crate::kernels::exact::{self, Damping, Gram};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::{elementwise, reduce};
@@ -51,9 +52,9 @@ impl Sweep<'_> {
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         self.bias(l)?;
-        let inverse = match &state.first_inverse {
-            Some(inverse) if l == 1 => inverse.clone(),
-            _ => self.weights_inverse(l, exact)?,
+        let root = match &state.first_root {
+            Some(root) if l == 1 => root.clone(),
+            _ => self.weights_root(l, exact)?,
         };
         // C negated, so that the step adds.
         let descent = self.plan.temporary(state.layer(l).weights.shape());
@@ -64,18 +65,20 @@ impl Sweep<'_> {
         }
         let layer = state.layer(l);
         elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
-        linalg::matmul_add(&mut self.plan, (&descent, No), (&inverse, No), &layer.weights)?;
+        let half = self.plan.temporary(descent.shape());
+        linalg::matmul(&mut self.plan, (&descent, No), (&root, Yes), &half)?;
+        linalg::matmul_add(&mut self.plan, (&half, No), (&root, No), &layer.weights)?;
         forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
         self.bias(l)
     }
 
-    /// (M + t I)⁻¹ of layer l's inputs; settles the layer's ridge at the first call.
-    pub(super) fn weights_inverse(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
+    /// L⁻¹ with L Lᵀ = M + t I of layer l's inputs; settles the layer's ridge at the first call.
+    pub(super) fn weights_root(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
         let state = self.state;
         let inputs = state.output(l - 1);
         let gram = match &state.gram {
             Some(gram) if l == 1 => gram.clone(),
-            _ => self.gram(inputs)?,
+            _ => self.gram(inputs.blocks())?,
         };
         let sums = self.plan.temporary(Shape::vector(inputs.features()));
         elementwise::fill(&mut self.plan, &sums, 0.0)?;
@@ -88,73 +91,68 @@ impl Sweep<'_> {
             damping: exact.damping,
             ridge: exact.ridge,
         };
-        self.damped_inverse(Gram { matrix: &gram, sums: Some(&sums) }, kind, self.is_last(l))
+        self.damped_root(Gram { matrix: &gram, sums: Some(&sums) }, kind)
     }
 
-    /// Σ over samples of a aᵀ.
-    fn gram(&mut self, inputs: &SampleTensor) -> Result<Tensor, Error> {
-        let gram = self.plan.temporary(Shape::new(inputs.features(), inputs.features()));
+    /// Σ over rows of aᵀa, a row at a time.
+    fn gram(&mut self, blocks: &[Tensor]) -> Result<Tensor, Error> {
+        let features = blocks.first().map_or(0, |block| block.shape().columns);
+        let gram = self.plan.temporary(Shape::new(features, features));
         elementwise::fill(&mut self.plan, &gram, 0.0)?;
-        for block in inputs.blocks() {
+        for block in blocks {
             linalg::gram(&mut self.plan, block, &gram)?;
         }
         Ok(gram)
     }
 
-    fn damped_inverse(&mut self, gram: Gram<'_>, kind: Damping, last_layer: bool) -> Result<Tensor, Error> {
+    fn damped_root(&mut self, gram: Gram<'_>, kind: Damping) -> Result<Tensor, Error> {
         let state = self.state;
-        let slot = self.next_slot();
-        let steps = (&state.steps, slot);
-        exact::damping(&mut self.plan, gram, kind, last_layer, &state.control, &state.ridge, steps)?;
+        let steps = (&state.steps, self.next_slot());
+        exact::damping(&mut self.plan, gram, kind, &state.control, &state.ridge, steps)?;
         let damped = self.plan.temporary(gram.matrix.shape());
         exact::damped(&mut self.plan, gram, kind, steps, &damped)?;
-        let inverse = self.plan.temporary(gram.matrix.shape());
-        linear::invert(&mut self.plan, &damped, steps, &state.status, &inverse)?;
-        Ok(inverse)
+        let root = self.plan.temporary(gram.matrix.shape());
+        linear::inverse_root(&mut self.plan, &damped, steps, &state.status, &root)?;
+        Ok(root)
     }
 
-    /// a_l: `a −= (κ W'ᵀW' + ν I)⁻¹ g`, or by Woodbury's identity where the next layer is narrower; P_{l+1} afresh.
+    /// a_l: `a −= (κ W'ᵀW' + ν I)⁻¹ g`. That is the minimiser, wherever a was, and the same as
+    /// `a = f(z) − W'ᵀ (W'W'ᵀ + ν/κ I)⁻¹ R'`, R' that of a = f(z), in which nothing cancels.
     fn exact_activation(&mut self, l: usize) -> Result<(), Error> {
         let state = self.state;
         let next = state.layer(l + 1);
-        let gradient = self.activation_gradient(l)?.0;
-        let Shape { rows: width_above, columns: width } = next.weights.shape();
-        if width_above < width {
-            self.narrow_activation(l, &gradient)?;
-        } else {
-            let gram = self.plan.temporary(Shape::new(width, width));
-            elementwise::fill(&mut self.plan, &gram, 0.0)?;
-            linalg::gram(&mut self.plan, &next.weights, &gram)?;
-            let gram = Gram { matrix: &gram, sums: None };
-            let inverse = self.damped_inverse(gram, Damping::Activations, self.is_last(l + 1))?;
-            for (gradient, activation) in gradient.blocks().iter().zip(state.output(l).blocks()) {
-                linalg::matmul_subtract(&mut self.plan, (gradient, No), (&inverse, No), activation)?;
-            }
+        let solved = self.solved_weights(l + 1)?;
+        let no_bias = self.plan.temporary(Shape::vector(next.weights.shape().columns));
+        elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
+        for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
+            elementwise::bias_relu(&mut self.plan, z, &no_bias, activation)?;
+        }
+        forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)?;
+        let residual = self.residual(l + 1)?;
+        for (residual, activation) in residual.blocks().iter().zip(state.output(l).blocks()) {
+            linalg::matmul_subtract(&mut self.plan, (residual, No), (&solved, No), activation)?;
         }
         forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)
     }
 
-    /// `a −= g/ν − W'ᵀ (ν W' W'ᵀ + ν²/κ I)⁻¹ W' g`.
-    fn narrow_activation(&mut self, l: usize, gradient: &SampleTensor) -> Result<(), Error> {
-        let state = self.state;
-        let next = state.layer(l + 1);
-        let width_above = next.weights.shape().rows;
-        let gram = self.plan.temporary(Shape::new(width_above, width_above));
-        linalg::matmul(&mut self.plan, (&next.weights, No), (&next.weights, Yes), &gram)?;
-        let slot = self.slot;
-        let gram = Gram { matrix: &gram, sums: None };
-        let inverse = self.damped_inverse(gram, Damping::Narrow, self.is_last(l + 1))?;
-        let above = temporary_like(&mut self.plan, &next.product)?;
-        let solved = temporary_like(&mut self.plan, &next.product)?;
-        for (k, gradient) in gradient.blocks().iter().enumerate() {
-            let (above, solved) = (&above.blocks()[k], &solved.blocks()[k]);
-            let (plan, activation) = (&mut self.plan, &state.output(l).blocks()[k]);
-            linalg::matmul(plan, (gradient, No), (&next.weights, Yes), above)?;
-            linalg::matmul(plan, (above, No), (&inverse, No), solved)?;
-            elementwise::descend(plan, gradient, &state.steps, slot, activation)?;
-            linalg::matmul_add(plan, (solved, No), (&next.weights, No), activation)?;
+    /// `(W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`, by whichever system is smaller.
+    fn solved_weights(&mut self, l: usize) -> Result<Tensor, Error> {
+        let weights = &self.state.layer(l).weights;
+        let Shape { rows, columns } = weights.shape();
+        let kind = Damping::Activations { last_layer: self.is_last(l) };
+        let (half, solved) = (self.plan.temporary(weights.shape()), self.plan.temporary(weights.shape()));
+        if rows < columns {
+            let gram = self.plan.temporary(Shape::new(rows, rows));
+            linalg::matmul(&mut self.plan, (weights, No), (weights, Yes), &gram)?;
+            let root = self.damped_root(Gram { matrix: &gram, sums: None }, kind)?;
+            linalg::matmul(&mut self.plan, (&root, No), (weights, No), &half)?;
+            linalg::matmul(&mut self.plan, (&root, Yes), (&half, No), &solved)?;
+        } else {
+            let gram = self.gram(std::slice::from_ref(weights))?;
+            let root = self.damped_root(Gram { matrix: &gram, sums: None }, kind)?;
+            linear::solve_rows(&mut self.plan, weights, &root, &solved)?;
         }
-        Ok(())
+        Ok(solved)
     }
 
     /// ‖W‖² of each layer, for the ridge's share of the augmented Lagrangian.

@@ -1,0 +1,223 @@
+//! dlADMM with exact block steps on the device: against a literal float64 transcription, and what it promises.
+
+#[path = "support/gpu.rs"]
+mod gpu;
+#[path = "support/literal_exact.rs"]
+mod literal_exact;
+
+use dualstep::data::DataSource;
+use dualstep::engine::{Gpu, GpuOptions};
+use dualstep::reference::Matrix;
+use dualstep::solvers::dladmm::{
+    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Steps, SweepKind,
+};
+use literal_exact::{LiteralExact, Settings, transpose};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const PIXELS: usize = 784;
+
+/// Samples with their labels.
+struct Data {
+    features: u32,
+    values: Vec<f32>,
+    labels: Vec<u32>,
+    classes: u32,
+}
+
+impl Data {
+    /// Noise around a centre per class.
+    fn clusters(count: usize, features: usize, classes: u32, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let centres: Vec<f32> =
+            (0..features * classes as usize).map(|_| rng.random_range(-1.0..1.0)).collect();
+        let labels: Vec<u32> = (0..count).map(|n| n as u32 % classes).collect();
+        let values = labels.iter().flat_map(|label| &centres[*label as usize * features..][..features]);
+        let values = values.map(|centre| centre + rng.random_range(-0.7..0.7)).collect();
+        Self { features: features as u32, values, labels, classes }
+    }
+
+    /// The first `count` embedded training images.
+    fn images(count: usize) -> Self {
+        let split = DataSource::Embedded.load().expect("the embedded images are sound");
+        let train = split.train.first(count).expect("there are 10,000");
+        let values = train.scaled_rows(0..count, PIXELS).expect("rows of 784");
+        Self { features: PIXELS as u32, values, labels: train.labels().to_vec(), classes: 10 }
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        let train = Samples { features: self.features, values: &self.values, labels: &self.labels };
+        Problem { classes: self.classes, train, test: None }
+    }
+}
+
+fn exact(hidden: &[u32], sweep: SweepKind) -> Config {
+    let steps = Steps::Exact(Exact { sweep, ..Exact::default() });
+    Config {
+        hidden: hidden.into(),
+        rho: 1e-2,
+        nu: 1e-2,
+        steps,
+        evaluate_every: 0,
+        deviation: 0.4,
+        ..Config::default()
+    }
+}
+
+fn train(gpu: &Gpu, config: &Config, data: &Data, iterations: u32) -> (Vec<Record>, HostState) {
+    let mut solver = DlAdmm::new(gpu, config, &data.problem()).expect("a sound problem");
+    solver.run(iterations).expect("submits");
+    let records = solver.finish().expect("finite");
+    (records, solver.state().expect("reads back"))
+}
+
+/// The same start as on the device, in float64.
+fn literal(config: &Config, data: &Data, start: &[HostLayer]) -> LiteralExact {
+    let Steps::Exact(Exact { damping, ridge, sweep }) = config.steps else { panic!("exact steps") };
+    let widths = config.widths(&data.problem());
+    let matrix =
+        |rows: u32, columns: u32, values: &[f32]| Matrix::from_f32(rows as usize, columns as usize, values);
+    let sizes = || start.iter().zip(widths.windows(2));
+    let settings = Settings {
+        rho: config.rho.into(),
+        nu: config.nu.into(),
+        damping: damping.into(),
+        ridge: ridge.into(),
+        backward_only: sweep == SweepKind::Backward,
+    };
+    LiteralExact::new(
+        transpose(&matrix(data.labels.len() as u32, data.features, &data.values)),
+        data.labels.clone(),
+        sizes().map(|(layer, sizes)| matrix(sizes[1], sizes[0], &layer.weights)).collect(),
+        sizes().map(|(layer, sizes)| matrix(sizes[1], 1, &layer.bias)).collect(),
+        settings,
+    )
+}
+
+/// Solving with matrices of condition n/d ≈ 1e2 costs ε n/d ≈ 1e-5 of a step, and a z near the tie of its two
+/// candidates may fall on the other side, which moves the rest a little.
+const TOLERANCE: f64 = 3e-4;
+
+#[test]
+fn iterations_follow_the_literal_transcription() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    // The second widens, then narrows, so that both forms of the a step run; the third is wider than a panel.
+    for (hidden, count) in [(&[9][..], 60), (&[7, 12, 6], 90), (&[70, 8], 80)] {
+        for sweep in [SweepKind::Full, SweepKind::Backward] {
+            let (data, config) = (Data::clusters(count, 11, 4, 5), exact(hidden, sweep));
+            let start = train(&gpu, &config, &data, 0).1;
+            let mut literal = literal(&config, &data, &start.layers);
+            for iterations in 1..=3 {
+                literal.sweep();
+                let (records, state) = train(&gpu, &config, &data, iterations);
+                let case = format!("{hidden:?}, {sweep:?}, iteration {iterations}");
+                let objective = f64::from(records[iterations as usize - 1].objective);
+                let error = (objective - literal.objective()).abs() / literal.objective().abs();
+                assert!(error < TOLERANCE, "{case}: objective {objective}, literal {}", literal.objective());
+                compare(&case, &state, &literal);
+            }
+        }
+    }
+}
+
+fn compare(case: &str, state: &HostState, literal: &LiteralExact) {
+    let off = |name: String, values: &[f32], expected: &Matrix, scale: f64| {
+        let actual = Matrix::from_f32(expected.rows(), expected.cols(), values);
+        let error = actual.relative_error(expected) * expected.norm() / scale;
+        assert!(error < TOLERANCE, "{case}: {name} is off by {error:e}");
+    };
+    let near = |name: String, values: &[f32], expected: &Matrix| off(name, values, expected, expected.norm());
+    for (l, layer) in state.layers.iter().enumerate() {
+        near(format!("W{}", l + 1), &layer.weights, &literal.weight[l]);
+        near(format!("b{}", l + 1), &layer.bias, &literal.bias[l]);
+        near(format!("z{}", l + 1), &layer.z, &transpose(&literal.z[l]));
+        if l + 1 < state.layers.len() {
+            near(format!("a{}", l + 1), &layer.activation, &transpose(&literal.a[l + 1]));
+        }
+        let ridge = literal.ridge[l].expect("settled by the first iteration");
+        assert!((f64::from(state.ridge[l]) / ridge - 1.0).abs() < 1e-4, "{case}: ridge of layer {}", l + 1);
+    }
+    // u moves by ρ times what is left of z_L when its fit is taken away, and is as exact as those are.
+    let last = literal.z.last().expect("a last layer");
+    let scale = literal.u.norm().max(f64::from(state.rho) * last.norm());
+    off("u".into(), &state.dual, &transpose(&literal.u), scale);
+}
+
+/// Each block's step is the exact minimiser of a damped model that lies above the Lagrangian, and the duals only move
+/// up by what the last z step left.
+#[test]
+fn the_lagrangian_with_its_ridge_never_rises_on_real_images() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let data = Data::images(1_000);
+    for sweep in [SweepKind::Full, SweepKind::Backward] {
+        let (records, _) = train(&gpu, &exact(&[40, 40], sweep), &data, 40);
+        for pair in records.windows(2) {
+            let (before, after) = (pair[0].objective, pair[1].objective);
+            assert!(
+                after <= before * (1.0 + 1e-5),
+                "{sweep:?}, iteration {}: {before} to {after}",
+                pair[1].iteration
+            );
+        }
+        assert!(records.iter().all(|record| record.dropped_pivots == 0 && record.exponents.is_empty()));
+    }
+}
+
+#[test]
+fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (data, config) = (Data::images(300), exact(&[24, 70], SweepKind::Full));
+    let mut solver = DlAdmm::new(&gpu, &config, &data.problem()).expect("a sound problem");
+    let before = gpu.counters();
+    solver.run(6).expect("submits");
+    assert_eq!(gpu.counters().host_waits, before.host_waits);
+    assert_eq!(solver.finish().expect("finite").len(), 6);
+    let (_, state) = train(&gpu, &config, &data, 6);
+    assert_eq!(solver.state().expect("reads back"), state);
+}
+
+/// A run that is stopped after three iterations and resumed is the run that was not, ridge included.
+#[test]
+fn resuming_continues_bit_for_bit() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (data, config) = (Data::clusters(100, 20, 3, 1), exact(&[10, 12], SweepKind::Full));
+    let (_, half) = train(&gpu, &config, &data, 3);
+    let mut resumed = DlAdmm::resume(&gpu, &config, &data.problem(), &half).expect("a sound state");
+    resumed.run(3).expect("submits");
+    resumed.finish().expect("finite");
+    assert_eq!(resumed.state().expect("reads back"), train(&gpu, &config, &data, 6).1);
+}
+
+/// Inputs whose Gram matrix is singular, or zero: steps stay finite, and the record says what was dropped.
+#[test]
+fn degenerate_inputs_stay_finite() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let config = exact(&[8, 5], SweepKind::Full);
+    let mut doubled = Data::clusters(40, 6, 3, 2);
+    for row in doubled.values.chunks_exact_mut(6) {
+        row[4] = row[1];
+        row[5] = row[1];
+    }
+    let mut missing_class = Data::clusters(40, 6, 3, 3);
+    missing_class.classes = 5;
+    let mut constant = Data::clusters(40, 6, 3, 4);
+    constant.values.fill(0.5);
+    let few = Data::clusters(4, 30, 2, 6);
+    let one = Data::clusters(1, 6, 2, 7);
+    for (case, data) in [
+        ("doubled", doubled),
+        ("missing class", missing_class),
+        ("few", few),
+        ("constant", constant),
+        ("one", one),
+    ] {
+        let (records, state) = train(&gpu, &config, &data, 8);
+        assert_eq!(records.len(), 8, "{case}");
+        assert!(records.iter().all(|record| record.objective.is_finite()), "{case}");
+        let weights = state.layers.iter().flat_map(|layer| &layer.weights);
+        assert!(weights.clone().all(|weight| weight.is_finite()), "{case}");
+        // A centred Gram matrix of equal samples is zero, and so is its damping: every pivot is dropped.
+        let nothing_varies = ["constant", "one"].contains(&case);
+        assert_eq!(records[0].dropped_pivots > 0, nothing_varies, "{case}: {}", records[0].dropped_pivots);
+    }
+}
