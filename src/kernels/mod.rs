@@ -3,6 +3,7 @@
 //! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
+pub mod anderson;
 pub mod dladmm;
 pub mod elementwise;
 pub mod linalg;
@@ -39,6 +40,13 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
     &dladmm::RECORD,
+    &anderson::OPEN,
+    &anderson::COLUMNS,
+    &anderson::SOLVE,
+    &anderson::MIX,
+    &anderson::EXTRAPOLATE,
+    &anderson::COPY_WHERE,
+    &anderson::JUDGE,
 ];
 
 /// The variant of a kernel that has only one.
