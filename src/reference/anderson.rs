@@ -129,7 +129,7 @@ pub fn columns(
     stored: impl Fn(f64) -> f64,
 ) -> NewColumn {
     let difference = |a: &Matrix, b: &Matrix| {
-        Matrix::from_fn(a.rows(), a.cols(), |r, c| f64::from((a[(r, c)] - b[(r, c)]) as f32))
+        Matrix::from_fn(a.rows(), a.cols(), |r, c| f64::from(a[(r, c)] as f32 - b[(r, c)] as f32))
     };
     let residual = difference(live, x);
     let residual_change = difference(&residual, f).map(&stored);
