@@ -192,7 +192,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("anderson/extrapolate", |b, plan| anderson::extrapolate(plan, &b.ledger()?, &b.side()?, &b.side()?)),
     ("anderson/copy_where", |b, plan| {
-        anderson::copy_where(plan, &b.side()?, anderson::When::Tried, &b.ledger()?, &b.side()?)
+        anderson::copy_where(plan, &b.side()?, anderson::When::Always, &b.ledger()?, &b.side()?)
     }),
     ("anderson/judge", |b, plan| {
         let rule = anderson::StepRule { growth: 1.5, most: 16.0, least: 0.25 };

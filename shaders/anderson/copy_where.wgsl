@@ -1,16 +1,21 @@
-// anderson/copy_where: y = x, bit for bit, where a candidate was rejected, or where one is tried; else nothing.
+// anderson/copy_where: y = x, bit for bit, always or depending on what became of the candidate; else nothing.
 //
-//   y = x where (on_reject ? rejected : tried)
+//   ALWAYS     y = x: puts a dependant aside
+//   REJECTED   y = x where a candidate was rejected: takes it back
+//   NOT_KEPT   y = x where a candidate was rejected or none was tried: takes back what was computed for it in any case
 //
 // x, y: `quads` vec4s in all, of any 4-byte type. One lane owns one vec4. Oracle: reference::anderson::copy_where.
 #import "shared/index.wgsl"
 #import "anderson/ledger.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
+const ALWAYS: u32 = 0u;
+const REJECTED: u32 = 1u;
+const NOT_KEPT: u32 = 2u;
 
 struct Params {
     quads: u32,
-    on_reject: u32,
+    when: u32,
 }
 
 @group(0) @binding(0) var<storage, read> x: array<vec4u>;
@@ -22,8 +27,9 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    let wanted = select(ledger.tried, ledger.rejected, params.on_reject != 0u);
-    if wanted != 0u && i < params.quads {
+    let is_rejected = ledger.rejected != 0u;
+    let is_wanted = params.when == ALWAYS || is_rejected || (params.when == NOT_KEPT && ledger.tried == 0u);
+    if is_wanted && i < params.quads {
         y[i] = x[i];
     }
 }

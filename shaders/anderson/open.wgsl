@@ -2,7 +2,7 @@
 // finds the place of the column that this sweep will form, and says whether a candidate is due.
 //
 //   penalties changed:  forget, step = first_step
-//   forms = has_previous            slot = columns while the history fills, then around
+//   forms = has_previous            slot = columns while the history fills, then around; none when extrapolating
 //   due   = columns > 0 and sweep >= start and (sweep - start) mod period = 0         sweep counted from 0
 //   tried = forms when extrapolating, which needs no solve
 //
@@ -32,7 +32,7 @@ fn main() {
         compare_penalties();
     }
     let forms = ledger.has_previous;
-    if forms != 0u {
+    if forms != 0u && params.extrapolating == 0u {
         ledger.slot = select((ledger.slot + 1u) % params.memory, ledger.columns, ledger.columns < params.memory);
         ledger.columns = min(ledger.columns + 1u, params.memory);
     }

@@ -288,19 +288,21 @@ pub static COPY_WHERE: Kernel = Kernel {
 };
 
 params! {
-    struct CopyWhereParams { quads: u32, on_reject: u32 }
+    struct CopyWhereParams { quads: u32, when: u32 }
 }
 
 /// When [`copy_where`] copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum When {
-    /// A candidate stands in the state.
-    Tried,
-    /// It was rejected.
-    Rejected,
+    /// In every sweep.
+    Always = 0,
+    /// Where a candidate was rejected.
+    Rejected = 1,
+    /// Where a candidate was rejected, or none was tried.
+    NotKept = 2,
 }
 
-/// y = x, bit for bit, when the ledger says so; else `y` stays as it is.
+/// y = x, bit for bit, always or when the ledger says so; else `y` stays as it is.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree or elements are not of four bytes, and those of [`PlanBuilder::dispatch`].
@@ -323,10 +325,7 @@ pub fn copy_where(
         kernel: &COPY_WHERE,
         variant: Variant::new("plain"),
         operands: &[x, ledger, y],
-        params: bytemuck::bytes_of(&CopyWhereParams {
-            quads: quads(x),
-            on_reject: u32::from(when == When::Rejected),
-        }),
+        params: bytemuck::bytes_of(&CopyWhereParams { quads: quads(x), when: when as u32 }),
         groups: Groups::over(quads(x).into(), WG_SIZE),
         flops: 0,
     })

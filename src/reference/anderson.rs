@@ -90,7 +90,7 @@ pub fn open(ledger: &Ledger, watched: Option<[u32; 2]>, timetable: &Timetable) -
         after.penalties = Some(now);
     }
     after.forms = after.has_previous;
-    if after.forms {
+    if after.forms && !timetable.extrapolating {
         let is_filling = after.columns < timetable.memory;
         after.slot = if is_filling { after.columns } else { (after.slot + 1) % timetable.memory };
         after.columns = (after.columns + 1).min(timetable.memory);

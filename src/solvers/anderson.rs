@@ -17,7 +17,7 @@
 //! mix                      g_k − t Σ γ_i (dX_i + dF_i) into the state; dependants put aside
 //!   (the caller's dependants of the candidate, and its merit)
 //! judge                    keeps it if its merit is finite and no larger; t grows, or is halved
-//! restore                  after a reject, state and dependants are what they were, bit for bit
+//! restore                  unless it was kept, state and dependants are what they were, bit for bit
 //! ```
 //!
 //! with G_ij = ⟨dF_i, dF_j⟩, h_i = ⟨dF_i, f_k⟩, s_i = √G_ii. Only the newest column's products are formed at each
@@ -27,11 +27,12 @@
 //! What always holds:
 //!
 //! - The plan is the same for every iteration. Where nothing is tried, `mix`, `judge` and `restore` find so in the
-//!   [ledger](Anderson::ledger) and touch nothing; the host neither waits nor uploads.
+//!   [ledger](Anderson::ledger) and leave the state alone; the host neither waits nor uploads.
 //! - *Dependants* are tensors that the caller computes from the state and computes again for a candidate: resident
-//!   products, auxiliary variables, duals. Those handed over are put aside by `mix`, where something is tried, and put
-//!   back by `restore`, so that a reject costs a copy and no recomputation, and leaves not one bit changed. A caller
-//!   may instead leave some out, and recompute them after `restore` on every iteration.
+//!   products, auxiliary variables, duals. Those handed over are put aside by `mix` and put back by `restore` unless
+//!   the candidate was kept, so that a reject costs a copy and no recomputation, and leaves not one bit changed. That
+//!   holds where nothing was tried, too: the plan has computed them afresh all the same, perhaps with other bits, and
+//!   `restore` undoes it. A caller may instead leave some out, and recompute them after `restore` on every iteration.
 //! - A step that gives Σ|γ| > 10⁴, or anything that is not finite, forgets the history and tries nothing. A change of
 //!   the caller's [penalties](Anderson::watching) forgets it too, for its columns belong to another map, and t is 1
 //!   again. Either way the next sweep forms no column, as there is nothing to subtract.
@@ -57,7 +58,7 @@
 //! | extrapolation | 4: 1 copy | 0 | 0 | 16 | 8 |
 //!
 //! `mix` costs that where a candidate is tried, `restore` where one is rejected, else nothing; extrapolation's `mix`
-//! always. A dependant costs 4 bytes an element to keep, 8 where a candidate is tried, 8 where it is rejected. (A
+//! always. A dependant costs 4 bytes an element to keep, 8 in `mix`, and 8 in `restore` unless a candidate was kept. (A
 //! plan's own count takes a history for read and written whole.)
 //!
 //! # Examples
@@ -341,8 +342,8 @@ impl Anderson {
         dependants: &[Tensor],
     ) -> Result<Self, Error> {
         config.check()?;
-        expect_bytes("state", state, |storage| storage == StorageType::F32)?;
-        expect_bytes("dependant", dependants, |storage| storage.bytes() == 4)?;
+        expect_elements("state", state, |storage| storage == StorageType::F32)?;
+        expect_elements("dependant", dependants, |storage| storage.bytes() == 4)?;
         let mut chunks = 0;
         let mut pieces = Vec::new();
         for tensor in state.iter().filter(|tensor| !tensor.shape().is_empty()) {
@@ -470,7 +471,7 @@ impl Anderson {
     /// Those of [`PlanBuilder::dispatch`].
     pub fn mix(&self, plan: &mut PlanBuilder) -> Result<(), Error> {
         for dependant in &self.dependants {
-            kernel::copy_where(plan, &dependant.live, When::Tried, &self.ledger, &dependant.kept)?;
+            kernel::copy_where(plan, &dependant.live, When::Always, &self.ledger, &dependant.kept)?;
         }
         for Piece { live, image, history } in &self.pieces {
             match history {
@@ -497,8 +498,8 @@ impl Anderson {
         kernel::judge(plan, merit_before, merit_after, &self.ledger, self.config.mode.rule())
     }
 
-    /// Records that a rejected candidate gives way: state and dependants are again what they were before
-    /// [`Anderson::mix`], bit for bit.
+    /// Records that a candidate which was not kept gives way: state and dependants are again what they were before
+    /// [`Anderson::mix`], bit for bit. So are dependants where nothing was tried.
     ///
     /// # Errors
     /// Those of [`PlanBuilder::dispatch`].
@@ -507,7 +508,7 @@ impl Anderson {
             kernel::copy_where(plan, image, When::Rejected, &self.ledger, live)?;
         }
         for Dependant { live, kept } in &self.dependants {
-            kernel::copy_where(plan, kept, When::Rejected, &self.ledger, live)?;
+            kernel::copy_where(plan, kept, When::NotKept, &self.ledger, live)?;
         }
         Ok(())
     }
@@ -595,7 +596,11 @@ fn cut(gpu: &Gpu, config: &AndersonConfig, tensor: &Tensor) -> Result<Vec<Tensor
 }
 
 /// Refuses tensors of other elements.
-fn expect_bytes(what: &str, tensors: &[Tensor], is_right: impl Fn(StorageType) -> bool) -> Result<(), Error> {
+fn expect_elements(
+    what: &str,
+    tensors: &[Tensor],
+    is_right: impl Fn(StorageType) -> bool,
+) -> Result<(), Error> {
     match tensors.iter().position(|tensor| !is_right(tensor.storage())) {
         None => Ok(()),
         Some(k) => {
@@ -629,7 +634,7 @@ pub struct Tally {
     pub rejected: bool,
     /// Whether the last sweep had a candidate.
     pub tried: bool,
-    /// Columns of the history that hold something.
+    /// Columns of the history that hold something; none when extrapolating.
     pub columns: u32,
     /// Columns that the last solve used.
     pub rank: u32,

@@ -2,6 +2,7 @@
 //! equations, the safeguard. Beside every point it carries how far a run in f32 may be from it.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -24,15 +25,15 @@ fn as_f32(value: f64) -> f64 {
 }
 
 impl Maths {
-    /// W with eigenvalues evenly between ± `contraction`, one reflection away from diagonal.
-    pub fn random(rows: usize, width: usize, contraction: f64, is_rectified: bool, seed: u64) -> Self {
+    /// W with eigenvalues spread evenly over a range, one reflection away from diagonal.
+    pub fn random(rows: usize, width: usize, range: Range<f64>, is_rectified: bool, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut random = |count: usize| -> Vec<f64> {
             (0..count).map(|_| f64::from(rng.random_range(-1.0f32..1.0))).collect()
         };
-        let values: Vec<f64> = (0..width)
-            .map(|k| contraction * (2.0 * (k as f64 + 0.5) / width as f64 - 1.0).abs().max(0.1))
-            .collect();
+        let spacing = (range.end - range.start) / (width as f64 - 1.0);
+        let values: Vec<f64> = (0..width).map(|k| range.start + spacing * k as f64).collect();
+        let contraction = range.start.abs().max(range.end.abs());
         let axis = random(width);
         let square: f64 = axis.iter().map(|a| a * a).sum();
         let reflect = |i: usize, k: usize| f64::from(u8::from(i == k)) - 2.0 * axis[i] * axis[k] / square;
@@ -61,8 +62,11 @@ impl Maths {
         let solution: Vec<f64> = (0..width).map(|i| as_f32(1.0 + (i as f64).sin())).collect();
         let image = |x: &[f64], j: usize| (0..width).map(|i| x[i] * weights[i * width + j]).sum::<f64>();
         let shift = (0..width).map(|j| as_f32(solution[j] - image(&solution, j))).collect();
+        // Slow parts of the error show least in the differences of residuals, by (1 − λ)²: made as large as the others
+        // there, or regularisation would hide them.
+        let error = |k: usize, i: usize| wave(k, i) / (1.0 - values[k]).powi(2);
         let start = (0..width)
-            .map(|i| as_f32(solution[i] + 5.0 * (0..values.len()).map(|k| wave(k, i)).sum::<f64>()))
+            .map(|i| as_f32(solution[i] + (0..values.len()).map(|k| error(k, i)).sum::<f64>()))
             .collect();
         let contraction = values.iter().fold(0.0f64, |most, value| most.max(value.abs()));
         (Self { width, weights, shift, start, is_rectified: false, contraction }, solution)
