@@ -159,7 +159,7 @@ const ROWS: &[(&str, Record)] = &[
         anderson::open(plan, &b.control()?, &b.ledger()?, params)
     }),
     ("anderson/columns", |b, plan| {
-        let (live, x, f, g) = (b.side()?, b.side()?, b.side()?, b.side()?);
+        let (live, x, f, g) = (b.portion()?, b.portion()?, b.portion()?, b.portion()?);
         let (ledger, history, chunks) = (b.ledger()?, b.history()?, reduce::partial_count(&live));
         let args = anderson::Columns {
             live: &live,
@@ -188,7 +188,7 @@ const ROWS: &[(&str, Record)] = &[
         anderson::solve(plan, &args)
     }),
     ("anderson/mix", |b, plan| {
-        anderson::mix(plan, &b.side()?, (&b.history()?, COLUMNS), &b.ledger()?, &b.side()?)
+        anderson::mix(plan, &b.portion()?, (&b.history()?, COLUMNS), &b.ledger()?, &b.portion()?)
     }),
     ("anderson/extrapolate", |b, plan| anderson::extrapolate(plan, &b.ledger()?, &b.side()?, &b.side()?)),
     ("anderson/copy_where", |b, plan| {
@@ -246,9 +246,19 @@ impl Bench<'_> {
         self.gpu.upload_u32(Shape::vector(anderson::LEDGER_LENGTH), &words)
     }
 
+    /// As many samples as an accelerator takes at once: their history fits one binding.
+    fn portion_rows(&self) -> u32 {
+        let row = anderson::history_shape(Shape::new(1, self.width), COLUMNS).stored() * 4;
+        self.samples.min((self.gpu.capabilities().binding_limit / row) as u32)
+    }
+
+    fn portion(&self) -> Result<Tensor, Error> {
+        self.matrix(self.portion_rows(), self.width)
+    }
+
     fn history(&self) -> Result<Tensor, Error> {
-        let shape = anderson::history_shape(Shape::new(self.samples, self.width), COLUMNS);
-        self.gpu.zeros(shape, StorageType::F32)
+        let portion = Shape::new(self.portion_rows(), self.width);
+        self.gpu.zeros(anderson::history_shape(portion, COLUMNS), StorageType::F32)
     }
 
     fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {
