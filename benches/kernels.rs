@@ -8,6 +8,7 @@
 use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::kernels::anderson;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
@@ -16,6 +17,9 @@ use dualstep::kernels::{self, elementwise, loss, reduce};
 use std::time::Instant;
 
 const CLASSES: u32 = 10;
+
+/// Columns of an accelerator's history.
+const COLUMNS: u32 = 4;
 
 /// Makes operands of a given size and records calls on them.
 struct Bench<'a> {
@@ -177,6 +181,59 @@ const ROWS: &[(&str, Record)] = &[
         let gram = Gram { matrix: &matrix, sums: Some(&sums) };
         exact::damped(plan, gram, b.damping(), (&b.list(4)?, 0), &b.weights()?)
     }),
+    ("anderson/open", |b, plan| {
+        let params = anderson::OpenParams {
+            watching: 1,
+            first: 0,
+            second: 1,
+            memory: COLUMNS,
+            start: 3,
+            period: 2,
+            extrapolating: 0,
+            first_step: 1.0,
+        };
+        anderson::open(plan, &b.control()?, &b.ledger()?, params)
+    }),
+    ("anderson/columns", |b, plan| {
+        let (live, x, f, g) = (b.portion()?, b.portion()?, b.portion()?, b.portion()?);
+        let (ledger, history, chunks) = (b.ledger()?, b.history()?, reduce::partial_count(&live));
+        let args = anderson::Columns {
+            live: &live,
+            x: &x,
+            ledger: &ledger,
+            f: &f,
+            g: &g,
+            history: &history,
+            partials: &b.matrix(anderson::pair_count(COLUMNS), 4 * chunks)?,
+            memory: COLUMNS,
+            offset: 0,
+            chunks,
+        };
+        anderson::columns(plan, &args)
+    }),
+    ("anderson/solve", |b, plan| {
+        let chunks = b.samples;
+        let args = anderson::Solve {
+            partials: &b.matrix(anderson::pair_count(COLUMNS), 4 * chunks)?,
+            chunks,
+            gram: &b.list(anderson::GRAM_LENGTH)?,
+            ledger: &b.ledger()?,
+            memory: COLUMNS,
+            regularisation: 1e-6,
+        };
+        anderson::solve(plan, &args)
+    }),
+    ("anderson/mix", |b, plan| {
+        anderson::mix(plan, &b.portion()?, (&b.history()?, COLUMNS), &b.ledger()?, &b.portion()?)
+    }),
+    ("anderson/extrapolate", |b, plan| anderson::extrapolate(plan, &b.ledger()?, &b.side()?, &b.side()?)),
+    ("anderson/copy_where", |b, plan| {
+        anderson::copy_where(plan, &b.side()?, anderson::When::Always, &b.ledger()?, &b.side()?)
+    }),
+    ("anderson/judge", |b, plan| {
+        let rule = anderson::StepRule { growth: 1.5, most: 16.0, least: 0.25 };
+        anderson::judge(plan, (&b.list(4)?, 0), (&b.list(4)?, 1), &b.ledger()?, rule)
+    }),
 ];
 
 impl Bench<'_> {
@@ -219,6 +276,29 @@ impl Bench<'_> {
 
     fn control(&self) -> Result<Tensor, Error> {
         self.gpu.upload(Shape::vector(dladmm::CONTROL_LENGTH), &[1e-2, 1e-2, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+    }
+
+    /// An accelerator with a full history in the middle of a try, all of whose weights are zero.
+    fn ledger(&self) -> Result<Tensor, Error> {
+        let mut words = [0; anderson::LEDGER_LENGTH as usize];
+        // columns, has_previous, forms, due, tried
+        (words[1], words[3], words[5], words[6], words[7]) = (COLUMNS, 1, 1, 1, 1);
+        self.gpu.upload_u32(Shape::vector(anderson::LEDGER_LENGTH), &words)
+    }
+
+    /// As many samples as an accelerator takes at once: their history fits one binding.
+    fn portion_rows(&self) -> u32 {
+        let row = anderson::history_shape(Shape::new(1, self.width), COLUMNS).stored() * 4;
+        self.samples.min((self.gpu.capabilities().binding_limit / row) as u32)
+    }
+
+    fn portion(&self) -> Result<Tensor, Error> {
+        self.matrix(self.portion_rows(), self.width)
+    }
+
+    fn history(&self) -> Result<Tensor, Error> {
+        let portion = Shape::new(self.portion_rows(), self.width);
+        self.gpu.zeros(anderson::history_shape(portion, COLUMNS), StorageType::F32)
     }
 
     fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
+pub mod anderson;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
@@ -45,6 +46,13 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::RECORD,
     &exact::DAMPING,
     &exact::DAMPED,
+    &anderson::OPEN,
+    &anderson::COLUMNS,
+    &anderson::SOLVE,
+    &anderson::MIX,
+    &anderson::EXTRAPOLATE,
+    &anderson::COPY_WHERE,
+    &anderson::JUDGE,
 ];
 
 /// The variant of a kernel that has only one.

@@ -13,6 +13,7 @@
 //! - WGSL leaves `min` and `max` of a NaN open, so no twin promises anything for a NaN operand beyond returning.
 //!   What a twin does with one is written where it matters (`softmax_scores`, `step_size`, `record`).
 
+pub mod anderson;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;

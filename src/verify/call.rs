@@ -100,6 +100,7 @@ pub(super) struct Call<'e> {
 /// An operand and the canaries around it.
 struct Frame<'e> {
     name: &'static str,
+    /// As 4-byte elements.
     shape: Shape,
     /// The whole buffer.
     all: Tensor,
@@ -131,7 +132,20 @@ impl<'e> Call<'e> {
         let shape = Shape::vector(words.len() as u32);
         let mut stored = words.to_vec();
         stored.resize(shape.stored() as usize, 0);
-        self.frame(name, shape, StorageType::U32, &stored, expected)
+        self.frame(name, shape, (shape, StorageType::U32), &stored, expected)
+    }
+
+    /// An operand of bf16, whose rows are whole `vec4`s: two elements to a word, the first in the lower half. What is
+    /// expected of it is expected of its words.
+    pub fn bf16(
+        &mut self,
+        name: &'static str,
+        shape: Shape,
+        words: &[u32],
+        expected: Expected<'e>,
+    ) -> Result<Tensor, Error> {
+        let judged = Shape::vector(words.len() as u32);
+        self.frame(name, judged, (shape, StorageType::Bf16), words, expected)
     }
 
     /// An operand that is written before it is read, if at all: it starts as NaN.
@@ -142,7 +156,8 @@ impl<'e> Call<'e> {
         expected: Expected<'e>,
     ) -> Result<Tensor, Error> {
         let canary = canary(self.frames.len());
-        self.frame(name, shape, StorageType::F32, &vec![canary; shape.stored() as usize], expected)
+        let stored = vec![canary; shape.stored() as usize];
+        self.frame(name, shape, (shape, StorageType::F32), &stored, expected)
     }
 
     /// An operand that is read and written.
@@ -159,14 +174,15 @@ impl<'e> Call<'e> {
                 *word = (*value as f32).to_bits();
             }
         }
-        self.frame(name, shape, StorageType::F32, &stored, expected)
+        self.frame(name, shape, (shape, StorageType::F32), &stored, expected)
     }
 
+    /// An operand that holds the words `stored`, and is judged as 4-byte elements in the shape `judged`.
     fn frame(
         &mut self,
         name: &'static str,
-        shape: Shape,
-        storage: StorageType,
+        judged: Shape,
+        (shape, storage): (Shape, StorageType),
         stored: &[u32],
         expected: Expected<'e>,
     ) -> Result<Tensor, Error> {
@@ -184,7 +200,7 @@ impl<'e> Call<'e> {
         let all = self.gpu.wrap(&buffer, 0, Shape::vector(before.len() as u32), StorageType::U32)?;
         self.gpu.write_words(&all, 0, &before)?;
         let tensor = self.gpu.wrap_with_tail(&buffer, head, shape, storage, TAIL)?;
-        self.frames.push(Frame { name, shape, all, start, before, expected });
+        self.frames.push(Frame { name, shape: judged, all, start, before, expected });
         Ok(tensor)
     }
 

@@ -16,6 +16,7 @@
 //! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
 //! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
 
+mod anderson;
 mod call;
 mod cholesky;
 mod dladmm;
@@ -109,6 +110,13 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::RECORD, dladmm::record),
     (&kernels::exact::DAMPING, exact::damping),
     (&kernels::exact::DAMPED, exact::damped),
+    (&kernels::anderson::OPEN, anderson::open),
+    (&kernels::anderson::COLUMNS, anderson::columns),
+    (&kernels::anderson::SOLVE, anderson::solve),
+    (&kernels::anderson::MIX, anderson::mix),
+    (&kernels::anderson::EXTRAPOLATE, anderson::extrapolate),
+    (&kernels::anderson::COPY_WHERE, anderson::copy_where),
+    (&kernels::anderson::JUDGE, anderson::judge),
 ];
 
 /// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.
