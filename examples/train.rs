@@ -35,7 +35,7 @@ fn main() -> Result<(), dualstep::Error> {
         }
     }
     let state = network.state()?;
-    let scores = dladmm::evaluate(&gpu, &state.layers, network.widths(), &unseen)?;
+    let scores = dladmm::evaluate(&gpu, &config, &state.layers, network.widths(), &unseen)?;
     println!("on {} unseen images: {:.1} %", unseen.count(), 100.0 * scores.accuracy);
     Ok(())
 }

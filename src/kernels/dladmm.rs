@@ -6,7 +6,10 @@
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
 use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
-use super::{WG_SIZE, expect_labels, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
+use super::{
+    Activation, WG_SIZE, expect_labels, expect_length, expect_shape, groups_over_samples, plain, quads,
+    reduce,
+};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -187,45 +190,60 @@ pub fn bias_step(
     })
 }
 
-/// `dladmm/relu_z`
-pub static RELU_Z: Kernel = Kernel {
-    name: "dladmm/relu_z",
+/// `dladmm/hidden_z`
+pub static HIDDEN_Z: Kernel = Kernel {
+    name: "dladmm/hidden_z",
     bindings: &[
         Binding::read("product"),
         Binding::read("bias"),
         Binding::read("activation"),
         Binding::write("z"),
     ],
-    params: ReluZParams::LAYOUT,
-    variants: plain,
+    params: HiddenZParams::LAYOUT,
+    variants: || Activation::KINDS.map(|f| f.choose_minimiser(Variant::new("plain"))).into(),
 };
 
 params! {
-    struct ReluZParams { quads: u32, samples: u32 }
+    struct HiddenZParams { quads: u32, samples: u32, features: u32 }
 }
 
-/// Hidden z-step for ReLU: minimises `(z − P − b)² + (a − max(z, 0))²` elementwise (Wang et al. 2019, eq. 4, 14).
+/// Hidden z-step: minimises `(z − P − b)² + (a − f(z))²` elementwise (Wang et al. 2019, eq. 4, 14).
+///
+/// In closed form for the two kinds of ReLU. For sigmoid and tanh by a bracketed Newton iteration towards the minimiser
+/// nearest to P + b and towards the one farthest from it, of which the cheaper is kept. FLOPs count an exponential as
+/// one.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn relu_z(
+pub fn hidden_z(
     plan: &mut PlanBuilder,
     product: &Tensor,
     bias: &Tensor,
     activation: &Tensor,
     z: &Tensor,
+    f: Activation,
 ) -> Result<(), Error> {
     let shape = product.shape();
-    expect_shape(&RELU_Z, "bias", bias, Shape::vector(shape.columns))?;
-    expect_shape(&RELU_Z, "activation", activation, shape)?;
-    expect_shape(&RELU_Z, "z", z, shape)?;
+    expect_shape(&HIDDEN_Z, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&HIDDEN_Z, "activation", activation, shape)?;
+    expect_shape(&HIDDEN_Z, "z", z, shape)?;
+    let operations = match f {
+        Activation::Relu => 14,
+        Activation::LeakyRelu { .. } => 19,
+        // Eight cells and twice eight steps, each with f and its derivatives.
+        Activation::Sigmoid | Activation::Tanh => 24 * 20,
+    };
     plan.dispatch(Dispatch {
-        kernel: &RELU_Z,
-        variant: Variant::new("plain"),
+        kernel: &HIDDEN_Z,
+        variant: f.choose_minimiser(Variant::new("plain")),
         operands: &[product, bias, activation, z],
-        params: bytemuck::bytes_of(&ReluZParams { quads: shape.quads(), samples: shape.rows }),
+        params: bytemuck::bytes_of(&HiddenZParams {
+            quads: shape.quads(),
+            samples: shape.rows,
+            features: shape.columns,
+        }),
         groups: groups_over_samples(shape),
-        flops: 14 * shape.elements(),
+        flops: operations * shape.elements(),
     })
 }
 
@@ -242,7 +260,10 @@ pub static ACTIVATION_GRADIENT: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: ActivationGradientParams::LAYOUT,
-    variants: || tile_variants(&[(Transposed::No, Transposed::No)]),
+    variants: || {
+        let tiles = tile_variants(&[(Transposed::No, Transposed::No)]);
+        tiles.into_iter().flat_map(|tile| Activation::KINDS.map(|f| f.choose(tile.clone()))).collect()
+    },
 };
 
 params! {
@@ -268,6 +289,8 @@ pub struct ActivationGradient<'a> {
     pub activation: &'a Tensor,
     /// z of layer l.
     pub z: &'a Tensor,
+    /// What makes a of z.
+    pub f: Activation,
     /// Penalties.
     pub control: &'a Tensor,
     /// Whether layer l + 1 is the last, whose penalty is ρ and not ν.
@@ -280,7 +303,7 @@ pub struct ActivationGradient<'a> {
     pub offset: u32,
 }
 
-/// g = κ Wᵀ r + ν (a − max(z, 0)): the gradient of an activation step, and ‖g‖² (Wang et al. 2019, eq. 10).
+/// g = κ Wᵀ r + ν (a − f(z)): the gradient of an activation step, and ‖g‖² (Wang et al. 2019, eq. 10).
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -290,6 +313,7 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
         weights,
         activation,
         z,
+        f,
         control,
         last_layer,
         gradient,
@@ -316,7 +340,7 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     };
     plan.dispatch(Dispatch {
         kernel,
-        variant: variant.variant,
+        variant: f.choose(variant.variant),
         operands: &[residual, weights, activation, z, control, gradient, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(tiles),
@@ -580,37 +604,51 @@ pub static HIDDEN_TERMS: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: HiddenTermsParams::LAYOUT,
-    variants: plain,
+    variants: Activation::variants,
 };
 
 params! {
-    struct HiddenTermsParams { quads: u32, samples: u32, offset: u32 }
+    struct HiddenTermsParams { quads: u32, samples: u32, features: u32, offset: u32 }
 }
 
-/// Partial sums of (‖z − P − b‖², ‖a − max(z, 0)‖², 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
+/// What [`hidden_terms`] works on.
+#[derive(Debug)]
+pub struct HiddenTerms<'a> {
+    /// P of the layer.
+    pub product: &'a Tensor,
+    /// Its bias.
+    pub bias: &'a Tensor,
+    /// Its z.
+    pub z: &'a Tensor,
+    /// Its a.
+    pub activation: &'a Tensor,
+    /// What makes a of z.
+    pub f: Activation,
+    /// Lists of partial sums.
+    pub partials: &'a Tensor,
+    /// Where this block's partial sums begin.
+    pub offset: u32,
+}
+
+/// Partial sums of (‖z − P − b‖², ‖a − f(z)‖², 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn hidden_terms(
-    plan: &mut PlanBuilder,
-    product: &Tensor,
-    bias: &Tensor,
-    z: &Tensor,
-    activation: &Tensor,
-    partials: &Tensor,
-    offset: u32,
-) -> Result<(), Error> {
+pub fn hidden_terms(plan: &mut PlanBuilder, args: HiddenTerms<'_>) -> Result<(), Error> {
+    let HiddenTerms { product, bias, z, activation, f, partials, offset } = args;
     let shape = product.shape();
     expect_shape(&HIDDEN_TERMS, "bias", bias, Shape::vector(shape.columns))?;
     expect_shape(&HIDDEN_TERMS, "z", z, shape)?;
     expect_shape(&HIDDEN_TERMS, "activation", activation, shape)?;
     let count = reduce::partial_count(product);
     expect_length(&HIDDEN_TERMS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let params =
+        HiddenTermsParams { quads: shape.quads(), samples: shape.rows, features: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &HIDDEN_TERMS,
-        variant: Variant::new("plain"),
+        variant: f.choose(Variant::new("plain")),
         operands: &[product, bias, z, activation, partials],
-        params: bytemuck::bytes_of(&HiddenTermsParams { quads: shape.quads(), samples: shape.rows, offset }),
+        params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 8 * shape.elements(),
     })

@@ -3,11 +3,14 @@
 //! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
+mod activation;
 pub mod dladmm;
 pub mod elementwise;
 pub mod linalg;
 pub mod loss;
 pub mod reduce;
+
+pub use activation::Activation;
 
 use crate::Error;
 use crate::engine::{Groups, Kernel, Shape, StorageType, Tensor, Variant};
@@ -17,7 +20,7 @@ pub static ALL: &[&Kernel] = &[
     &elementwise::FILL,
     &elementwise::COPY,
     &elementwise::DESCEND,
-    &elementwise::BIAS_RELU,
+    &elementwise::ACTIVATE,
     &reduce::DOT,
     &reduce::DOTS,
     &reduce::TOTALS,
@@ -30,7 +33,7 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::RESIDUAL,
     &dladmm::RESIDUAL_SUMS,
     &dladmm::BIAS_STEP,
-    &dladmm::RELU_Z,
+    &dladmm::HIDDEN_Z,
     &dladmm::ACTIVATION_GRADIENT,
     &dladmm::STEP_SIZE,
     &dladmm::FISTA,

@@ -4,9 +4,8 @@
 //! layer, which alone has a dual `u`, and ν for the others. The `goal` of a layer is what `P + b` is drawn to: `z`, and
 //! `z + u/ρ` for the last. Products of matrices are `linalg`'s; the functions here are what a sweep does between them.
 
-use super::elementwise::relu;
 use super::loss::{cross_entropy, softmax};
-use super::{Bounded, Matrix};
+use super::{Activation, Bounded, Matrix};
 
 /// What an iteration is steered by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,43 +97,51 @@ pub fn bias_step(partials: &Matrix, samples: usize, bias: &Matrix) -> Bounded<Ma
     })
 }
 
-/// What [`relu_z`] returns. Where `|margin| ≤ c ε · its magnitude`, either candidate is a right answer in f32.
+/// What [`hidden_z`] returns. Where `|margin| ≤ c ε · its magnitude`, either candidate is a right answer in f32.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReluZ {
+pub struct HiddenZ {
     /// The new z.
     pub kept: Bounded<Matrix>,
     /// The candidate that lost.
     pub dropped: Bounded<Matrix>,
-    /// Cost of z⁻ less cost of z⁺.
+    /// By how much the costs of the two differ.
     pub margin: Bounded<Matrix>,
 }
 
-/// The z step of a hidden layer: the minimiser of `(z − c)² + (a − max(z, 0))²`, `c = P + b` (equations 4 and 14).
+/// The z step of a hidden layer: the minimiser of `(z − c)² + (a − f(z))²`, `c = P + b` (equations 4 and 14).
 ///
-/// Of the candidates `z⁻ = min(c, 0)` and `z⁺ = max((c + a)/2, 0)` the cheaper is kept, z⁻ on a tie.
+/// Two candidates are compared, and the first kept on a tie. For leaky ReLU with slope s below zero, of which ReLU is
+/// the case s = 0, they are `z⁻ = min((c + s a)/(1 + s²), 0)` and `z⁺ = max((c + a)/2, 0)`. For sigmoid and tanh they
+/// are the stationary points nearest to c and farthest from it.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn relu_z(product: &Matrix, bias: &Matrix, activation: &Matrix) -> ReluZ {
-    check_layer("relu_z", product, bias, &[activation]);
+pub fn hidden_z(product: &Matrix, bias: &Matrix, activation: &Matrix, f: Activation) -> HiddenZ {
+    check_layer("hidden_z", product, bias, &[activation]);
     let (rows, cols) = product.shape();
     let zeros = || Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
-    let mut result = ReluZ { kept: zeros(), dropped: zeros(), margin: zeros() };
+    let mut result = HiddenZ { kept: zeros(), dropped: zeros(), margin: zeros() };
     for sample in 0..rows {
         for feature in 0..cols {
             let at = (sample, feature);
             let (p, b, a) = (product[at], bias[(0, feature)], activation[at]);
             let c = p + b;
             let size = p.abs() + b.abs() + a.abs();
-            let below = c.min(0.0);
-            let above = ((c + a) / 2.0).max(0.0);
-            let cost_below = (below - c).powi(2) + a.powi(2);
-            let cost_above = (above - c).powi(2) + (a - above).powi(2);
-            let (kept, dropped) = if cost_below > cost_above { (above, below) } else { (below, above) };
+            let (candidates, size) = match f {
+                Activation::Relu => (leaky_candidates(c, a, 0.0, size), size),
+                Activation::LeakyRelu(slope) => (leaky_candidates(c, a, slope, size), size),
+                // f is at most 1.
+                Activation::Sigmoid | Activation::Tanh => {
+                    (smooth_candidates(c, a, f, size + 1.0), size + 1.0)
+                }
+            };
+            let costs = candidates.map(|it| (it.value - c).powi(2) + (a - f.value(it.value)).powi(2));
+            let [first, second] = candidates;
+            let (kept, dropped) = if costs[0] > costs[1] { (second, first) } else { (first, second) };
             for (field, value, magnitude) in [
-                (&mut result.kept, kept, size),
-                (&mut result.dropped, dropped, size),
-                (&mut result.margin, cost_below - cost_above, size * size),
+                (&mut result.kept, kept.value, kept.magnitude),
+                (&mut result.dropped, dropped.value, dropped.magnitude),
+                (&mut result.margin, costs[0] - costs[1], size * size),
             ] {
                 field.value[at] = value;
                 field.magnitude[at] = magnitude;
@@ -142,6 +149,50 @@ pub fn relu_z(product: &Matrix, bias: &Matrix, activation: &Matrix) -> ReluZ {
         }
     }
     result
+}
+
+/// z⁻ and z⁺, their terms adding up to `size`.
+fn leaky_candidates(c: f64, a: f64, slope: f64, size: f64) -> [Bounded<f64>; 2] {
+    let below = ((c + slope * a) / (1.0 + slope * slope)).min(0.0);
+    let above = ((c + a) / 2.0).max(0.0);
+    [below, above].map(|value| Bounded { value, magnitude: size })
+}
+
+/// The stationary points of `h(z) = (z − c)² + (a − f(z))²` nearest to c and farthest from it, for sigmoid or tanh.
+///
+/// With `z = c + s x`, s the sign of `a − f(c)`, they are the first and the last root of `g(x) = x − s (a − f) f′` over
+/// `0 ≤ x ≤ |a − f(c)|`; there are three at most. They are bracketed on a grid and found by halving. Where g is off by
+/// ε `size`, its root is off by that over g′; that, and c and z which x is the distance of, make up the magnitude.
+fn smooth_candidates(c: f64, a: f64, f: Activation, size: f64) -> [Bounded<f64>; 2] {
+    const CELLS: usize = 1000;
+    let gap = a - f.value(c);
+    let side = gap.signum();
+    let g = |x: f64| {
+        let z = c + side * x;
+        x - side * (a - f.value(z)) * f.derivatives(z).0
+    };
+    // Beyond the span |(a − f) f′| is less than 1: roots lie within 1 of c or within the span of 0.
+    let span = (4.0 * (1.0 + a.abs())).ln();
+    let end = gap.abs().min((span - side * c).max(1.0));
+    let start = (-span - side * c).clamp(0.0, end);
+    let mut points = vec![0.0];
+    points.extend((0..CELLS).map(|k| start + (end - start) * k as f64 / CELLS as f64));
+    points.push(end);
+    let first = points.windows(2).find(|pair| g(pair[0]) <= 0.0 && g(pair[1]) >= 0.0);
+    let last = points.windows(2).rev().find(|pair| g(pair[0]) <= 0.0 && g(pair[1]) >= 0.0);
+    [first, last].map(|bracket| {
+        // A NaN among the operands is in no bracket.
+        let (mut low, mut high) = bracket.map_or((f64::NAN, f64::NAN), |pair| (pair[0], pair[1]));
+        for _ in 0..100 {
+            let middle = f64::midpoint(low, high);
+            if g(middle) < 0.0 { low = middle } else { high = middle }
+        }
+        let value = c + side * low;
+        let (first, second) = f.derivatives(value);
+        let curvature = 1.0 + first * first - (a - f.value(value)) * second;
+        let root = size / curvature.max(f64::from(f32::EPSILON));
+        Bounded { value, magnitude: root + c.abs() + value.abs() }
+    })
 }
 
 /// What the step of `z_L` reads, both [`fista`] and [`newton`]: `min CE(z; label) + (ρ/2) ‖z − c‖²` for each sample,
@@ -307,7 +358,7 @@ fn solve_newton(p: &[f64], rho: f64, g: &[f64]) -> Vec<f64> {
     (0..p.len()).map(|class| e[class] * g[class] + w[class] * along / denominator).collect()
 }
 
-/// The gradient of the a step, `g = κ W'ᵀ r' + ν (a − max(z, 0))`, primes for the layer above (equations 2 and 16), and
+/// The gradient of the a step, `g = κ W'ᵀ r' + ν (a − f(z))`, primes for the layer above (equations 2 and 16), and
 /// ‖g‖².
 ///
 /// `weights` is n' × n, `residual` is samples × n', `activation` and `z` are samples × n. κ is ρ where the layer above
@@ -320,6 +371,7 @@ pub fn activation_gradient(
     weights: &Matrix,
     activation: &Matrix,
     z: &Matrix,
+    f: Activation,
     control: &Control,
     last_layer: bool,
 ) -> (Bounded<Matrix>, Bounded<f64>) {
@@ -330,9 +382,9 @@ pub fn activation_gradient(
     let mut square = Bounded::ZERO;
     let gradient = Bounded::from_fn(z.rows(), z.cols(), |sample, feature| {
         let at = (sample, feature);
-        let (a, f) = (activation[at], relu(z[at]));
-        let value = kappa * back.value[at] + nu * (a - f);
-        let magnitude = kappa * back.magnitude[at] + nu * (a.abs() + f);
+        let (a, f) = (activation[at], f.bounded(z[at]));
+        let value = kappa * back.value[at] + nu * (a - f.value);
+        let magnitude = kappa * back.magnitude[at] + nu * (a.abs() + f.value.abs() + f.magnitude);
         square.add_square(value, magnitude);
         Bounded { value, magnitude }
     });
@@ -397,7 +449,7 @@ pub fn step_size(
 pub struct HiddenTerms {
     /// ‖P + b − z‖².
     pub residual_square: Bounded<f64>,
-    /// ‖a − max(z, 0)‖².
+    /// ‖a − f(z)‖².
     pub activation_square: Bounded<f64>,
 }
 
@@ -405,7 +457,13 @@ pub struct HiddenTerms {
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Matrix) -> HiddenTerms {
+pub fn hidden_terms(
+    product: &Matrix,
+    bias: &Matrix,
+    z: &Matrix,
+    activation: &Matrix,
+    f: Activation,
+) -> HiddenTerms {
     check_layer("hidden_terms", product, bias, &[z, activation]);
     let r = residual(product, bias, z);
     let mut result = HiddenTerms { residual_square: Bounded::ZERO, activation_square: Bounded::ZERO };
@@ -413,8 +471,10 @@ pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Ma
         result.residual_square.add_square(value, magnitude);
     }
     for (&a, &z) in activation.data().iter().zip(z.data()) {
-        // One rounding of a difference of two given numbers: its square is off by its own size.
-        result.activation_square.add((a - relu(z)).powi(2));
+        // Beside what f(z) is off by, one rounding of a difference of two numbers.
+        let f = f.bounded(z);
+        let gap = a - f.value;
+        result.activation_square.add_square(gap, gap.abs() + f.magnitude);
     }
     result
 }
@@ -706,15 +766,18 @@ mod tests {
     }
 
     proptest! {
-        /// No point on a grid is cheaper than the z that is kept, and z⁻ is kept where both are the same.
+        /// No point on a grid is cheaper than the z that is kept.
         #[test]
-        fn relu_z_is_the_minimiser(c in -3.0..3.0f64, a in -3.0..3.0f64) {
+        fn hidden_z_is_the_minimiser(c in -8.0..8.0f64, a in -8.0..8.0f64, slope in 0.0..1.0f64) {
             let one = |value| Matrix::new(1, 1, vec![value]);
-            let result = relu_z(&one(c), &one(0.0), &one(a));
-            let cost = |z: f64| (z - c).powi(2) + (a - relu(z)).powi(2);
-            let best = cost(result.kept.value[(0, 0)]);
-            prop_assert!((-400..=400).all(|i| best <= cost(f64::from(i) / 100.0) + 1e-12));
-            prop_assert!(best <= cost(result.dropped.value[(0, 0)]));
+            for f in [Activation::Relu, Activation::LeakyRelu(slope), Activation::Sigmoid, Activation::Tanh] {
+                let result = hidden_z(&one(c), &one(0.0), &one(a), f);
+                let cost = |z: f64| (z - c).powi(2) + (a - f.value(z)).powi(2);
+                let best = cost(result.kept.value[(0, 0)]);
+                let cheaper = (-1000..=1000).map(|i| f64::from(i) / 100.0).find(|&z| cost(z) < best - 1e-12);
+                prop_assert_eq!(cheaper, None, "{:?}", f);
+                prop_assert!(best <= cost(result.dropped.value[(0, 0)]));
+            }
         }
 
         /// After the bias step the residual has no mean.

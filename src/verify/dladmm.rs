@@ -7,10 +7,10 @@ use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
 use super::loss::{cost_roundings, labels, sizes};
 use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks, list, shows_in, status_words, sums};
-use super::values::{Profile, operands};
+use super::values::{Profile, activations, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
-use crate::kernels::{dladmm as kernel, linalg};
+use crate::kernels::{Activation, dladmm as kernel, linalg};
 use crate::reference::dladmm::{self as oracle, Block, Control, Schedule, Status};
 use crate::reference::{Bounded, Matrix};
 
@@ -146,7 +146,7 @@ pub(super) fn bias_step(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn relu_z(session: &mut Session<'_>) -> Result<(), Error> {
+pub(super) fn hidden_z(session: &mut Session<'_>) -> Result<(), Error> {
     let mut layers = Layer::all(session);
     for odd in NOT_FINITE {
         let mut layer = Layer::new(session, Shape::new(3, 5), Profile::Ordinary);
@@ -154,27 +154,28 @@ pub(super) fn relu_z(session: &mut Session<'_>) -> Result<(), Error> {
         layer.case = format!("{odd} in product[1, 2]");
         layers.push(layer);
     }
-    for layer in layers {
-        let expected = oracle::relu_z(&layer.product, &layer.bias, &layer.goal);
-        // What a maximum makes of a NaN is left open, but not what becomes of its neighbours.
-        let is_open = |index: usize| !layer.product.data()[index].is_finite();
-        session.check(&layer.case, |call| {
-            let verdict = Expected::Each(Box::new(|values, index| match is_open(index) {
-                true => Verdict::Near(0.0),
-                false => judge_z(&expected, values[index], index),
-            }));
-            let [product, bias, activation] = layer.inputs(call)?;
-            let z = call.output("z", product.shape(), verdict)?;
-            kernel::relu_z(&mut call.plan, &product, &bias, &activation, &z)
-        })?;
+    for (f, oracle_f, roundings) in activations() {
+        for layer in &layers {
+            let expected = oracle::hidden_z(&layer.product, &layer.bias, &layer.goal, oracle_f);
+            // What a maximum makes of a NaN is left open, but not what becomes of its neighbours.
+            let is_open = |index: usize| !layer.product.data()[index].is_finite();
+            session.check(&format!("{f:?}, {}", layer.case), |call| {
+                let verdict = Expected::Each(Box::new(|values, index| match is_open(index) {
+                    true => Verdict::Near(0.0),
+                    false => judge_z(&expected, values[index], index, Bound::roundings(2 + 2 * roundings)),
+                }));
+                let [product, bias, activation] = layer.inputs(call)?;
+                let z = call.output("z", product.shape(), verdict)?;
+                kernel::hidden_z(&mut call.plan, &product, &bias, &activation, &z, f)
+            })?;
+        }
     }
     Ok(())
 }
 
 /// The cheaper candidate, or either where rounding decides which that is.
-fn judge_z(expected: &oracle::ReluZ, actual: f32, index: usize) -> Verdict {
+fn judge_z(expected: &oracle::HiddenZ, actual: f32, index: usize, bound: Bound) -> Verdict {
     let pick = |of: &Bounded<Matrix>| (of.value.data()[index], of.magnitude.data()[index]);
-    let bound = Bound::roundings(2);
     let (kept, magnitude) = pick(&expected.kept);
     let (dropped, _) = pick(&expected.dropped);
     let (margin, cost) = pick(&expected.margin);
@@ -191,25 +192,39 @@ pub(super) fn activation_gradient(session: &mut Session<'_>) -> Result<(), Error
     if session.is_full() {
         sizes.extend([(5, 3, 0), (65, 63, 65), (130, 70, 10), (12, 130, 40)]);
     }
-    for (samples, width, above) in sizes {
+    let all = activations().into_iter().enumerate();
+    let cases = all.flat_map(|(kind, f)| {
+        // What an activation changes is the same at any size.
+        let sizes = if kind == 0 { &sizes[..] } else { &sizes[1..4] };
+        sizes.iter().map(move |size| (*size, f))
+    });
+    for ((samples, width, above), (f, oracle_f, more)) in cases {
         for last_layer in [false, true] {
             let (residual, weights) = (Shape::new(samples, above), Shape::new(above, width));
             let output = Shape::new(samples, width);
             let [residual, weights, activation, z] =
                 [residual, weights, output, output].map(|shape| session.matrix(shape, Profile::Ordinary));
             let control = penalties(0.3, 0.02);
-            let (gradient, square) =
-                oracle::activation_gradient(&residual, &weights, &activation, &z, &control, last_layer);
+            let (gradient, square) = oracle::activation_gradient(
+                &residual,
+                &weights,
+                &activation,
+                &z,
+                oracle_f,
+                &control,
+                last_layer,
+            );
             let count = linalg::tile_count(session.gpu(), output);
             // The product's roundings, a factor, a difference with its factor, a sum.
-            let roundings = above as usize + 4;
-            let case = format!("{samples} × {above} by {above} × {width}, last layer: {last_layer}");
+            let roundings = above as usize + 4 + more;
+            let case = format!("{f:?}, {samples} × {above} by {above} × {width}, last layer: {last_layer}");
             session.check(&case, |call| {
                 let args = kernel::ActivationGradient {
                     residual: &call.input("left", &residual)?,
                     weights: &call.input("right", &weights)?,
                     activation: &call.input("activation", &activation)?,
                     z: &call.input("z", &z)?,
+                    f,
                     control: &call.input("control", &control_row(&control))?,
                     last_layer,
                     gradient: &call.output(
@@ -510,31 +525,50 @@ pub(super) fn hidden_terms(session: &mut Session<'_>) -> Result<(), Error> {
     for layer in Layer::all(session) {
         let shape = Shape::new(layer.goal.rows() as u32, layer.goal.cols() as u32);
         let activation = session.matrix(shape, Profile::Ordinary);
-        let terms = oracle::hidden_terms(&layer.product, &layer.bias, &layer.goal, &activation);
-        let totals = vec![terms.residual_square, terms.activation_square, Bounded::ZERO, Bounded::ZERO];
-        let count = chunks(shape);
-        session.check(&layer.case, |call| {
+        for (f, oracle_f, roundings) in activations() {
+            let terms = oracle::hidden_terms(&layer.product, &layer.bias, &layer.goal, &activation, oracle_f);
+            let totals = vec![terms.residual_square, terms.activation_square, Bounded::ZERO, Bounded::ZERO];
             // Two roundings in a residual count twice in its square, then a `vec4` and the chunk.
-            let sums = sums(totals.clone(), 8 + CHUNK_ROUNDINGS, count);
-            let [product, bias, z] = layer.inputs(call)?;
-            let activation = call.input("activation", &activation)?;
-            let partials = call.output("partials", list(count, 4), sums)?;
-            kernel::hidden_terms(&mut call.plan, &product, &bias, &z, &activation, &partials, OFFSET)
-        })?;
+            let bound = 8 + 2 * roundings + CHUNK_ROUNDINGS;
+            let expected = |count| sums(totals.clone(), bound, count);
+            let case = format!("{f:?}, {}", layer.case);
+            one_sum_of_terms(session, &case, &layer, &activation, f, expected)?;
+        }
     }
     for odd in NOT_FINITE {
-        let shape = Shape::new(50, 100);
-        let mut layer = Layer::new(session, shape, Profile::Ordinary);
-        let activation = session.matrix(shape, Profile::Ordinary);
+        let mut layer = Layer::new(session, Shape::new(50, 100), Profile::Ordinary);
+        let activation = session.matrix(Shape::new(50, 100), Profile::Ordinary);
         layer.product[(49, 99)] = odd;
-        session.check(&format!("{odd} in product[49, 99]"), |call| {
-            let [product, bias, z] = layer.inputs(call)?;
-            let activation = call.input("activation", &activation)?;
-            let partials = call.output("partials", list(2, 4), shows_in(4, 2, 1))?;
-            kernel::hidden_terms(&mut call.plan, &product, &bias, &z, &activation, &partials, OFFSET)
-        })?;
+        for (f, ..) in activations() {
+            let case = format!("{f:?}, {odd} in product[49, 99]");
+            one_sum_of_terms(session, &case, &layer, &activation, f, |count| shows_in(4, count, 1))?;
+        }
     }
     Ok(())
+}
+
+fn one_sum_of_terms(
+    session: &mut Session<'_>,
+    case: &str,
+    layer: &Layer,
+    activation: &Matrix,
+    f: Activation,
+    expected: impl Fn(u32) -> Expected<'static>,
+) -> Result<(), Error> {
+    session.check(case, |call| {
+        let [product, bias, z] = layer.inputs(call)?;
+        let count = chunks(product.shape());
+        let args = kernel::HiddenTerms {
+            product: &product,
+            bias: &bias,
+            z: &z,
+            activation: &call.input("activation", activation)?,
+            f,
+            partials: &call.output("partials", list(count, 4), expected(count))?,
+            offset: OFFSET,
+        };
+        kernel::hidden_terms(&mut call.plan, args)
+    })
 }
 
 pub(super) fn keep(session: &mut Session<'_>) -> Result<(), Error> {

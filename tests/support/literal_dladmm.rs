@@ -2,13 +2,75 @@
 //!
 //! It shares no formula with the engine: samples are columns, every residual is formed afresh from W, b, z and a, and
 //! a step size is found by trying. Only the container [`Matrix`] is the crate's. Layer `l` counts from 0:
-//! `z[l] = W[l] a[l] + b[l]`, `a[l + 1] = max(z[l], 0)`, `a[0] = x`.
+//! `z[l] = W[l] a[l] + b[l]`, `a[l + 1] = f(z[l])`, `a[0] = x`.
 
 use dualstep::reference::Matrix;
+
+/// The activation f.
+#[derive(Debug, Clone, Copy)]
+pub enum Function {
+    /// max(z, 0).
+    Relu,
+    /// This slope below zero.
+    LeakyRelu(f64),
+    /// 1 / (1 + exp(−z)).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Function {
+    /// f(z).
+    fn of(self, z: f64) -> f64 {
+        match self {
+            Self::Relu if z > 0.0 => z,
+            Self::Relu => 0.0,
+            Self::LeakyRelu(slope) => {
+                if z > 0.0 {
+                    z
+                } else {
+                    slope * z
+                }
+            }
+            Self::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+            Self::Tanh => z.tanh(),
+        }
+    }
+
+    /// The z at which `(z − c)² + (a − f(z))²` is least: for ReLU, leaky or not, the better of the two candidates of
+    /// Assumption 1, for the others by search. It lies no farther from c than `|a − f(c)|`, as the cost at c shows.
+    fn nearest(self, c: f64, a: f64) -> f64 {
+        let cost = |z: f64| (z - c) * (z - c) + (a - self.of(z)) * (a - self.of(z));
+        let slope_below = match self {
+            Self::Relu => Some(0.0),
+            Self::LeakyRelu(slope) => Some(slope),
+            Self::Sigmoid | Self::Tanh => None,
+        };
+        if let Some(s) = slope_below {
+            let (below, above) = (f64::min((c + s * a) / (1.0 + s * s), 0.0), f64::max((c + a) / 2.0, 0.0));
+            return if cost(below) > cost(above) { above } else { below };
+        }
+        let mut cell = (a - self.of(c)).abs() / 1000.0;
+        let points = (-1000..=1000).map(|k| c + f64::from(k) * cell);
+        let mut best = points.fold(c, |best, z| if cost(z) < cost(best) { z } else { best });
+        // The cost is a parabola where cells are small, of which its own rounding hides the bottom: the slope's root is
+        // halved instead.
+        let slope = |z: f64, step: f64| cost(z + step) - cost(z - step);
+        let (mut low, mut high) = (best - cell, best + cell);
+        cell = cell.min(1e-4);
+        for _ in 0..60 {
+            best = f64::midpoint(low, high);
+            if slope(best, cell) < 0.0 { low = best } else { high = best }
+        }
+        best
+    }
+}
 
 /// Penalties, first trial curvatures and the inner iteration of z_L.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// f of every hidden layer.
+    pub function: Function,
     /// ρ, the penalty of the last layer's constraint.
     pub rho: f64,
     /// ν, the penalty of the other layers.
@@ -69,7 +131,7 @@ impl LiteralDlAdmm {
         let (mut z, mut a) = (Vec::new(), vec![x]);
         for l in 0..last {
             z.push(affine(&weight[l], &a[l], &bias[l]));
-            a.push(z[l].map(relu));
+            a.push(z[l].map(|z| settings.function.of(z)));
         }
         z.push(Matrix::from_fn(
             classes,
@@ -149,9 +211,9 @@ impl LiteralDlAdmm {
         }
     }
 
-    /// ‖a − max(z_l, 0)‖² at a trial a.
+    /// ‖a − f(z_l)‖² at a trial a.
     fn activation_gap(&self, l: usize, a: &Matrix) -> f64 {
-        square_norm(&zip(a, &self.z[l], |a, z| a - relu(z)))
+        square_norm(&zip(a, &self.z[l], |a, z| a - self.settings.function.of(z)))
     }
 
     /// The b step: the gradient, a mean over samples, divided by the penalty (equations 6, 7, 12 and 13).
@@ -178,7 +240,8 @@ impl LiteralDlAdmm {
         let weight = &self.weight[l + 1];
         let residual = self.residual(l + 1, weight, &self.a[l + 1]);
         let back = product(&transpose(weight), &residual);
-        let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - relu(z)));
+        let f = self.settings.function;
+        let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - f.of(z)));
         let gradient = zip(&back, &pull, |back, pull| penalty * back + pull);
         let phi = |a: &Matrix| {
             penalty / 2.0 * square_norm(&self.residual(l + 1, weight, a))
@@ -189,14 +252,10 @@ impl LiteralDlAdmm {
         doublings
     }
 
-    /// The z step of a hidden layer: the better of the two candidates of Assumption 1 (equations 4 and 14).
+    /// The z step of a hidden layer (equations 4 and 14).
     fn step_hidden_z(&mut self, l: usize) {
         let c = affine(&self.weight[l], &self.a[l], &self.bias[l]);
-        self.z[l] = zip(&c, &self.a[l + 1], |c, a| {
-            let cost = |z: f64| (z - c) * (z - c) + (a - relu(z)) * (a - relu(z));
-            let (below, above) = (f64::min(c, 0.0), f64::max((c + a) / 2.0, 0.0));
-            if cost(below) > cost(above) { above } else { below }
-        });
+        self.z[l] = zip(&c, &self.a[l + 1], |c, a| self.settings.function.nearest(c, a));
     }
 
     /// The z step of the last layer, by FISTA (equations 5 and 15).
@@ -227,7 +286,7 @@ impl LiteralDlAdmm {
     fn forward(&self) -> Matrix {
         let mut z = affine(&self.weight[0], &self.a[0], &self.bias[0]);
         for l in 1..self.weight.len() {
-            z = affine(&self.weight[l], &z.map(relu), &self.bias[l]);
+            z = affine(&self.weight[l], &z.map(|z| self.settings.function.of(z)), &self.bias[l]);
         }
         z
     }
@@ -315,11 +374,6 @@ pub fn zip(left: &Matrix, right: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix
 fn affine(weight: &Matrix, a: &Matrix, bias: &Matrix) -> Matrix {
     let product = product(weight, a);
     Matrix::from_fn(product.rows(), product.cols(), |row, n| product[(row, n)] + bias[(row, 0)])
-}
-
-/// `max(z, 0)`.
-fn relu(z: f64) -> f64 {
-    if z > 0.0 { z } else { 0.0 }
 }
 
 /// The softmax of each column.

@@ -1,5 +1,7 @@
 //! What a dlADMM run is told: sizes, penalties, schedules, and the samples.
 
+pub use crate::kernels::Activation;
+
 use crate::Error;
 
 /// Settings of a run. [`Config::default`] is a small constant-penalty run; change what matters.
@@ -7,6 +9,9 @@ use crate::Error;
 pub struct Config {
     /// Widths of the hidden layers, at least one.
     pub hidden: Vec<u32>,
+    /// What makes a of z in hidden layers. Settings that were saved before there was a choice mean ReLU.
+    #[serde(default)]
+    pub activation: Activation,
     /// How penalties move.
     pub schedule: Schedule,
     /// Penalty ρ of the last layer's constraint at the start.
@@ -36,6 +41,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             hidden: vec![200, 200],
+            activation: Activation::Relu,
             schedule: Schedule::Constant,
             rho: 1e-2,
             nu: 1e-2,
@@ -177,6 +183,11 @@ impl Config {
         let refuse = |setting, value: String, expected| Err(Error::Setting { setting, value, expected });
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return refuse("hidden", format!("{:?}", self.hidden), "at least one width, none of them 0");
+        }
+        if let Activation::LeakyRelu { slope } = self.activation
+            && !(0.0..1.0).contains(&slope)
+        {
+            return refuse("activation", format!("leaky-relu:{slope}"), "a slope from 0 to less than 1");
         }
         let positive = [("rho", self.rho), ("nu", self.nu), ("tau-0", self.tau_0), ("theta-0", self.theta_0)];
         for (setting, value) in positive {

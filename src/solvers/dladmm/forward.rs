@@ -1,13 +1,13 @@
 //! The network as a function: forward passes for starting values and scores.
 
-use super::Samples;
 use super::state::{HostLayer, Inputs};
 use super::telemetry::Scores;
+use super::{Config, Samples};
 use crate::Error;
 use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::{elementwise, loss, reduce};
+use crate::kernels::{Activation, elementwise, loss, reduce};
 
 /// P = W a, block by block.
 pub(super) fn products(
@@ -27,6 +27,7 @@ pub(super) struct Scoring<'a> {
     pub inputs: &'a Inputs,
     /// W and b of each layer.
     pub layers: &'a [(&'a Tensor, &'a Tensor)],
+    pub f: Activation,
     /// W_1 x where it is resident.
     pub first_product: Option<&'a SampleTensor>,
     pub totals: &'a Tensor,
@@ -43,7 +44,7 @@ pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), E
     let partials = plan.temporary(Shape::new(count, 4));
     for (k, input) in args.inputs.values.blocks().iter().enumerate() {
         let resident = args.first_product.map(|product| &product.blocks()[k]);
-        let logits = block_logits(plan, input, args.layers, resident)?;
+        let logits = block_logits(plan, input, args.layers, args.f, resident)?;
         let (_, bias) = args.layers[args.layers.len() - 1];
         loss::softmax_scores(plan, &logits, bias, &args.inputs.labels[k], &partials, offsets[k])?;
     }
@@ -56,6 +57,7 @@ fn block_logits(
     plan: &mut PlanBuilder,
     input: &Tensor,
     layers: &[(&Tensor, &Tensor)],
+    f: Activation,
     first_product: Option<&Tensor>,
 ) -> Result<Tensor, Error> {
     let samples = input.shape().rows;
@@ -72,7 +74,7 @@ fn block_logits(
         };
         if l + 1 < layers.len() {
             activation = plan.temporary(product.shape());
-            elementwise::bias_relu(plan, &product, bias, &activation)?;
+            elementwise::activate(plan, &product, bias, &activation, f)?;
         }
     }
     Ok(product)
@@ -90,7 +92,8 @@ pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
     (offsets, next)
 }
 
-/// Accuracy and mean cross-entropy of a ReLU network with weights and biases `layers` on `samples`. Waits.
+/// Accuracy and mean cross-entropy of a network with the activation of `config` and weights and biases `layers` on
+/// `samples`. Waits.
 ///
 /// `widths` are those of all layers, input and output included.
 ///
@@ -98,6 +101,7 @@ pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
 /// [`Error::Samples`] when the samples do not fit the network; [`Error::NotFinite`] when a logit is not finite.
 pub fn evaluate(
     gpu: &Gpu,
+    config: &Config,
     layers: &[HostLayer],
     widths: &[u32],
     samples: &Samples<'_>,
@@ -121,6 +125,7 @@ pub fn evaluate(
     let scoring = Scoring {
         inputs: &inputs,
         layers: &layers,
+        f: config.activation,
         first_product: None,
         totals: &totals,
         slot: 0,

@@ -12,7 +12,7 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use config::{Config, Problem, Samples, Schedule, ZLast};
+pub use config::{Activation, Config, Problem, Samples, Schedule, ZLast};
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};

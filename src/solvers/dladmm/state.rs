@@ -259,7 +259,7 @@ impl State {
         };
         state.form_gram(gpu)?;
         if !start.is_whole() {
-            state.start_forward(gpu, problem, arena)?;
+            state.start_forward(gpu, config, problem, arena)?;
         } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
             state.start_products(gpu, arena)?;
         }
@@ -366,7 +366,13 @@ impl State {
     }
 
     /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere; u stays 0.
-    fn start_forward(&self, gpu: &Gpu, problem: &Problem<'_>, arena: &Arena) -> Result<(), Error> {
+    fn start_forward(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        problem: &Problem<'_>,
+        arena: &Arena,
+    ) -> Result<(), Error> {
         let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
         for l in 1..=self.depth() {
             let layer = self.layer(l);
@@ -378,7 +384,8 @@ impl State {
                 let nothing = plan.temporary(product.shape());
                 elementwise::fill(&mut plan, &nothing, 0.0)?;
                 kernels::dladmm::residual(&mut plan, product, &layer.bias, &nothing, &layer.z.blocks()[k])?;
-                elementwise::bias_relu(&mut plan, product, &layer.bias, &self.output(l).blocks()[k])?;
+                let activation = &self.output(l).blocks()[k];
+                elementwise::activate(&mut plan, product, &layer.bias, activation, config.activation)?;
             }
         }
         plan.finish()?.run()?;

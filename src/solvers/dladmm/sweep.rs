@@ -15,7 +15,7 @@ use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
-use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, StepSize};
+use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, HiddenTerms, StepSize};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::{elementwise, reduce};
 
@@ -241,7 +241,7 @@ impl Sweep<'_> {
         let activation = self.state.output(l);
         for (k, product) in layer.product.blocks().iter().enumerate() {
             let (activation, z) = (&activation.blocks()[k], &layer.z.blocks()[k]);
-            kernel::relu_z(&mut self.plan, product, &layer.bias, activation, z)?;
+            kernel::hidden_z(&mut self.plan, product, &layer.bias, activation, z, self.config.activation)?;
         }
         Ok(())
     }
@@ -286,6 +286,7 @@ impl Sweep<'_> {
                 weights: &next.weights,
                 activation: &activation.blocks()[k],
                 z: &layer.z.blocks()[k],
+                f: self.config.activation,
                 control: &state.control,
                 last_layer: self.is_last(l + 1),
                 gradient: &gradient.blocks()[k],
@@ -414,9 +415,16 @@ impl Sweep<'_> {
             let (offsets, count) = offsets(layer.product.blocks().iter().map(reduce::partial_count));
             let partials = self.plan.temporary(Shape::new(count, 4));
             for (k, product) in layer.product.blocks().iter().enumerate() {
-                let (z, activation) = (&layer.z.blocks()[k], &state.output(l).blocks()[k]);
-                let plan = &mut self.plan;
-                kernel::hidden_terms(plan, product, &layer.bias, z, activation, &partials, offsets[k])?;
+                let args = HiddenTerms {
+                    product,
+                    bias: &layer.bias,
+                    z: &layer.z.blocks()[k],
+                    activation: &state.output(l).blocks()[k],
+                    f: self.config.activation,
+                    partials: &partials,
+                    offset: offsets[k],
+                };
+                kernel::hidden_terms(&mut self.plan, args)?;
             }
             let place = format!("{} of layer {l}", kernel::HIDDEN_TERMS.name);
             self.totals(&partials, count, l as u32 - 1, place)?;
@@ -445,7 +453,8 @@ impl Sweep<'_> {
             let Some(inputs) = inputs else { continue };
             let origin = self.origin("loss/softmax_scores of a forward pass".into());
             let (totals, status) = (&state.totals, &state.status);
-            let scoring = Scoring { inputs, layers: &layers, first_product, totals, slot, status, origin };
+            let f = self.config.activation;
+            let scoring = Scoring { inputs, layers: &layers, f, first_product, totals, slot, status, origin };
             forward::scores(&mut self.plan, &scoring)?;
         }
         Ok(())

@@ -1,9 +1,10 @@
-// elementwise/bias_relu: a = max(P + b, 0), the hidden layer of a forward pass.
+// elementwise/activate: a = f(P + b), the hidden layer of a forward pass.
 //
 // P, a: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4 of features in
 // SAMPLES_PER_LANE samples: its bias is read, and its place found, once.
-// Oracle: reference::elementwise::bias_relu.
+// Oracle: reference::elementwise::activate.
 #import "shared/index.wgsl"
+#import "shared/activation_relu.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const SAMPLES_PER_LANE: u32 = 8u; // @spec
@@ -11,6 +12,7 @@ const SAMPLES_PER_LANE: u32 = 8u; // @spec
 struct Params {
     quads: u32,
     samples: u32,
+    features: u32,
 }
 
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
@@ -28,6 +30,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let b = bias[quad];
     for (var sample = first; sample < end; sample++) {
         let i = sample * params.quads + quad;
-        activation[i] = max(product[i] + b, vec4f());
+        activation[i] = activate(product[i] + b, quad, params.features);
     }
 }
