@@ -10,6 +10,7 @@ use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::linalg::{self, Transposed};
+use dualstep::kernels::loss::Loss;
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -63,6 +64,9 @@ const ROWS: &[(&str, Record)] = &[
     ("loss/softmax_scores", |b, plan| {
         loss::softmax_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.labels()?, &b.partials()?, 0)
     }),
+    ("loss/squared_scores", |b, plan| {
+        loss::squared_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.logits()?, &b.partials()?, 0)
+    }),
     ("dladmm/dual_target", |b, plan| {
         dladmm::dual_target(plan, &b.logits()?, &b.logits()?, &b.control()?, &b.logits()?)
     }),
@@ -115,7 +119,13 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("dladmm/fista", |b, plan| b.last_layer(|args| dladmm::fista(plan, args, 50, 4.0))),
     ("dladmm/newton", |b, plan| b.last_layer(|args| dladmm::newton(plan, args))),
-    ("dladmm/dual_step", |b, plan| b.last_layer(|args| dladmm::dual_step(plan, args, &b.partials()?, 0))),
+    ("dladmm/squared_z", |b, plan| {
+        let targets = b.logits()?;
+        b.last_layer(|args| dladmm::squared_z(plan, &LastLayer { targets: &targets, ..*args }))
+    }),
+    ("dladmm/dual_step", |b, plan| {
+        b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, &b.partials()?, 0))
+    }),
     ("dladmm/hidden_terms", |b, plan| {
         let args = HiddenTerms {
             product: &b.side()?,
@@ -197,7 +207,7 @@ impl Bench<'_> {
             product: &self.logits()?,
             bias: &self.list(CLASSES)?,
             dual: &self.logits()?,
-            labels: &self.labels()?,
+            targets: &self.labels()?,
             control: &self.control()?,
             z: &self.logits()?,
         })

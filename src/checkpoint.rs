@@ -183,7 +183,7 @@ fn number<T: FromStr>(archive: &Archive<'_>, key: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::solvers::dladmm::Activation;
+    use crate::solvers::dladmm::{Activation, Loss};
 
     /// A state of 2 samples in a 3-2-2 network, its values all different.
     fn checkpoint() -> Checkpoint {
@@ -239,14 +239,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_from_before_there_were_activations_is_of_relu() {
+    fn a_file_from_before_there_were_choices_is_of_the_first() {
         let mut saved = checkpoint();
         saved.config.activation = Activation::LeakyRelu { slope: 0.1 };
+        saved.config.loss = Loss::Squared;
         assert_eq!(parse(&bytes_of(&saved)).unwrap(), saved);
         let older = edited(|header| {
             let config = &mut header["__metadata__"]["config"];
             let mut settings: serde_json::Value = serde_json::from_str(config.as_str().unwrap()).unwrap();
-            settings.as_object_mut().unwrap().remove("activation").unwrap();
+            for setting in ["activation", "loss"] {
+                settings.as_object_mut().unwrap().remove(setting).unwrap();
+            }
             *config = settings.to_string().into();
         });
         assert_eq!(parse(&older).unwrap(), checkpoint());

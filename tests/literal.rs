@@ -304,7 +304,7 @@ fn augmented_lagrangian_never_rises_at_rho_1() {
         let widths = [6, 8, 7, 4];
         let samples = 40;
         let x = random(&mut rng, widths[0], samples);
-        let labels = (0..samples).map(|_| rng.random_range(0..4)).collect();
+        let labels: Vec<u32> = (0..samples).map(|_| rng.random_range(0..4)).collect();
         let weight = (1..4).map(|l| random(&mut rng, widths[l], widths[l - 1])).collect();
         let bias = (1..4).map(|l| random(&mut rng, widths[l], 1)).collect();
         let settings = Settings {

@@ -9,9 +9,10 @@ mod literal_dladmm;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Activation, Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, ZLast,
+    Activation, Config, DlAdmm, HostLayer, HostState, Loss, Problem, Record, Samples, Targets, ZLast,
+    evaluate,
 };
-use literal_dladmm::{Function, LiteralDlAdmm, Settings, transpose};
+use literal_dladmm::{Function, LiteralDlAdmm, Settings, Target, product, transpose};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -29,25 +30,30 @@ fn random(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Matrix {
 /// One problem, as both sides take it: samples in columns.
 struct Twins {
     x: Matrix,
-    labels: Vec<u32>,
+    target: Target,
     weight: Vec<Matrix>,
     bias: Vec<Matrix>,
 }
 
 impl Twins {
-    fn new() -> Self {
+    fn new(loss: Loss) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(7);
         let x = random(&mut rng, WIDTHS[0], SAMPLES);
-        let labels = (0..SAMPLES).map(|_| rng.random_range(0..WIDTHS[3] as u32)).collect();
+        let target = match loss {
+            Loss::CrossEntropy => {
+                Target::Classes((0..SAMPLES).map(|_| rng.random_range(0..WIDTHS[3] as u32)).collect())
+            }
+            Loss::Squared => Target::Values(random(&mut rng, WIDTHS[3], SAMPLES)),
+        };
         let weight = (1..4).map(|l| random(&mut rng, WIDTHS[l], WIDTHS[l - 1])).collect();
         let bias = (1..4).map(|l| random(&mut rng, WIDTHS[l], 1)).collect();
-        Self { x, labels, weight, bias }
+        Self { x, target, weight, bias }
     }
 
     /// Runs both and compares every tensor, exponent and score.
     fn compare(&self, gpu: &Gpu, config: &Config, settings: Settings) {
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
-        let mut literal = LiteralDlAdmm::new(self.x.clone(), self.labels.clone(), weight, bias, settings);
+        let mut literal = LiteralDlAdmm::new(self.x.clone(), self.target.clone(), weight, bias, settings);
         let exponents: Vec<_> = (0..ITERATIONS).map(|_| literal.sweep()).collect();
         let (records, state) = self.train(gpu, config);
         for (record, expected) in records.iter().zip(&exponents) {
@@ -81,8 +87,16 @@ impl Twins {
 
     fn train(&self, gpu: &Gpu, config: &Config) -> (Vec<Record>, HostState) {
         let values = transpose(&self.x).to_f32();
-        let train = Samples { features: WIDTHS[0] as u32, values: &values, labels: &self.labels };
-        let problem = Problem { classes: WIDTHS[3] as u32, train, test: None };
+        let outputs;
+        let targets = match &self.target {
+            Target::Classes(labels) => Targets::Classes(labels),
+            Target::Values(targets) => {
+                outputs = transpose(targets).to_f32();
+                Targets::Values(&outputs)
+            }
+        };
+        let train = Samples { features: WIDTHS[0] as u32, values: &values, targets };
+        let problem = Problem { outputs: WIDTHS[3] as u32, train, test: None };
         let layer = |(weight, bias): (&Matrix, &Matrix)| HostLayer {
             weights: weight.to_f32(),
             bias: bias.to_f32(),
@@ -130,6 +144,59 @@ fn every_activation_runs_as_it_is_written_down() {
         [Activation::Relu, Activation::LeakyRelu { slope: 0.125 }, Activation::Sigmoid, Activation::Tanh]
     {
         let (config, settings) = settings(activation);
-        Twins::new().compare(&gpu, &config, settings);
+        Twins::new(Loss::CrossEntropy).compare(&gpu, &config, settings);
     }
+}
+
+#[test]
+fn squared_loss_runs_as_it_is_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for activation in [Activation::Relu, Activation::Tanh] {
+        let (config, settings) = settings(activation);
+        let config = Config { loss: Loss::Squared, ..config };
+        Twins::new(Loss::Squared).compare(&gpu, &config, settings);
+    }
+}
+
+/// Targets that a linear map makes of the inputs, which leaky ReLU of slope next to 1 can follow exactly.
+#[test]
+fn a_linear_map_is_learnt() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let (features, outputs, samples) = (5, 2, 300);
+    let map = random(&mut rng, outputs, features);
+    let mut set = || {
+        let x = random(&mut rng, features, samples);
+        let y = product(&map, &x);
+        (transpose(&x).to_f32(), transpose(&y).to_f32())
+    };
+    let sets = [set(), set()];
+    let [train, test] = [&sets[0], &sets[1]].map(|(values, targets)| Samples {
+        features: features as u32,
+        values,
+        targets: Targets::Values(targets),
+    });
+    let config = Config {
+        hidden: vec![12],
+        activation: Activation::LeakyRelu { slope: 0.9 },
+        loss: Loss::Squared,
+        rho: 1.0,
+        nu: 1.0,
+        deviation: 0.4,
+        ..Config::default()
+    };
+    let problem = Problem { outputs: outputs as u32, train, test: Some(test) };
+    let mut solver = DlAdmm::new(&gpu, &config, &problem).expect("a sound problem");
+    solver.run(400).expect("submits");
+    let records = solver.finish().expect("finite");
+    let scores = records[records.len() - 1].test.expect("taken every iteration");
+    assert_eq!(scores.accuracy, None);
+    // A mean square of 5/9 is what answering 0 would cost.
+    assert!(scores.cost < 2e-3, "{scores:?}");
+    let state = solver.state().expect("reads back");
+    let again = evaluate(&gpu, &config, &state.layers, solver.widths(), &test).expect("sound samples");
+    assert!((again.cost - scores.cost).abs() <= 1e-5 * scores.cost, "{again:?} {scores:?}");
+    let classes = Samples { targets: Targets::Classes(&[0; 300]), ..train };
+    let message = DlAdmm::new(&gpu, &config, &Problem { train: classes, ..problem }).expect_err("classes");
+    assert!(message.to_string().contains("cross-entropy"), "{message}");
 }

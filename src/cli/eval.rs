@@ -87,6 +87,6 @@ struct Line {
 #[derive(Serialize)]
 struct Row {
     samples: usize,
-    accuracy: f32,
+    accuracy: Option<f32>,
     cost: f32,
 }

@@ -2,14 +2,12 @@
 //!
 //! Shapes, throughout: `product` (P = W a_prev), `z`, `activation`, `residual`, `gradient`, `dual` and `goal` are
 //! samples × features (the papers' features × samples, stored sample after sample); `bias` is one row of features;
-//! `labels` one u32 per sample; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
+//! `labels` one u32 per sample, `targets` those or, for squared loss, samples × outputs; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
 use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
-use super::{
-    Activation, WG_SIZE, expect_labels, expect_length, expect_shape, groups_over_samples, plain, quads,
-    reduce,
-};
+use super::loss::Loss;
+use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -444,8 +442,8 @@ pub struct LastLayer<'a> {
     pub bias: &'a Tensor,
     /// Its dual.
     pub dual: &'a Tensor,
-    /// One class per sample.
-    pub labels: &'a Tensor,
+    /// What z is drawn to: one class per sample, or for squared loss a row of values.
+    pub targets: &'a Tensor,
     /// Penalties.
     pub control: &'a Tensor,
     /// Its z: where the step starts, and the result.
@@ -453,12 +451,12 @@ pub struct LastLayer<'a> {
 }
 
 impl LastLayer<'_> {
-    fn check(&self, kernel: &'static Kernel) -> Result<Shape, Error> {
+    fn check(&self, kernel: &'static Kernel, loss: Loss) -> Result<Shape, Error> {
         let shape = self.product.shape();
         expect_shape(kernel, "bias", self.bias, Shape::vector(shape.columns))?;
         expect_shape(kernel, "dual", self.dual, shape)?;
         expect_shape(kernel, "z", self.z, shape)?;
-        expect_labels(kernel, self.labels, shape.rows)?;
+        loss.expect_targets(kernel, self.targets, shape)?;
         expect_length(kernel, "control", self.control, CONTROL_LENGTH.into())?;
         Ok(shape)
     }
@@ -500,13 +498,13 @@ params! {
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta: f32) -> Result<(), Error> {
-    let shape = args.check(&FISTA)?;
+    let shape = args.check(&FISTA, Loss::CrossEntropy)?;
     let params =
         FistaParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, iterations, eta };
     plan.dispatch(Dispatch {
         kernel: &FISTA,
         variant: class_variant(shape.columns),
-        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
         flops: 14 * shape.elements() * u64::from(iterations),
@@ -532,15 +530,50 @@ params! {
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn newton(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error> {
-    let shape = args.check(&NEWTON)?;
+    let shape = args.check(&NEWTON, Loss::CrossEntropy)?;
     let params = NewtonParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns };
     plan.dispatch(Dispatch {
         kernel: &NEWTON,
         variant: class_variant(shape.columns),
-        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
         flops: 12 * 24 * shape.elements(),
+    })
+}
+
+/// `dladmm/squared_z`
+pub static SQUARED_Z: Kernel = Kernel {
+    name: "dladmm/squared_z",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("dual"),
+        Binding::read("targets"),
+        Binding::read("control"),
+        Binding::write("z"),
+    ],
+    params: SquaredZParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SquaredZParams { quads: u32, samples: u32 }
+}
+
+/// z-step of the last layer for squared loss: z = (y + ρ (P + b) − u) / (1 + ρ), the minimiser.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn squared_z(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error> {
+    let shape = args.check(&SQUARED_Z, Loss::Squared)?;
+    plan.dispatch(Dispatch {
+        kernel: &SQUARED_Z,
+        variant: Variant::new("plain"),
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
+        params: bytemuck::bytes_of(&SquaredZParams { quads: shape.quads(), samples: shape.rows }),
+        groups: groups_over_samples(shape),
+        flops: 5 * shape.elements(),
     })
 }
 
@@ -551,17 +584,25 @@ pub static DUAL_STEP: Kernel = Kernel {
         Binding::read("product"),
         Binding::read("bias"),
         Binding::read("z"),
-        Binding::read("labels"),
+        Binding::read("targets"),
         Binding::read("control"),
         Binding::update("dual"),
         Binding::write("partials"),
     ],
     params: DualStepParams::LAYOUT,
-    variants: plain,
+    variants: || [Loss::CrossEntropy, Loss::Squared].map(dual_variant).into(),
 };
 
 params! {
     struct DualStepParams { quads: u32, samples: u32, classes: u32, offset: u32 }
+}
+
+/// The loss is a file of its own.
+fn dual_variant(loss: Loss) -> Variant {
+    match loss {
+        Loss::CrossEntropy => Variant::new("cross-entropy"),
+        Loss::Squared => Variant::new("squared").import("dladmm/loss_cross_entropy", "dladmm/loss_squared"),
+    }
 }
 
 /// `vec4`s of partial sums that [`dual_step`] leaves for this many samples.
@@ -576,17 +617,18 @@ pub fn dual_partial_count(samples: u32) -> u32 {
 pub fn dual_step(
     plan: &mut PlanBuilder,
     args: &LastLayer<'_>,
+    loss: Loss,
     partials: &Tensor,
     offset: u32,
 ) -> Result<(), Error> {
-    let shape = args.check(&DUAL_STEP)?;
+    let shape = args.check(&DUAL_STEP, loss)?;
     let count = dual_partial_count(shape.rows);
     expect_length(&DUAL_STEP, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
     let params = DualStepParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &DUAL_STEP,
-        variant: Variant::new("plain"),
-        operands: &[args.product, args.bias, args.z, args.labels, args.control, args.dual, partials],
+        variant: dual_variant(loss),
+        operands: &[args.product, args.bias, args.z, args.targets, args.control, args.dual, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 12 * shape.elements(),

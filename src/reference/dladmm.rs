@@ -4,7 +4,7 @@
 //! layer, which alone has a dual `u`, and ν for the others. The `goal` of a layer is what `P + b` is drawn to: `z`, and
 //! `z + u/ρ` for the last. Products of matrices are `linalg`'s; the functions here are what a sweep does between them.
 
-use super::loss::{cross_entropy, softmax};
+use super::loss::{cross_entropy, softmax, squares};
 use super::{Activation, Bounded, Matrix};
 
 /// What an iteration is steered by.
@@ -195,8 +195,17 @@ fn smooth_candidates(c: f64, a: f64, f: Activation, size: f64) -> [Bounded<f64>;
     })
 }
 
-/// What the step of `z_L` reads, both [`fista`] and [`newton`]: `min CE(z; label) + (ρ/2) ‖z − c‖²` for each sample,
-/// `c = P + b − u/ρ` (equations 5 and 15).
+/// What z_L is drawn to.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a> {
+    /// A class for each sample, for softmax cross-entropy.
+    Classes(&'a [u32]),
+    /// A row for each sample, for the squared loss `½ ‖z − y‖²`.
+    Values(&'a Matrix),
+}
+
+/// What the step of `z_L` reads, be it [`fista`], [`newton`] or [`squared_z`]: `min R(z; y) + (ρ/2) ‖z − c‖²` for each
+/// sample, `c = P + b − u/ρ` (equations 5 and 15).
 #[derive(Debug, Clone, Copy)]
 pub struct LastLayer<'a> {
     /// Where the iteration starts: the present z_L, samples × classes.
@@ -207,8 +216,8 @@ pub struct LastLayer<'a> {
     pub bias: &'a Matrix,
     /// u.
     pub dual: &'a Matrix,
-    /// The class of each sample.
-    pub labels: &'a [u32],
+    /// y.
+    pub targets: Targets<'a>,
     /// ρ.
     pub rho: f64,
 }
@@ -226,12 +235,25 @@ impl LastLayer<'_> {
 
     fn check(&self, kernel: &str) {
         check_layer(kernel, self.product, self.bias, &[self.z, self.dual]);
-        assert_eq!(self.labels.len(), self.z.rows(), "{kernel}: one label for each sample");
-        let classes = self.z.cols();
-        assert!(
-            self.labels.iter().all(|&label| (label as usize) < classes),
-            "{kernel}: a label beyond {classes}"
-        );
+        match self.targets {
+            Targets::Values(values) => {
+                assert_eq!(values.shape(), self.z.shape(), "{kernel}: shape of the targets")
+            }
+            Targets::Classes(labels) => {
+                assert_eq!(labels.len(), self.z.rows(), "{kernel}: one label for each sample");
+                let classes = self.z.cols();
+                let known = labels.iter().all(|&label| (label as usize) < classes);
+                assert!(known, "{kernel}: a label beyond {classes}");
+            }
+        }
+    }
+
+    /// The class of a sample, for what is defined for classes alone.
+    fn label(&self, sample: usize) -> u32 {
+        match self.targets {
+            Targets::Classes(labels) => labels[sample],
+            Targets::Values(_) => panic!("a step for classes was given values"),
+        }
     }
 }
 
@@ -263,7 +285,7 @@ pub fn fista(args: LastLayer<'_>, eta: f64, iterations: usize) -> Bounded<Matrix
             let gamma = (1.0 - lambda) / lambda_next;
             let p = softmax(&z);
             for class in 0..cols {
-                let gradient = p[class] - one_hot(args.labels[sample], class);
+                let gradient = p[class] - one_hot(args.label(sample), class);
                 let weight = args.rho + 1.0 / eta;
                 let zeta_next = (target[class].value + z[class] / eta - gradient) / weight;
                 magnitude[class] += (target[class].magnitude + z[class].abs() / eta + 1.0) / weight;
@@ -313,7 +335,7 @@ pub fn newton(args: LastLayer<'_>) -> Newton {
     let bounded = Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
     let mut result = Newton { z: bounded, steps: vec![0; rows] };
     for sample in 0..rows {
-        let (target, label) = (args.target(sample), args.labels[sample]);
+        let (target, label) = (args.target(sample), args.label(sample));
         let mut z = args.z.row(sample).to_vec();
         for _ in 0..NEWTON_STEPS {
             result.steps[sample] += 1;
@@ -340,6 +362,20 @@ pub fn newton(args: LastLayer<'_>) -> Newton {
         result.z.magnitude.row_mut(sample).copy_from_slice(&magnitude);
     }
     result
+}
+
+/// The step of `z_L` under squared loss, `z = (y + ρ (P + b) − u)/(1 + ρ)`.
+///
+/// # Panics
+/// If the shapes disagree, or the targets are classes.
+pub fn squared_z(args: LastLayer<'_>) -> Bounded<Matrix> {
+    args.check("squared_z");
+    let Targets::Values(values) = args.targets else { panic!("squared_z: targets are classes") };
+    let targets: Vec<_> = (0..args.z.rows()).map(|sample| args.target(sample)).collect();
+    Bounded::from_fn(args.z.rows(), args.z.cols(), |sample, output| {
+        let (y, target, weight) = (values[(sample, output)], targets[sample][output], 1.0 + args.rho);
+        Bounded { value: (y + target.value) / weight, magnitude: (y.abs() + target.magnitude) / weight }
+    })
 }
 
 /// How much of a step is safe to take, `ln(1 + β)/β` of its range β.
@@ -465,11 +501,8 @@ pub fn hidden_terms(
     f: Activation,
 ) -> HiddenTerms {
     check_layer("hidden_terms", product, bias, &[z, activation]);
-    let r = residual(product, bias, z);
-    let mut result = HiddenTerms { residual_square: Bounded::ZERO, activation_square: Bounded::ZERO };
-    for (&value, &magnitude) in r.value.data().iter().zip(r.magnitude.data()) {
-        result.residual_square.add_square(value, magnitude);
-    }
+    let residual_square = squares(&residual(product, bias, z));
+    let mut result = HiddenTerms { residual_square, activation_square: Bounded::ZERO };
     for (&a, &z) in activation.data().iter().zip(z.data()) {
         // Beside what f(z) is off by, one rounding of a difference of two numbers.
         let f = f.bounded(z);
@@ -484,7 +517,7 @@ pub fn hidden_terms(
 pub struct DualStep {
     /// The new dual.
     pub dual: Bounded<Matrix>,
-    /// Σ over samples of the cross-entropy at z_L.
+    /// Σ over samples of the loss at z_L.
     pub loss: Bounded<f64>,
     /// ⟨u, r⟩ with the new dual.
     pub dual_product: Bounded<f64>,
@@ -509,9 +542,18 @@ pub fn dual_step(args: LastLayer<'_>) -> DualStep {
         residual_square.add_square(r, size);
         Bounded { value: u, magnitude: u_size }
     });
-    for (sample, &label) in args.labels.iter().enumerate() {
-        let cost = cross_entropy(args.z.row(sample), label);
-        loss.add_bounded(cost.value, cost.magnitude);
+    match args.targets {
+        Targets::Classes(labels) => {
+            for (sample, &label) in labels.iter().enumerate() {
+                let cost = cross_entropy(args.z.row(sample), label);
+                loss.add_bounded(cost.value, cost.magnitude);
+            }
+        }
+        Targets::Values(values) => {
+            let zeros = Matrix::zeros(1, values.cols());
+            let square = squares(&residual(args.z, &zeros, values));
+            loss.add_bounded(square.value / 2.0, square.magnitude / 2.0);
+        }
     }
     DualStep { dual, loss, dual_product, residual_square }
 }
@@ -689,7 +731,14 @@ mod tests {
     fn with_last_layer<T>(c: &[f64], u: &[f64], rho: f64, run: impl FnOnce(LastLayer<'_>) -> T) -> T {
         let row = |values: &[f64]| Matrix::new(1, values.len(), values.to_vec());
         let (product, dual, zeros) = (row(c), row(u), Matrix::zeros(1, c.len()));
-        run(LastLayer { z: &zeros, product: &product, bias: &zeros, dual: &dual, labels: &[0], rho })
+        run(LastLayer {
+            z: &zeros,
+            product: &product,
+            bias: &zeros,
+            dual: &dual,
+            targets: Targets::Classes(&[0]),
+            rho,
+        })
     }
 
     /// c, and a dual such as a sweep leaves: `y − softmax` of something. (Any other dual of a small ρ has its z
@@ -805,6 +854,21 @@ mod tests {
                 });
                 prop_assert!(distance < 1e-8, "ρ = {rho}: {distance:e}");
             }
+        }
+
+        /// No point on a grid is cheaper than the z of the squared loss.
+        #[test]
+        fn squared_z_is_the_minimiser(
+            (y, c, u) in (-3.0..3.0f64, -3.0..3.0f64, -1.0..1.0f64), rho in 0.1..10.0f64,
+        ) {
+            let one = |value| Matrix::new(1, 1, vec![value]);
+            let (y_row, zero) = (one(y), one(0.0));
+            let z = squared_z(LastLayer {
+                z: &zero, product: &one(c), bias: &zero, dual: &one(u), targets: Targets::Values(&y_row), rho,
+            });
+            let cost = |z: f64| (z - y).powi(2) / 2.0 + rho / 2.0 * (z - c + u / rho).powi(2);
+            let best = cost(z.value[(0, 0)]);
+            prop_assert!((-2000..=2000).all(|i| best <= cost(f64::from(i) / 100.0) + 1e-12));
         }
 
         /// Enough accelerated steps come to where Newton comes.

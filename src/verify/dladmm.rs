@@ -10,6 +10,7 @@ use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks, list, shows_in, status_word
 use super::values::{Profile, activations, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
+use crate::kernels::loss::Loss;
 use crate::kernels::{Activation, dladmm as kernel, linalg};
 use crate::reference::dladmm::{self as oracle, Block, Control, Schedule, Status};
 use crate::reference::{Bounded, Matrix};
@@ -389,8 +390,14 @@ struct Last {
     bias: Matrix,
     dual: Matrix,
     z: Matrix,
-    labels: Vec<u32>,
+    targets: LastTargets,
     control: Control,
+}
+
+/// What a step of the last layer is drawn to.
+enum LastTargets {
+    Classes(Vec<u32>),
+    Values(Matrix),
 }
 
 impl Last {
@@ -411,14 +418,33 @@ impl Last {
             bias: session.matrix(Shape::vector(classes), Profile::Ordinary),
             dual,
             z: scaled(session.matrix(shape, Profile::Ordinary)),
-            labels,
+            targets: LastTargets::Classes(labels),
             control: penalties(rho, 1.0),
         }
     }
 
+    /// The same for squared loss.
+    fn squared(session: &mut Session<'_>, (samples, outputs): (u32, u32), rho: f32) -> Self {
+        let values = session.matrix(Shape::new(samples, outputs), Profile::Ordinary);
+        let last = Self::new(session, (samples, outputs), rho);
+        let case = format!("squared loss, {}", last.case);
+        Self { case, targets: LastTargets::Values(values), ..last }
+    }
+
+    fn loss(&self) -> Loss {
+        match self.targets {
+            LastTargets::Classes(_) => Loss::CrossEntropy,
+            LastTargets::Values(_) => Loss::Squared,
+        }
+    }
+
     fn oracle(&self) -> oracle::LastLayer<'_> {
-        let Self { product, bias, dual, z, labels, control, .. } = self;
-        oracle::LastLayer { z, product, bias, dual, labels, rho: control.rho }
+        let Self { product, bias, dual, z, control, .. } = self;
+        let targets = match &self.targets {
+            LastTargets::Classes(labels) => oracle::Targets::Classes(labels),
+            LastTargets::Values(values) => oracle::Targets::Values(values),
+        };
+        oracle::LastLayer { z, product, bias, dual, targets, rho: control.rho }
     }
 
     /// Makes the operands and hands them to `record`: z and u as the caller expects them.
@@ -432,7 +458,10 @@ impl Last {
             product: &call.input("product", &self.product)?,
             bias: &call.input("bias", &self.bias)?,
             dual: &call.update("dual", &self.dual, dual)?,
-            labels: &call.labels(&self.labels)?,
+            targets: &match &self.targets {
+                LastTargets::Classes(labels) => call.labels(labels)?,
+                LastTargets::Values(values) => call.input("targets", values)?,
+            },
             control: &call.input("control", &control_row(&self.control))?,
             z: &call.update("z", &self.z, z)?,
         };
@@ -482,10 +511,37 @@ pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn squared_z(session: &mut Session<'_>) -> Result<(), Error> {
+    for size in sizes(session).into_iter().chain([(130, 1)]) {
+        for rho in [1e-6, 0.3, 100.0] {
+            let last = Last::squared(session, size, rho);
+            let stepped = oracle::squared_z(last.oracle());
+            session.check(&last.case, |call| {
+                // Two sums and a product, a sum, and a quotient of 2.5 ULPs by a sum.
+                let near = Expected::near(&stepped, Bound::roundings(8));
+                last.call(call, (near, Expected::Unchanged), |call, args| {
+                    kernel::squared_z(&mut call.plan, args)
+                })
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let mut last = Last::squared(session, (3, 5), 0.3);
+        last.product[(1, 2)] = odd;
+        let stepped = oracle::squared_z(last.oracle());
+        session.check(&format!("{odd} in product[1, 2]"), |call| {
+            let hit = Expected::not_finite(&stepped, Bound::roundings(8), |index| index == 7);
+            last.call(call, (hit, Expected::Unchanged), |call, args| kernel::squared_z(&mut call.plan, args))
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
     let mut lasts = Vec::new();
     for size in sizes(session) {
         lasts.extend([1e-6, 0.3].map(|rho| Last::new(session, size, rho)));
+        lasts.push(Last::squared(session, size, 0.3));
     }
     let mut far = Last::new(session, (70, 10), 1e-6);
     far.case += ", z far out";
@@ -502,7 +558,7 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let sums = sums(totals.clone(), cost_roundings(classes), count);
             let partials = call.output("partials", list(count, 4), sums)?;
             last.call(call, (Expected::Unchanged, near), |call, args| {
-                kernel::dual_step(&mut call.plan, args, &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
             })
         })?;
     }
@@ -514,7 +570,7 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let hit = Expected::not_finite(&stepped.dual, Bound::roundings(4), |index| index == 1004);
             let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
             last.call(call, (Expected::Unchanged, hit), |call, args| {
-                kernel::dual_step(&mut call.plan, args, &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
             })
         })?;
     }

@@ -90,14 +90,35 @@ pub struct Settings {
 pub struct Metrics {
     /// The augmented Lagrangian (equation 1) at the new dual.
     pub objective: f64,
-    /// Σ cross-entropy at z_L.
+    /// Σ loss at z_L.
     pub loss: f64,
     /// ‖z_l − W_l a_{l−1} − b_l‖² of each layer.
     pub residual_squares: Vec<f64>,
-    /// Share of samples that the forward pass classifies rightly.
+    /// Share of samples that the forward pass classifies rightly; NaN under squared loss.
     pub train_accuracy: f64,
-    /// Mean cross-entropy of the forward pass.
+    /// Mean cross-entropy, or mean squared error, of the forward pass.
     pub train_cost: f64,
+}
+
+/// What the outputs are to be: under softmax cross-entropy a class for each sample, under squared loss a column.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Classes.
+    Classes(Vec<u32>),
+    /// Outputs × samples.
+    Values(Matrix),
+}
+
+impl From<Vec<u32>> for Target {
+    fn from(labels: Vec<u32>) -> Self {
+        Self::Classes(labels)
+    }
+}
+
+impl From<Matrix> for Target {
+    fn from(values: Matrix) -> Self {
+        Self::Values(values)
+    }
 }
 
 /// All variables of Problem 2, and the dual.
@@ -113,15 +134,16 @@ pub struct LiteralDlAdmm {
     pub a: Vec<Matrix>,
     /// The dual of the last layer.
     pub u: Matrix,
-    labels: Vec<u32>,
+    target: Target,
     settings: Settings,
 }
 
 impl LiteralDlAdmm {
-    /// The start: z and a by a forward pass, `z_L = +1` at the label and −1 elsewhere, u = 0.
+    /// The start: z and a by a forward pass, `z_L = +1` at the label and −1 elsewhere, or the values
+    /// themselves, u = 0.
     pub fn new(
         x: Matrix,
-        labels: Vec<u32>,
+        target: impl Into<Target>,
         weight: Vec<Matrix>,
         bias: Vec<Matrix>,
         settings: Settings,
@@ -133,12 +155,20 @@ impl LiteralDlAdmm {
             z.push(affine(&weight[l], &a[l], &bias[l]));
             a.push(z[l].map(|z| settings.function.of(z)));
         }
-        z.push(Matrix::from_fn(
-            classes,
-            samples,
-            |class, n| if labels[n] as usize == class { 1.0 } else { -1.0 },
-        ));
-        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), labels, settings }
+        let target = target.into();
+        z.push(match &target {
+            Target::Values(values) => values.clone(),
+            Target::Classes(labels) => {
+                Matrix::from_fn(
+                    classes,
+                    samples,
+                    |class, n| {
+                        if labels[n] as usize == class { 1.0 } else { -1.0 }
+                    },
+                )
+            }
+        });
+        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), target, settings }
     }
 
     /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken.
@@ -174,21 +204,20 @@ impl LiteralDlAdmm {
         let last = self.weight.len() - 1;
         let residuals: Vec<Matrix> = (0..=last).map(|l| self.constraint(l)).collect();
         let residual_squares: Vec<f64> = residuals.iter().map(square_norm).collect();
-        let loss = self.cross_entropy(&self.z[last]);
+        let loss = self.loss(&self.z[last]);
         let dual = inner(&self.u, &residuals[last]);
         let mut objective = loss + dual + rho / 2.0 * residual_squares[last];
         for (l, square) in residual_squares[..last].iter().enumerate() {
             objective += nu / 2.0 * (square + self.activation_gap(l, &self.a[l + 1]));
         }
         let logits = self.forward();
-        let samples = self.labels.len() as f64;
-        Metrics {
-            objective,
-            loss,
-            residual_squares,
-            train_accuracy: self.hits(&logits) as f64 / samples,
-            train_cost: self.cross_entropy(&logits) / samples,
-        }
+        let samples = logits.cols() as f64;
+        let (train_accuracy, train_cost) = match &self.target {
+            Target::Classes(labels) => (hits(&logits, labels) as f64 / samples, self.loss(&logits) / samples),
+            // The mean over outputs, of what the loss has half of.
+            Target::Values(_) => (f64::NAN, 2.0 * self.loss(&logits) / samples / logits.rows() as f64),
+        };
+        Metrics { objective, loss, residual_squares, train_accuracy, train_cost }
     }
 
     /// `z_l − W_l a_{l−1} − b_l`.
@@ -258,12 +287,19 @@ impl LiteralDlAdmm {
         self.z[l] = zip(&c, &self.a[l + 1], |c, a| self.settings.function.nearest(c, a));
     }
 
-    /// The z step of the last layer, by FISTA (equations 5 and 15).
+    /// The z step of the last layer, by FISTA (equations 5 and 15), or where `z − y + ρ (z − c)` is 0.
     fn step_last_z(&mut self) {
         let last = self.weight.len() - 1;
         let Settings { rho, fista_eta: eta, .. } = self.settings;
         let c =
             zip(&affine(&self.weight[last], &self.a[last], &self.bias[last]), &self.u, |c, u| c - u / rho);
+        let labels = match &self.target {
+            Target::Classes(labels) => labels,
+            Target::Values(y) => {
+                self.z[last] = zip(y, &c, |y, c| (y + rho * c) / (1.0 + rho));
+                return;
+            }
+        };
         let mut lambda: f64 = 1.0;
         let mut zeta = self.z[last].clone();
         let mut z = zeta.clone();
@@ -272,7 +308,7 @@ impl LiteralDlAdmm {
             let gamma = (1.0 - lambda) / lambda_next;
             let softmax = softmax(&z);
             let zeta_next = Matrix::from_fn(z.rows(), z.cols(), |class, n| {
-                let y = if self.labels[n] as usize == class { 1.0 } else { 0.0 };
+                let y = if labels[n] as usize == class { 1.0 } else { 0.0 };
                 let descended = z[(class, n)] - eta * (softmax[(class, n)] - y);
                 (rho * c[(class, n)] + descended / eta) / (rho + 1.0 / eta)
             });
@@ -291,23 +327,28 @@ impl LiteralDlAdmm {
         z
     }
 
-    /// Σ −log softmax(z)[label].
-    fn cross_entropy(&self, z: &Matrix) -> f64 {
-        let softmax = softmax(z);
-        self.labels.iter().enumerate().map(|(n, &label)| -softmax[(label as usize, n)].ln()).sum()
+    /// Σ −log softmax(z)[label], or ½ ‖z − y‖².
+    fn loss(&self, z: &Matrix) -> f64 {
+        match &self.target {
+            Target::Values(y) => square_norm(&zip(z, y, |z, y| z - y)) / 2.0,
+            Target::Classes(labels) => {
+                let softmax = softmax(z);
+                labels.iter().enumerate().map(|(n, &label)| -softmax[(label as usize, n)].ln()).sum()
+            }
+        }
     }
+}
 
-    /// How many samples have their largest logit, the first of equals, at the label.
-    fn hits(&self, z: &Matrix) -> usize {
-        let right = |n: usize| {
-            let label = self.labels[n] as usize;
-            (0..z.rows()).all(|class| {
-                let (other, own) = (z[(class, n)], z[(label, n)]);
-                if class < label { other < own } else { other <= own }
-            })
-        };
-        (0..self.labels.len()).filter(|&n| right(n)).count()
-    }
+/// How many samples have their largest logit, the first of equals, at the label.
+fn hits(z: &Matrix, labels: &[u32]) -> usize {
+    let right = |n: usize| {
+        let label = labels[n] as usize;
+        (0..z.rows()).all(|class| {
+            let (other, own) = (z[(class, n)], z[(label, n)]);
+            if class < label { other < own } else { other <= own }
+        })
+    };
+    (0..labels.len()).filter(|&n| right(n)).count()
 }
 
 /// Algorithms 2 and 3: from `base` on, doubles the curvature α until φ at `x = start − gradient/α` is not above its

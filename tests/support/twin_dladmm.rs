@@ -4,7 +4,7 @@
 //! `P_l = W_l a_{l−1}` resident, takes each step size in closed form and steps W₁ through the Gram matrix of the input.
 //! Samples are rows. Layer `l` counts from 0, as in the literal transcription.
 
-use dualstep::reference::dladmm::{self, Block, Control, LastLayer};
+use dualstep::reference::dladmm::{self, Block, Control, LastLayer, Targets};
 use dualstep::reference::{Activation, Matrix, elementwise, linalg, loss, reduce};
 
 use super::literal_dladmm::{Function, Metrics, Settings};
@@ -114,7 +114,7 @@ impl TwinDlAdmm {
             product: &self.product[last],
             bias: &self.bias[last],
             dual: &self.u,
-            labels: &self.labels,
+            targets: Targets::Classes(&self.labels),
             rho: self.settings.rho,
         }
     }

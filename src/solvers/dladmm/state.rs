@@ -2,7 +2,7 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Problem, Samples};
+use super::config::{Config, Problem, Samples, Targets};
 use super::forward;
 use super::telemetry::RING_LENGTH;
 use crate::Error;
@@ -134,8 +134,8 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub values: SampleTensor,
-    /// One list per block.
-    pub labels: Vec<Tensor>,
+    /// One list of classes, or one matrix of values, per block.
+    pub targets: Vec<Tensor>,
 }
 
 /// Everything on the device that outlives an iteration.
@@ -167,14 +167,23 @@ impl Inputs {
         let values = upload_rows(gpu, cut, samples.features, |rows| {
             &samples.values[rows.start as usize * features..rows.end as usize * features]
         })?;
-        let labels = cut
-            .blocks()
-            .map(|rows| {
-                let labels = &samples.labels[rows.start as usize..rows.end as usize];
-                gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { values, labels })
+        let targets = match samples.targets {
+            Targets::Classes(labels) => cut
+                .blocks()
+                .map(|rows| {
+                    let labels = &labels[rows.start as usize..rows.end as usize];
+                    gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
+                })
+                .collect::<Result<_, _>>()?,
+            Targets::Values(targets) => {
+                let outputs = targets.len() / samples.count() as usize;
+                let targets = upload_rows(gpu, cut, outputs as u32, |rows| {
+                    &targets[rows.start as usize * outputs..rows.end as usize * outputs]
+                })?;
+                targets.blocks().to_vec()
+            }
+        };
+        Ok(Self { values, targets })
     }
 }
 
@@ -239,14 +248,18 @@ impl State {
                 activations.push(side(width, &layer.activation)?);
             }
         }
-        let layout =
-            super::telemetry::Layout { layers: layer_count as u32, train_samples: 0, test_samples: 0 };
+        let layout = super::telemetry::Layout {
+            layers: layer_count as u32,
+            train_samples: 0,
+            test_samples: 0,
+            loss: config.loss,
+        };
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,
             layers,
             activations,
-            dual: side(problem.classes, &start.dual)?,
+            dual: side(problem.outputs, &start.dual)?,
             gram: None,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
             status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
@@ -293,7 +306,7 @@ impl State {
             product: &layer.product.blocks()[block],
             bias: &layer.bias,
             dual: &self.dual.blocks()[block],
-            labels: &self.train.labels[block],
+            targets: &self.train.targets[block],
             control: &self.control,
             z: &layer.z.blocks()[block],
         }
@@ -365,7 +378,7 @@ impl State {
         })
     }
 
-    /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere; u stays 0.
+    /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere, or at the targets' values; u stays 0.
     fn start_forward(
         &self,
         gpu: &Gpu,
@@ -389,14 +402,19 @@ impl State {
             }
         }
         plan.finish()?.run()?;
-        let classes = problem.classes as usize;
+        let outputs = problem.outputs as usize;
         for (rows, z) in self.cut.blocks().zip(self.layer(self.depth()).z.blocks()) {
-            let labels = &problem.train.labels[rows.start as usize..rows.end as usize];
-            let mut values = vec![-1.0f32; labels.len() * classes];
-            for (row, label) in values.chunks_exact_mut(classes).zip(labels) {
-                row[*label as usize] = 1.0;
+            let rows = rows.start as usize..rows.end as usize;
+            match problem.train.targets {
+                Targets::Values(values) => gpu.write(z, &values[rows.start * outputs..rows.end * outputs])?,
+                Targets::Classes(labels) => {
+                    let mut values = vec![-1.0f32; rows.len() * outputs];
+                    for (row, label) in values.chunks_exact_mut(outputs).zip(&labels[rows]) {
+                        row[*label as usize] = 1.0;
+                    }
+                    gpu.write(z, &values)?;
+                }
             }
-            gpu.write(z, &values)?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@
 //! curvature of both its steps follows from small products, and P_1 is formed once, after the second.
 
 use super::Plans;
-use super::config::{Config, Schedule, ZLast};
+use super::config::{Config, Loss, Schedule, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
@@ -185,9 +185,12 @@ impl Sweep<'_> {
         let state = self.state;
         for k in 0..state.dual.blocks().len() {
             let args = state.last_layer(k);
-            match self.config.z_last {
-                ZLast::Fista { iterations, eta } => kernel::fista(&mut self.plan, &args, iterations, eta)?,
-                ZLast::Newton => kernel::newton(&mut self.plan, &args)?,
+            match (self.config.loss, self.config.z_last) {
+                (Loss::Squared, _) => kernel::squared_z(&mut self.plan, &args)?,
+                (Loss::CrossEntropy, ZLast::Fista { iterations, eta }) => {
+                    kernel::fista(&mut self.plan, &args, iterations, eta)?;
+                }
+                (Loss::CrossEntropy, ZLast::Newton) => kernel::newton(&mut self.plan, &args)?,
             }
         }
         Ok(())
@@ -433,7 +436,7 @@ impl Sweep<'_> {
             offsets(state.cut.blocks().map(|samples| kernel::dual_partial_count(samples.len() as u32)));
         let partials = self.plan.temporary(Shape::new(count, 4));
         for (k, offset) in offsets.into_iter().enumerate() {
-            kernel::dual_step(&mut self.plan, &state.last_layer(k), &partials, offset)?;
+            kernel::dual_step(&mut self.plan, &state.last_layer(k), self.config.loss, &partials, offset)?;
         }
         self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
     }
@@ -451,10 +454,11 @@ impl Sweep<'_> {
         let sets = [(Some(&state.train), Some(&state.layer(1).product)), (state.test.as_ref(), None)];
         for (slot, (inputs, first_product)) in (state.depth() as u32..).zip(sets) {
             let Some(inputs) = inputs else { continue };
-            let origin = self.origin("loss/softmax_scores of a forward pass".into());
+            let Config { activation: f, loss, .. } = *self.config;
+            let origin = self.origin(format!("{} of a forward pass", forward::scores_kernel(loss)));
             let (totals, status) = (&state.totals, &state.status);
-            let f = self.config.activation;
-            let scoring = Scoring { inputs, layers: &layers, f, first_product, totals, slot, status, origin };
+            let scoring =
+                Scoring { inputs, layers: &layers, f, loss, first_product, totals, slot, status, origin };
             forward::scores(&mut self.plan, &scoring)?;
         }
         Ok(())
