@@ -3,17 +3,18 @@
 //! Measured: replays of a plan that holds one call, submit to completion, pipelines warm; so a kernel that finishes in
 //! less than a submission takes shows the submission. Read the throughput against `elementwise/copy`, which moves bytes
 //! and does nothing else: that row is the control. Bytes are those that the plan counts, each operand once per
-//! direction. Run `cargo bench --bench kernels -- relu_z` for one of them.
+//! direction. Run `cargo bench --bench kernels -- hidden_z` for one of them.
 
 use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::cholesky::{self, Corner};
-use dualstep::kernels::dladmm::{self, ActivationGradient, Block, LastLayer, StepSize};
+use dualstep::kernels::dladmm::{self, ActivationGradient, Block, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
-use dualstep::kernels::{self, elementwise, loss, reduce};
+use dualstep::kernels::loss::Loss;
+use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
 const CLASSES: u32 = 10;
@@ -36,8 +37,8 @@ const ROWS: &[(&str, Record)] = &[
     ("elementwise/fill", |b, plan| elementwise::fill(plan, &b.side()?, 1.0)),
     ("elementwise/copy", |b, plan| elementwise::copy(plan, &b.side()?, &b.side()?)),
     ("elementwise/descend", |b, plan| elementwise::descend(plan, &b.side()?, &b.list(4)?, 0, &b.side()?)),
-    ("elementwise/bias_relu", |b, plan| {
-        elementwise::bias_relu(plan, &b.side()?, &b.list(b.width)?, &b.side()?)
+    ("elementwise/activate", |b, plan| {
+        elementwise::activate(plan, &b.side()?, &b.list(b.width)?, &b.side()?, Activation::Relu)
     }),
     ("reduce/dot", |b, plan| reduce::dot(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
     ("reduce/dots", |b, plan| reduce::dots(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
@@ -91,6 +92,9 @@ const ROWS: &[(&str, Record)] = &[
     ("loss/softmax_scores", |b, plan| {
         loss::softmax_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.labels()?, &b.partials()?, 0)
     }),
+    ("loss/squared_scores", |b, plan| {
+        loss::squared_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.logits()?, &b.partials()?, 0)
+    }),
     ("dladmm/dual_target", |b, plan| {
         dladmm::dual_target(plan, &b.logits()?, &b.logits()?, &b.control()?, &b.logits()?)
     }),
@@ -105,7 +109,9 @@ const ROWS: &[(&str, Record)] = &[
         let sums = b.matrix(dladmm::sum_rows(b.samples), b.width)?;
         dladmm::bias_step(plan, &sums, b.samples, &b.list(b.width)?)
     }),
-    ("dladmm/relu_z", |b, plan| dladmm::relu_z(plan, &b.side()?, &b.list(b.width)?, &b.side()?, &b.side()?)),
+    ("dladmm/hidden_z", |b, plan| {
+        dladmm::hidden_z(plan, &b.side()?, &b.list(b.width)?, &b.side()?, &b.side()?, Activation::Relu)
+    }),
     ("dladmm/activation_gradient", |b, plan| {
         let (residual, weights, gradient) = (b.side()?, b.weights()?, b.side()?);
         let (activation, z, control, partials) = (b.side()?, b.side()?, b.control()?, b.partials()?);
@@ -114,6 +120,7 @@ const ROWS: &[(&str, Record)] = &[
             weights: &weights,
             activation: &activation,
             z: &z,
+            f: Activation::Relu,
             control: &control,
             last_layer: false,
             gradient: &gradient,
@@ -140,10 +147,24 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("dladmm/fista", |b, plan| b.last_layer(|args| dladmm::fista(plan, args, 50, 4.0))),
     ("dladmm/newton", |b, plan| b.last_layer(|args| dladmm::newton(plan, args))),
-    ("dladmm/dual_step", |b, plan| b.last_layer(|args| dladmm::dual_step(plan, args, &b.partials()?, 0))),
+    ("dladmm/squared_z", |b, plan| {
+        let targets = b.logits()?;
+        b.last_layer(|args| dladmm::squared_z(plan, &LastLayer { targets: &targets, ..*args }))
+    }),
+    ("dladmm/dual_step", |b, plan| {
+        b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, &b.partials()?, 0))
+    }),
     ("dladmm/hidden_terms", |b, plan| {
-        let (bias, partials) = (b.list(b.width)?, b.partials()?);
-        dladmm::hidden_terms(plan, &b.side()?, &bias, &b.side()?, &b.side()?, &partials, 0)
+        let args = HiddenTerms {
+            product: &b.side()?,
+            bias: &b.list(b.width)?,
+            z: &b.side()?,
+            activation: &b.side()?,
+            f: Activation::Relu,
+            partials: &b.partials()?,
+            offset: 0,
+        };
+        dladmm::hidden_terms(plan, args)
     }),
     ("dladmm/keep", |b, plan| dladmm::keep(plan, &b.side()?, &b.list(dladmm::STATUS_LENGTH)?, &b.side()?)),
     ("dladmm/record", |b, plan| {
@@ -306,7 +327,7 @@ impl Bench<'_> {
             product: &self.logits()?,
             bias: &self.list(CLASSES)?,
             dual: &self.logits()?,
-            labels: &self.labels()?,
+            targets: &self.labels()?,
             control: &self.control()?,
             z: &self.logits()?,
         })

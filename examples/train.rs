@@ -4,7 +4,7 @@
 
 use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
-use dualstep::solvers::dladmm::{self, Config, DlAdmm, Problem, Samples};
+use dualstep::solvers::dladmm::{self, Config, DlAdmm, Problem, Samples, Targets};
 
 fn main() -> Result<(), dualstep::Error> {
     let split = DataSource::Embedded.load()?;
@@ -12,13 +12,15 @@ fn main() -> Result<(), dualstep::Error> {
     let features = train.features();
     let pixels = train.scaled_rows(0..train.len(), features)?;
     let test_pixels = test.scaled_rows(0..test.len(), features)?;
-    let samples = Samples { features: features as u32, values: &pixels, labels: train.labels() };
-    let unseen = Samples { features: features as u32, values: &test_pixels, labels: test.labels() };
+    let samples =
+        Samples { features: features as u32, values: &pixels, targets: Targets::Classes(train.labels()) };
+    let unseen =
+        Samples { features: features as u32, values: &test_pixels, targets: Targets::Classes(test.labels()) };
 
     let gpu = Gpu::open(&GpuOptions::default())?;
     println!("{}", gpu.capabilities());
     let config = Config { hidden: vec![64, 64], evaluate_every: 5, ..Config::default() };
-    let problem = Problem { classes: train.classes() as u32, train: samples, test: Some(unseen) };
+    let problem = Problem { outputs: train.classes() as u32, train: samples, test: Some(unseen) };
     let mut network = DlAdmm::new(&gpu, &config, &problem)?;
 
     // `run` only submits. Three batches are on their way before the first record is asked for.
@@ -26,8 +28,8 @@ fn main() -> Result<(), dualstep::Error> {
         network.run(5)?;
     }
     for record in network.finish()? {
-        if let (Some(train), Some(test)) = (record.train, record.test) {
-            let (train, test) = (100.0 * train.accuracy, 100.0 * test.accuracy);
+        let accuracies = [record.train, record.test].map(|scores| scores.and_then(|scores| scores.accuracy));
+        if let [Some(train), Some(test)] = accuracies.map(|accuracy| accuracy.map(|share| 100.0 * share)) {
             println!(
                 "{:3}: objective {:8.2}, {train:.1} % / {test:.1} %",
                 record.iteration, record.objective
@@ -35,7 +37,8 @@ fn main() -> Result<(), dualstep::Error> {
         }
     }
     let state = network.state()?;
-    let scores = dladmm::evaluate(&gpu, &state.layers, network.widths(), &unseen)?;
-    println!("on {} unseen images: {:.1} %", unseen.count(), 100.0 * scores.accuracy);
+    let scores = dladmm::evaluate(&gpu, &config, &state.layers, network.widths(), &unseen)?;
+    let accuracy = 100.0 * scores.accuracy.unwrap_or_default();
+    println!("on {} unseen images: {accuracy:.1} %", unseen.count());
     Ok(())
 }

@@ -185,6 +185,7 @@ fn number<T: FromStr>(archive: &Archive<'_>, key: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::solvers::dladmm::{Activation, Loss};
 
     /// A state of 2 samples in a 3-2-2 network, its values all different.
     fn checkpoint() -> Checkpoint {
@@ -238,6 +239,23 @@ mod tests {
         assert_eq!(loaded, saved);
         assert!(loaded.state.dual[1].is_sign_negative());
         assert_eq!(bytes_of(&saved), bytes_of(&loaded));
+    }
+
+    #[test]
+    fn a_file_from_before_there_were_choices_is_of_the_first() {
+        let mut saved = checkpoint();
+        saved.config.activation = Activation::LeakyRelu { slope: 0.1 };
+        saved.config.loss = Loss::Squared;
+        assert_eq!(parse(&bytes_of(&saved)).unwrap(), saved);
+        let older = edited(|header| {
+            let config = &mut header["__metadata__"]["config"];
+            let mut settings: serde_json::Value = serde_json::from_str(config.as_str().unwrap()).unwrap();
+            for setting in ["activation", "loss"] {
+                settings.as_object_mut().unwrap().remove(setting).unwrap();
+            }
+            *config = settings.to_string().into();
+        });
+        assert_eq!(parse(&older).unwrap(), checkpoint());
     }
 
     #[test]

@@ -38,19 +38,20 @@
 //!
 //! # One kernel, from WGSL to test
 //!
-//! A kernel has one name everywhere. `dladmm/relu_z`, the hidden layer's z step in closed form, is
+//! A kernel has one name everywhere. `dladmm/hidden_z`, the hidden layer's z step, is
 //!
-//! 1. `shaders/dladmm/relu_z.wgsl`: the formula in its head, then the code. `#import` brings in a shared file; a line
-//!    that ends in `// @spec` may be given another right-hand side. There are no other directives.
-//! 2. `RELU_Z` in `src/kernels/dladmm.rs`: the [`Kernel`](engine::Kernel) as the host sees it, its bindings by name and
+//! 1. `shaders/dladmm/hidden_z.wgsl`: the formula in its head, then the code. `#import` brings in a shared file, or
+//!    another in its place where a variant says so, as here for each kind of activation; a line that ends in `// @spec`
+//!    may be given another right-hand side. There are no other directives.
+//! 2. `HIDDEN_Z` in `src/kernels/dladmm.rs`: the [`Kernel`](engine::Kernel) as the host sees it, its bindings by name and
 //!    its parameters by layout; listed in [`kernels::ALL`].
-//! 3. [`kernels::dladmm::relu_z`]: checks that four shapes agree, counts 14 operations an element, adds the dispatch.
-//! 4. [`reference::dladmm::relu_z`]: the same in float64, with the size of the terms that went into each value, from
+//! 3. [`kernels::dladmm::hidden_z`]: checks that four shapes agree, counts the operations, adds the dispatch.
+//! 4. [`reference::dladmm::hidden_z`]: the same in float64, with the size of the terms that went into each value, from
 //!    which the tolerance of the comparison follows.
-//! 5. `dladmm/relu_z` in [`verify`]: runs it against its twin, between canaries, over many sizes. `dualstep verify` and
+//! 5. `dladmm/hidden_z` in [`verify`]: runs it against its twin, between canaries, over many sizes. `dualstep verify` and
 //!    `tests/kernels.rs` do that on a device. `tests/shaders.rs` needs none: it reflects the WGSL against the host's
 //!    declaration and translates every variant for every backend.
-//! 6. `dladmm/relu_z` in `benches/kernels.rs`: its throughput beside a plain copy.
+//! 6. `dladmm/hidden_z` in `benches/kernels.rs`: its throughput beside a plain copy.
 //!
 //! To add a kernel is to add these. [`kernels::ALL`] is the registry that the others are held against.
 //!

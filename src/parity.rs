@@ -10,7 +10,7 @@ use crate::engine::Gpu;
 use crate::golden::{self, DlAdmmTrace};
 use crate::reference::Matrix;
 use crate::solvers::dladmm::{
-    Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, Schedule, Steps, ZLast,
+    Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 /// Allowed for W and the hidden layers' a and z, and for b.
@@ -79,9 +79,9 @@ impl Parity {
 pub fn replay(gpu: &Gpu, trace: &DlAdmmTrace) -> Result<Parity, Error> {
     let inputs = trace.inputs().to_f32();
     let features = trace.initial[0].weight.cols() as u32;
-    let train = Samples { features, values: &inputs, labels: &trace.labels };
+    let train = Samples { features, values: &inputs, targets: Targets::Classes(&trace.labels) };
     let classes = trace.initial[trace.initial.len() - 1].weight.rows() as u32;
-    let problem = Problem { classes, train, test: None };
+    let problem = Problem { outputs: classes, train, test: None };
     let config = config(trace);
     let start = HostState::at_start(&config, trace.initial.iter().map(layer).collect());
     let mut solver = DlAdmm::resume(gpu, &config, &problem, &start)?;
@@ -162,7 +162,11 @@ const METRICS: [Metric; 7] = [
     ("residual 1", |record| record.residuals[0].into(), |metrics| metrics.residual_squares[0]),
     ("residual 2", |record| record.residuals[1].into(), |metrics| metrics.residual_squares[1]),
     ("residual 3", |record| record.residuals[2].into(), |metrics| metrics.residual_squares[2]),
-    ("train accuracy", |record| score(record, |scores| scores.accuracy), |metrics| metrics.train_accuracy),
+    (
+        "train accuracy",
+        |record| score(record, |scores| scores.accuracy.unwrap_or(f32::NAN)),
+        |metrics| metrics.train_accuracy,
+    ),
     ("train cost", |record| score(record, |scores| scores.cost), |metrics| metrics.train_cost),
 ];
 

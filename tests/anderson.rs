@@ -15,7 +15,7 @@ use std::slice;
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, Plan, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::linalg::{self, Transposed};
-use dualstep::kernels::{elementwise, reduce};
+use dualstep::kernels::{Activation, elementwise, reduce};
 use dualstep::solvers::anderson::{Anderson, AndersonConfig, Cost, FixedPoint, HistoryStorage, Mode, Tally};
 use dualstep::verify::{self, Effort};
 use literal::{Literal, Maths};
@@ -69,7 +69,7 @@ impl Map {
         if self.is_rectified {
             let product = plan.temporary(self.x.shape());
             linalg::matmul(plan, x, weights, &product)?;
-            return elementwise::bias_relu(plan, &product, &self.shift, into);
+            return elementwise::activate(plan, &product, &self.shift, into, Activation::Relu);
         }
         elementwise::copy(plan, &self.shift, into)?;
         linalg::matmul_add(plan, x, weights, into)

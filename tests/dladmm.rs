@@ -7,7 +7,7 @@ use dualstep::Error;
 use dualstep::data::{DataSource, Dataset};
 use dualstep::engine::{Counters, Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, Steps, ZLast,
+    Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 const PIXELS: usize = 784;
@@ -28,11 +28,11 @@ impl Images {
     }
 
     fn problem(&self) -> Problem<'_> {
-        Problem { classes: 10, train: self.samples(), test: None }
+        Problem { outputs: 10, train: self.samples(), test: None }
     }
 
     fn samples(&self) -> Samples<'_> {
-        Samples { features: PIXELS as u32, values: &self.values, labels: &self.labels }
+        Samples { features: PIXELS as u32, values: &self.values, targets: Targets::Classes(&self.labels) }
     }
 }
 
@@ -269,7 +269,7 @@ fn any_depth_width_and_number_of_classes_trains() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(130);
     for (hidden, classes) in [(vec![1], 10), (vec![5, 3, 7], 10), (vec![9], 37), (vec![130, 33], 11)] {
-        let problem = Problem { classes, ..images.problem() };
+        let problem = Problem { outputs: classes, ..images.problem() };
         let (records, _) = train(&gpu, &constant(1e-2, &hidden), &problem, 3);
         assert!(records.iter().all(|record| record.objective.is_finite()), "{hidden:?}, {classes} classes");
         assert_eq!(records[2].exponents.len(), 4 * (hidden.len() + 1) - 2);
@@ -311,7 +311,7 @@ fn what_cannot_be_trained_is_refused_in_one_line() {
     refused(&constant(-1.0, &[4]), &images.problem(), "rho");
     refused(&constant(f32::NAN, &[4]), &images.problem(), "rho");
     refused(&constant(1e-2, &[400_000]), &images.problem(), "MiB");
-    refused(&sound, &Problem { classes: 3, ..images.problem() }, "label");
+    refused(&sound, &Problem { outputs: 3, ..images.problem() }, "label");
     let mut broken = Images::first(20);
     broken.values[3 * PIXELS + 7] = f32::NAN;
     refused(&sound, &broken.problem(), "sample 3, feature 7");

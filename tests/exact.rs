@@ -9,7 +9,7 @@ use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Steps, SweepKind,
+    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Steps, SweepKind, Targets,
 };
 use literal_exact::{LiteralExact, Settings, transpose};
 use rand::{RngExt, SeedableRng};
@@ -46,8 +46,12 @@ impl Data {
     }
 
     fn problem(&self) -> Problem<'_> {
-        let train = Samples { features: self.features, values: &self.values, labels: &self.labels };
-        Problem { classes: self.classes, train, test: None }
+        let train = Samples {
+            features: self.features,
+            values: &self.values,
+            targets: Targets::Classes(&self.labels),
+        };
+        Problem { outputs: self.classes, train, test: None }
     }
 }
 

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use dualstep::golden::{self, DlAdmmTrace, Trace};
 use dualstep::reference::dladmm::{Block, Control};
-use dualstep::reference::{Matrix, dladmm, elementwise, linalg, reduce};
-use literal_dladmm::{LiteralDlAdmm, Metrics, Settings, backtrack, square_norm, transpose, zip};
+use dualstep::reference::{Activation, Matrix, dladmm, elementwise, linalg, reduce};
+use literal_dladmm::{Function, LiteralDlAdmm, Metrics, Settings, backtrack, square_norm, transpose, zip};
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -41,6 +41,7 @@ fn read(name: &str) -> DlAdmmTrace {
 fn settings(trace: &DlAdmmTrace) -> Settings {
     let settings = &trace.settings;
     Settings {
+        function: Function::Relu,
         rho: settings.rho,
         nu: settings.nu,
         theta_base: settings.theta_base,
@@ -149,6 +150,46 @@ fn twins_compose_to_the_traces() {
     }
 }
 
+/// What no trace was recorded for: the other activations, on a random problem.
+#[test]
+fn twins_compose_to_the_transcription_of_every_activation() {
+    let functions = [Function::Relu, Function::LeakyRelu(0.2), Function::Sigmoid, Function::Tanh];
+    for (function, seed) in functions.into_iter().zip(0..) {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let widths = [5, 8, 7, 4];
+        let x = random(&mut rng, widths[0], 30);
+        let labels: Vec<u32> = (0..30).map(|_| rng.random_range(0..4)).collect();
+        let weight: Vec<_> = (1..4).map(|l| random(&mut rng, widths[l], widths[l - 1])).collect();
+        let bias: Vec<_> = (1..4).map(|l| random(&mut rng, widths[l], 1)).collect();
+        let settings = Settings {
+            function,
+            rho: 0.7,
+            nu: 0.4,
+            theta_base: 1.0,
+            tau_base: 1.0,
+            fista_iterations: 50,
+            fista_eta: 2.0,
+        };
+        let mut literal =
+            LiteralDlAdmm::new(x.clone(), labels.clone(), weight.clone(), bias.clone(), settings);
+        let mut twins = TwinDlAdmm::new(transpose(&x), labels, weight, all_transposed(&bias), settings);
+        for iteration in 1..=5 {
+            let (doublings, metrics) = twins.sweep();
+            assert_eq!(doublings, literal.sweep(), "{function:?}, iteration {iteration}");
+            let expected = literal.metrics();
+            let error = (metrics.objective - expected.objective).abs() / expected.objective.abs();
+            assert!(error < 1e-8, "{function:?}, iteration {iteration}: the objective is off by {error:e}");
+            for l in 0..3 {
+                let errors = [
+                    twins.weight[l].relative_error(&literal.weight[l]),
+                    twins.z[l].relative_error(&transpose(&literal.z[l])),
+                ];
+                assert!(errors.iter().all(|&error| error < 1e-8), "{function:?}, layer {l}: {errors:?}");
+            }
+        }
+    }
+}
+
 /// Values uniform in −1 … 1.
 fn random(rng: &mut ChaCha8Rng, rows: usize, cols: usize) -> Matrix {
     Matrix::from_fn(rows, cols, |_, _| rng.random_range(-1.0..1.0))
@@ -221,7 +262,7 @@ proptest! {
         let (problem, kappa, nu) = (Problem::new(seed, sizes), 10f64.powf(log_kappa), 10f64.powf(log_nu));
         let Problem { weight, a, z, .. } = &problem;
         let control = Control::new(kappa, nu, 1.0, 1.0);
-        let (g, square) = dladmm::activation_gradient(&problem.residual(weight, a), weight, a, z, &control, true);
+        let (g, square) = dladmm::activation_gradient(&problem.residual(weight, a), weight, a, z, Activation::Relu, &control, true);
         let (g, square) = (g.value, square.value);
         let change = linalg::matmul_norm(&g, false, weight, true).1.value;
         prop_assume!(!is_borderline(nu + kappa * change / square));
@@ -263,10 +304,11 @@ fn augmented_lagrangian_never_rises_at_rho_1() {
         let widths = [6, 8, 7, 4];
         let samples = 40;
         let x = random(&mut rng, widths[0], samples);
-        let labels = (0..samples).map(|_| rng.random_range(0..4)).collect();
+        let labels: Vec<u32> = (0..samples).map(|_| rng.random_range(0..4)).collect();
         let weight = (1..4).map(|l| random(&mut rng, widths[l], widths[l - 1])).collect();
         let bias = (1..4).map(|l| random(&mut rng, widths[l], 1)).collect();
         let settings = Settings {
+            function: Function::Relu,
             rho: 1.0,
             nu: 1.0,
             theta_base: 1.0,

@@ -1,7 +1,7 @@
 // dladmm/activation_gradient: gradient of an activation step, a matrix product with the rest as its epilogue
 // (Wang et al. 2019, equation 10), and the gradient's squared norm as one partial sum per tile.
 //
-//   g = kappa R W + nu (a - max(z, 0))      partials[offset + t] = sum of g^2 in tile t, tiles numbered row by row
+//   g = kappa R W + nu (a - f(z))      partials[offset + t] = sum of g^2 in tile t, tiles numbered row by row
 //
 // R: residual of the next layer, samples x next width, bound as `left`; W: its weights, next width x width, bound as
 // `right`; a, z, g: samples x width. kappa is rho when the next layer is the last, else nu. Padding is zero.
@@ -10,6 +10,7 @@
 #import "linalg/right_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
+#import "shared/activation_relu.wgsl"
 #import "dladmm/control.wgsl"
 
 struct Params {
@@ -38,7 +39,7 @@ fn start(row: u32, column_quad: u32) -> vec4f {
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
     let i = output_quad(row, column_quad);
     let kappa = select(control.nu, control.rho, params.last_layer != 0u);
-    let gap = activation[i] - max(z[i], vec4f());
+    let gap = activation[i] - activate(z[i], column_quad, params.columns);
     let g = fma(vec4f(kappa), value, control.nu * gap);
     gradient[i] = g;
     return g;

@@ -1,13 +1,14 @@
 // dladmm/dual_step: u = u + rho r, r = z - P - b (Wang et al. 2019, equation 9), and the last layer's terms of the
 // augmented Lagrangian at the new u, as partial sums over samples.
 //
-//   partials[offset + g] = sum over the samples of workgroup g of ( -log softmax(z)_label, <u, r>, |r|^2, 0 )
+//   partials[offset + g] = sum over the samples of workgroup g of ( R(z; y), <u, r>, |r|^2, 0 )
 //
-// P, z, u: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
+// P, z, u: samples x classes, `quads` vec4s a sample; b: classes; y: the targets, as the loss R takes them.
 // One lane owns one sample. Oracle: reference::dladmm::dual_step.
 #import "shared/index.wgsl"
 #import "shared/reduce_tree.wgsl"
 #import "dladmm/control.wgsl"
+#import "dladmm/loss_cross_entropy.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 
@@ -21,7 +22,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
 @group(0) @binding(1) var<storage, read> bias: array<vec4f>;
 @group(0) @binding(2) var<storage, read> z: array<vec4f>;
-@group(0) @binding(3) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read> targets: array<Target>;
 @group(0) @binding(4) var<storage, read> control: Control;
 @group(0) @binding(5) var<storage, read_write> dual: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> partials: array<vec4f>;
@@ -29,26 +30,14 @@ struct Params {
 
 fn terms(sample: u32) -> vec4f {
     let first = sample * params.quads;
-    let label = labels[sample];
-    let label_quad = z[first + label / 4u];
-    let label_z = label_quad[label % 4u];
     var sums = vec4f();
-    var exponentials = 0.0;
-    var shift = -3.4e38;
     for (var quad = 0u; quad < params.quads; quad++) {
-        let v = z[first + quad];
-        let r = v - product[first + quad] - bias[quad];
+        let r = z[first + quad] - product[first + quad] - bias[quad];
         let u = fma(vec4f(control.rho), r, dual[first + quad]);
         dual[first + quad] = u;
         sums += vec4f(0.0, dot(u, r), dot(r, r), 0.0);
-        // log-sum-exp in one pass: the sum so far is rescaled when a larger logit turns up.
-        let is_class = quad * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.classes);
-        let w = select(vec4f(-3.4e38), v, is_class);
-        let top = max(shift, max(max(w.x, w.y), max(w.z, w.w)));
-        exponentials = exponentials * exp(shift - top) + dot(select(vec4f(), exp(v - top), is_class), vec4f(1.0));
-        shift = top;
     }
-    sums.x = log(exponentials) + (shift - label_z);
+    sums.x = loss(sample);
     return sums;
 }
 

@@ -1,11 +1,12 @@
 // dladmm/hidden_terms: a hidden layer's terms of the augmented Lagrangian, as partial sums per chunk of CHUNK vec4s.
 //
-//   partials[offset + g] = ( |z - P - b|^2, |a - max(z, 0)|^2, 0, 0 ) over chunk g
+//   partials[offset + g] = ( |z - P - b|^2, |a - f(z)|^2, 0, 0 ) over chunk g
 //
 // P, z, a: samples x features, `quads` vec4s a sample; b: features. A workgroup owns one chunk; lanes stride through
 // it, then a fixed tree adds them. Oracle: reference::dladmm::hidden_terms.
 #import "shared/index.wgsl"
 #import "shared/reduce_tree.wgsl"
+#import "shared/activation_relu.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const CHUNK: u32 = 1024u; // @spec
@@ -13,6 +14,7 @@ const CHUNK: u32 = 1024u; // @spec
 struct Params {
     quads: u32,
     samples: u32,
+    features: u32,
     offset: u32,
 }
 
@@ -36,9 +38,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     for (var i = chunk * CHUNK + lane; i < end; i += WG_SIZE) {
         let v = z[i];
         let r = v - product[i] - bias[quad];
+        let gap = activation[i] - activate(v, quad, params.features);
         quad += turn;
         quad -= select(0u, params.quads, quad >= params.quads);
-        let gap = activation[i] - max(v, vec4f());
         sums += vec4f(dot(r, r), dot(gap, gap), 0.0, 0.0);
     }
     let total = workgroup_sum(sums, lane);

@@ -37,7 +37,7 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     let gpu = Gpu::open(options)?;
     let score = |set: &Dataset| {
         let samples = HostSamples::new(set)?;
-        let scores = evaluate(&gpu, &loaded.state.layers, &loaded.widths, &samples.view())?;
+        let scores = evaluate(&gpu, &loaded.config, &loaded.state.layers, &loaded.widths, &samples.view())?;
         Ok::<_, Error>(Row { samples: set.len(), accuracy: scores.accuracy, cost: scores.cost })
     };
     let line = Line {
@@ -87,6 +87,6 @@ struct Line {
 #[derive(Serialize)]
 struct Row {
     samples: usize,
-    accuracy: f32,
+    accuracy: Option<f32>,
     cost: f32,
 }

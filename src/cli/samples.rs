@@ -4,7 +4,7 @@ use std::path::Path;
 
 use dualstep::Error;
 use dualstep::data::{DataSource, Dataset, Split};
-use dualstep::solvers::dladmm::{Problem, Samples};
+use dualstep::solvers::dladmm::{Problem, Samples, Targets};
 
 use super::Failure;
 
@@ -22,13 +22,17 @@ impl<'a> HostSamples<'a> {
 
     /// The view that solvers take.
     pub fn view(&self) -> Samples<'_> {
-        Samples { features: self.set.features() as u32, values: &self.values, labels: self.set.labels() }
+        Samples {
+            features: self.set.features() as u32,
+            values: &self.values,
+            targets: Targets::Classes(self.set.labels()),
+        }
     }
 }
 
 /// Training and test samples put together.
 pub fn problem<'a>(train: &'a HostSamples<'_>, test: &'a HostSamples<'_>, split: &Split) -> Problem<'a> {
-    Problem { classes: split.train.classes() as u32, train: train.view(), test: Some(test.view()) }
+    Problem { outputs: split.train.classes() as u32, train: train.view(), test: Some(test.view()) }
 }
 
 /// Loads data and keeps the first `samples` of its training half, or all.

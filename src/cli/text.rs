@@ -13,9 +13,9 @@ pub fn thousands(number: u64) -> String {
     text
 }
 
-/// `87.35 %`.
-pub fn percent(share: f32) -> String {
-    format!("{:.2} %", 100.0 * share)
+/// `87.35 %`, or a dash where there is nothing to tell.
+pub fn percent(share: Option<f32>) -> String {
+    share.map_or("–".into(), |share| format!("{:.2} %", 100.0 * share))
 }
 
 /// `12.5 MiB`.

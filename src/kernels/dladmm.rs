@@ -2,11 +2,12 @@
 //!
 //! Shapes, throughout: `product` (P = W a_prev), `z`, `activation`, `residual`, `gradient`, `dual` and `goal` are
 //! samples × features (the papers' features × samples, stored sample after sample); `bias` is one row of features;
-//! `labels` one u32 per sample; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
+//! `labels` one u32 per sample, `targets` those or, for squared loss, samples × outputs; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
 use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
-use super::{WG_SIZE, expect_labels, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
+use super::loss::Loss;
+use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -187,45 +188,60 @@ pub fn bias_step(
     })
 }
 
-/// `dladmm/relu_z`
-pub static RELU_Z: Kernel = Kernel {
-    name: "dladmm/relu_z",
+/// `dladmm/hidden_z`
+pub static HIDDEN_Z: Kernel = Kernel {
+    name: "dladmm/hidden_z",
     bindings: &[
         Binding::read("product"),
         Binding::read("bias"),
         Binding::read("activation"),
         Binding::write("z"),
     ],
-    params: ReluZParams::LAYOUT,
-    variants: plain,
+    params: HiddenZParams::LAYOUT,
+    variants: || Activation::KINDS.map(|f| f.choose_minimiser(Variant::new("plain"))).into(),
 };
 
 params! {
-    struct ReluZParams { quads: u32, samples: u32 }
+    struct HiddenZParams { quads: u32, samples: u32, features: u32 }
 }
 
-/// Hidden z-step for ReLU: minimises `(z − P − b)² + (a − max(z, 0))²` elementwise (Wang et al. 2019, eq. 4, 14).
+/// Hidden z-step: minimises `(z − P − b)² + (a − f(z))²` elementwise (Wang et al. 2019, eq. 4, 14).
+///
+/// In closed form for the two kinds of ReLU. For sigmoid and tanh by a bracketed Newton iteration towards the minimiser
+/// nearest to P + b and towards the one farthest from it, of which the cheaper is kept. FLOPs count an exponential as
+/// one.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn relu_z(
+pub fn hidden_z(
     plan: &mut PlanBuilder,
     product: &Tensor,
     bias: &Tensor,
     activation: &Tensor,
     z: &Tensor,
+    f: Activation,
 ) -> Result<(), Error> {
     let shape = product.shape();
-    expect_shape(&RELU_Z, "bias", bias, Shape::vector(shape.columns))?;
-    expect_shape(&RELU_Z, "activation", activation, shape)?;
-    expect_shape(&RELU_Z, "z", z, shape)?;
+    expect_shape(&HIDDEN_Z, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&HIDDEN_Z, "activation", activation, shape)?;
+    expect_shape(&HIDDEN_Z, "z", z, shape)?;
+    let operations = match f {
+        Activation::Relu => 14,
+        Activation::LeakyRelu { .. } => 19,
+        // Eight cells and twice eight steps, each with f and its derivatives.
+        Activation::Sigmoid | Activation::Tanh => 24 * 20,
+    };
     plan.dispatch(Dispatch {
-        kernel: &RELU_Z,
-        variant: Variant::new("plain"),
+        kernel: &HIDDEN_Z,
+        variant: f.choose_minimiser(Variant::new("plain")),
         operands: &[product, bias, activation, z],
-        params: bytemuck::bytes_of(&ReluZParams { quads: shape.quads(), samples: shape.rows }),
+        params: bytemuck::bytes_of(&HiddenZParams {
+            quads: shape.quads(),
+            samples: shape.rows,
+            features: shape.columns,
+        }),
         groups: groups_over_samples(shape),
-        flops: 14 * shape.elements(),
+        flops: operations * shape.elements(),
     })
 }
 
@@ -242,7 +258,10 @@ pub static ACTIVATION_GRADIENT: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: ActivationGradientParams::LAYOUT,
-    variants: || tile_variants(&[(Transposed::No, Transposed::No)]),
+    variants: || {
+        let tiles = tile_variants(&[(Transposed::No, Transposed::No)]);
+        tiles.into_iter().flat_map(|tile| Activation::KINDS.map(|f| f.choose(tile.clone()))).collect()
+    },
 };
 
 params! {
@@ -268,6 +287,8 @@ pub struct ActivationGradient<'a> {
     pub activation: &'a Tensor,
     /// z of layer l.
     pub z: &'a Tensor,
+    /// What makes a of z.
+    pub f: Activation,
     /// Penalties.
     pub control: &'a Tensor,
     /// Whether layer l + 1 is the last, whose penalty is ρ and not ν.
@@ -280,7 +301,7 @@ pub struct ActivationGradient<'a> {
     pub offset: u32,
 }
 
-/// g = κ Wᵀ r + ν (a − max(z, 0)): the gradient of an activation step, and ‖g‖² (Wang et al. 2019, eq. 10).
+/// g = κ Wᵀ r + ν (a − f(z)): the gradient of an activation step, and ‖g‖² (Wang et al. 2019, eq. 10).
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -290,6 +311,7 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
         weights,
         activation,
         z,
+        f,
         control,
         last_layer,
         gradient,
@@ -316,7 +338,7 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     };
     plan.dispatch(Dispatch {
         kernel,
-        variant: variant.variant,
+        variant: f.choose(variant.variant),
         operands: &[residual, weights, activation, z, control, gradient, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(tiles),
@@ -420,8 +442,8 @@ pub struct LastLayer<'a> {
     pub bias: &'a Tensor,
     /// Its dual.
     pub dual: &'a Tensor,
-    /// One class per sample.
-    pub labels: &'a Tensor,
+    /// What z is drawn to: one class per sample, or for squared loss a row of values.
+    pub targets: &'a Tensor,
     /// Penalties.
     pub control: &'a Tensor,
     /// Its z: where the step starts, and the result.
@@ -429,12 +451,12 @@ pub struct LastLayer<'a> {
 }
 
 impl LastLayer<'_> {
-    fn check(&self, kernel: &'static Kernel) -> Result<Shape, Error> {
+    fn check(&self, kernel: &'static Kernel, loss: Loss) -> Result<Shape, Error> {
         let shape = self.product.shape();
         expect_shape(kernel, "bias", self.bias, Shape::vector(shape.columns))?;
         expect_shape(kernel, "dual", self.dual, shape)?;
         expect_shape(kernel, "z", self.z, shape)?;
-        expect_labels(kernel, self.labels, shape.rows)?;
+        loss.expect_targets(kernel, self.targets, shape)?;
         expect_length(kernel, "control", self.control, CONTROL_LENGTH.into())?;
         Ok(shape)
     }
@@ -476,13 +498,13 @@ params! {
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta: f32) -> Result<(), Error> {
-    let shape = args.check(&FISTA)?;
+    let shape = args.check(&FISTA, Loss::CrossEntropy)?;
     let params =
         FistaParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, iterations, eta };
     plan.dispatch(Dispatch {
         kernel: &FISTA,
         variant: class_variant(shape.columns),
-        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
         flops: 14 * shape.elements() * u64::from(iterations),
@@ -508,15 +530,50 @@ params! {
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn newton(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error> {
-    let shape = args.check(&NEWTON)?;
+    let shape = args.check(&NEWTON, Loss::CrossEntropy)?;
     let params = NewtonParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns };
     plan.dispatch(Dispatch {
         kernel: &NEWTON,
         variant: class_variant(shape.columns),
-        operands: &[args.product, args.bias, args.dual, args.labels, args.control, args.z],
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
         flops: 12 * 24 * shape.elements(),
+    })
+}
+
+/// `dladmm/squared_z`
+pub static SQUARED_Z: Kernel = Kernel {
+    name: "dladmm/squared_z",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("dual"),
+        Binding::read("targets"),
+        Binding::read("control"),
+        Binding::write("z"),
+    ],
+    params: SquaredZParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SquaredZParams { quads: u32, samples: u32 }
+}
+
+/// z-step of the last layer for squared loss: z = (y + ρ (P + b) − u) / (1 + ρ), the minimiser.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn squared_z(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error> {
+    let shape = args.check(&SQUARED_Z, Loss::Squared)?;
+    plan.dispatch(Dispatch {
+        kernel: &SQUARED_Z,
+        variant: Variant::new("plain"),
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
+        params: bytemuck::bytes_of(&SquaredZParams { quads: shape.quads(), samples: shape.rows }),
+        groups: groups_over_samples(shape),
+        flops: 5 * shape.elements(),
     })
 }
 
@@ -527,17 +584,25 @@ pub static DUAL_STEP: Kernel = Kernel {
         Binding::read("product"),
         Binding::read("bias"),
         Binding::read("z"),
-        Binding::read("labels"),
+        Binding::read("targets"),
         Binding::read("control"),
         Binding::update("dual"),
         Binding::write("partials"),
     ],
     params: DualStepParams::LAYOUT,
-    variants: plain,
+    variants: || [Loss::CrossEntropy, Loss::Squared].map(dual_variant).into(),
 };
 
 params! {
     struct DualStepParams { quads: u32, samples: u32, classes: u32, offset: u32 }
+}
+
+/// The loss is a file of its own.
+fn dual_variant(loss: Loss) -> Variant {
+    match loss {
+        Loss::CrossEntropy => Variant::new("cross-entropy"),
+        Loss::Squared => Variant::new("squared").import("dladmm/loss_cross_entropy", "dladmm/loss_squared"),
+    }
 }
 
 /// `vec4`s of partial sums that [`dual_step`] leaves for this many samples.
@@ -552,17 +617,18 @@ pub fn dual_partial_count(samples: u32) -> u32 {
 pub fn dual_step(
     plan: &mut PlanBuilder,
     args: &LastLayer<'_>,
+    loss: Loss,
     partials: &Tensor,
     offset: u32,
 ) -> Result<(), Error> {
-    let shape = args.check(&DUAL_STEP)?;
+    let shape = args.check(&DUAL_STEP, loss)?;
     let count = dual_partial_count(shape.rows);
     expect_length(&DUAL_STEP, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
     let params = DualStepParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &DUAL_STEP,
-        variant: Variant::new("plain"),
-        operands: &[args.product, args.bias, args.z, args.labels, args.control, args.dual, partials],
+        variant: dual_variant(loss),
+        operands: &[args.product, args.bias, args.z, args.targets, args.control, args.dual, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 12 * shape.elements(),
@@ -580,37 +646,51 @@ pub static HIDDEN_TERMS: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: HiddenTermsParams::LAYOUT,
-    variants: plain,
+    variants: Activation::variants,
 };
 
 params! {
-    struct HiddenTermsParams { quads: u32, samples: u32, offset: u32 }
+    struct HiddenTermsParams { quads: u32, samples: u32, features: u32, offset: u32 }
 }
 
-/// Partial sums of (‖z − P − b‖², ‖a − max(z, 0)‖², 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
+/// What [`hidden_terms`] works on.
+#[derive(Debug)]
+pub struct HiddenTerms<'a> {
+    /// P of the layer.
+    pub product: &'a Tensor,
+    /// Its bias.
+    pub bias: &'a Tensor,
+    /// Its z.
+    pub z: &'a Tensor,
+    /// Its a.
+    pub activation: &'a Tensor,
+    /// What makes a of z.
+    pub f: Activation,
+    /// Lists of partial sums.
+    pub partials: &'a Tensor,
+    /// Where this block's partial sums begin.
+    pub offset: u32,
+}
+
+/// Partial sums of (‖z − P − b‖², ‖a − f(z)‖², 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
-pub fn hidden_terms(
-    plan: &mut PlanBuilder,
-    product: &Tensor,
-    bias: &Tensor,
-    z: &Tensor,
-    activation: &Tensor,
-    partials: &Tensor,
-    offset: u32,
-) -> Result<(), Error> {
+pub fn hidden_terms(plan: &mut PlanBuilder, args: HiddenTerms<'_>) -> Result<(), Error> {
+    let HiddenTerms { product, bias, z, activation, f, partials, offset } = args;
     let shape = product.shape();
     expect_shape(&HIDDEN_TERMS, "bias", bias, Shape::vector(shape.columns))?;
     expect_shape(&HIDDEN_TERMS, "z", z, shape)?;
     expect_shape(&HIDDEN_TERMS, "activation", activation, shape)?;
     let count = reduce::partial_count(product);
     expect_length(&HIDDEN_TERMS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let params =
+        HiddenTermsParams { quads: shape.quads(), samples: shape.rows, features: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &HIDDEN_TERMS,
-        variant: Variant::new("plain"),
+        variant: f.choose(Variant::new("plain")),
         operands: &[product, bias, z, activation, partials],
-        params: bytemuck::bytes_of(&HiddenTermsParams { quads: shape.quads(), samples: shape.rows, offset }),
+        params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 8 * shape.elements(),
     })

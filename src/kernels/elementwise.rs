@@ -1,6 +1,6 @@
 //! Elementwise kernels without an algorithm of their own.
 
-use super::{WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads};
+use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -102,38 +102,43 @@ pub fn descend(
     })
 }
 
-/// `elementwise/bias_relu`
-pub static BIAS_RELU: Kernel = Kernel {
-    name: "elementwise/bias_relu",
+/// `elementwise/activate`
+pub static ACTIVATE: Kernel = Kernel {
+    name: "elementwise/activate",
     bindings: &[Binding::read("product"), Binding::read("bias"), Binding::write("activation")],
-    params: BiasReluParams::LAYOUT,
-    variants: plain,
+    params: ActivateParams::LAYOUT,
+    variants: Activation::variants,
 };
 
 params! {
-    struct BiasReluParams { quads: u32, samples: u32 }
+    struct ActivateParams { quads: u32, samples: u32, features: u32 }
 }
 
-/// a = max(P + b, 0): a hidden layer of a forward pass.
+/// a = f(P + b): a hidden layer of a forward pass.
 ///
 /// Shapes: `product`, `activation` are samples × features, `bias` is one row of features.
 ///
 /// # Errors
 /// [`Error::Shape`] when they disagree, and those of [`PlanBuilder::dispatch`].
-pub fn bias_relu(
+pub fn activate(
     plan: &mut PlanBuilder,
     product: &Tensor,
     bias: &Tensor,
     activation: &Tensor,
+    f: Activation,
 ) -> Result<(), Error> {
     let shape = product.shape();
-    expect_shape(&BIAS_RELU, "bias", bias, Shape::vector(shape.columns))?;
-    expect_shape(&BIAS_RELU, "activation", activation, shape)?;
+    expect_shape(&ACTIVATE, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&ACTIVATE, "activation", activation, shape)?;
     plan.dispatch(Dispatch {
-        kernel: &BIAS_RELU,
-        variant: Variant::new("plain"),
+        kernel: &ACTIVATE,
+        variant: f.choose(Variant::new("plain")),
         operands: &[product, bias, activation],
-        params: bytemuck::bytes_of(&BiasReluParams { quads: shape.quads(), samples: shape.rows }),
+        params: bytemuck::bytes_of(&ActivateParams {
+            quads: shape.quads(),
+            samples: shape.rows,
+            features: shape.columns,
+        }),
         groups: groups_over_samples(shape),
         flops: 2 * shape.elements(),
     })

@@ -1,4 +1,4 @@
-//! Losses and scores of logits.
+//! Losses, and scores of a network's outputs.
 
 use super::{expect_labels, expect_length, expect_shape, plain};
 use crate::Error;
@@ -6,6 +6,32 @@ use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tenso
 
 /// Samples that one workgroup scores.
 const WG_SIZE: u32 = 64;
+
+/// What the last layer's z is judged by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Loss {
+    /// −log softmax(z) at the sample's class, summed over samples.
+    #[default]
+    CrossEntropy,
+    /// ½ ‖z − y‖², summed over samples: regression.
+    Squared,
+}
+
+impl Loss {
+    /// Refuses targets that are not one class, or one row of values, per sample.
+    pub(super) fn expect_targets(
+        self,
+        kernel: &'static Kernel,
+        targets: &Tensor,
+        shape: Shape,
+    ) -> Result<(), Error> {
+        match self {
+            Self::CrossEntropy => expect_labels(kernel, targets, shape.rows),
+            Self::Squared => expect_shape(kernel, "targets", targets, shape),
+        }
+    }
+}
 
 /// `loss/softmax_scores`
 pub static SOFTMAX_SCORES: Kernel = Kernel {
@@ -24,7 +50,7 @@ params! {
     struct SoftmaxScoresParams { quads: u32, samples: u32, classes: u32, offset: u32 }
 }
 
-/// `vec4`s of partial sums [`softmax_scores`] leaves for this many samples.
+/// `vec4`s of partial sums that [`softmax_scores`] and [`squared_scores`] leave for this many samples.
 pub fn partial_count(samples: u32) -> u32 {
     samples.div_ceil(WG_SIZE)
 }
@@ -58,5 +84,54 @@ pub fn softmax_scores(
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 5 * shape.elements(),
+    })
+}
+
+/// `loss/squared_scores`
+pub static SQUARED_SCORES: Kernel = Kernel {
+    name: "loss/squared_scores",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("targets"),
+        Binding::write("partials"),
+    ],
+    params: SquaredScoresParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SquaredScoresParams { quads: u32, samples: u32, outputs: u32, offset: u32 }
+}
+
+/// Mean squared error of the outputs P + b, a mean over outputs summed over samples, as partial sums (Σ cost, 0, 0, 0)
+/// from `vec4` `offset` on.
+///
+/// Shapes: `product` and `targets` are samples × outputs, `bias` one row of outputs.
+///
+/// # Errors
+/// [`Error::Shape`] when they disagree, and those of [`PlanBuilder::dispatch`].
+pub fn squared_scores(
+    plan: &mut PlanBuilder,
+    product: &Tensor,
+    bias: &Tensor,
+    targets: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let shape = product.shape();
+    expect_shape(&SQUARED_SCORES, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(&SQUARED_SCORES, "targets", targets, shape)?;
+    let count = partial_count(shape.rows);
+    expect_length(&SQUARED_SCORES, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let params =
+        SquaredScoresParams { quads: shape.quads(), samples: shape.rows, outputs: shape.columns, offset };
+    plan.dispatch(Dispatch {
+        kernel: &SQUARED_SCORES,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, targets, partials],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(count.into()),
+        flops: 4 * shape.elements(),
     })
 }

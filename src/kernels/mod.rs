@@ -3,6 +3,7 @@
 //! Each function checks shapes, counts the work and adds one dispatch to a plan. [`ALL`] is the only registry: the
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
+mod activation;
 pub mod anderson;
 pub mod cholesky;
 pub mod dladmm;
@@ -12,6 +13,8 @@ pub mod linalg;
 pub mod loss;
 pub mod reduce;
 
+pub use activation::Activation;
+
 use crate::Error;
 use crate::engine::{Groups, Kernel, Shape, StorageType, Tensor, Variant};
 
@@ -20,7 +23,7 @@ pub static ALL: &[&Kernel] = &[
     &elementwise::FILL,
     &elementwise::COPY,
     &elementwise::DESCEND,
-    &elementwise::BIAS_RELU,
+    &elementwise::ACTIVATE,
     &reduce::DOT,
     &reduce::DOTS,
     &reduce::TOTALS,
@@ -31,15 +34,17 @@ pub static ALL: &[&Kernel] = &[
     &linalg::GRAM,
     &cholesky::CORNER,
     &loss::SOFTMAX_SCORES,
+    &loss::SQUARED_SCORES,
     &dladmm::DUAL_TARGET,
     &dladmm::RESIDUAL,
     &dladmm::RESIDUAL_SUMS,
     &dladmm::BIAS_STEP,
-    &dladmm::RELU_Z,
+    &dladmm::HIDDEN_Z,
     &dladmm::ACTIVATION_GRADIENT,
     &dladmm::STEP_SIZE,
     &dladmm::FISTA,
     &dladmm::NEWTON,
+    &dladmm::SQUARED_Z,
     &dladmm::DUAL_STEP,
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,

@@ -4,9 +4,8 @@
 //! layer, which alone has a dual `u`, and ν for the others. The `goal` of a layer is what `P + b` is drawn to: `z`, and
 //! `z + u/ρ` for the last. Products of matrices are `linalg`'s; the functions here are what a sweep does between them.
 
-use super::elementwise::relu;
-use super::loss::{cross_entropy, softmax};
-use super::{Bounded, Matrix};
+use super::loss::{cross_entropy, softmax, squares};
+use super::{Activation, Bounded, Matrix};
 
 /// What an iteration is steered by.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,43 +97,51 @@ pub fn bias_step(partials: &Matrix, samples: usize, bias: &Matrix) -> Bounded<Ma
     })
 }
 
-/// What [`relu_z`] returns. Where `|margin| ≤ c ε · its magnitude`, either candidate is a right answer in f32.
+/// What [`hidden_z`] returns. Where `|margin| ≤ c ε · its magnitude`, either candidate is a right answer in f32.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReluZ {
+pub struct HiddenZ {
     /// The new z.
     pub kept: Bounded<Matrix>,
     /// The candidate that lost.
     pub dropped: Bounded<Matrix>,
-    /// Cost of z⁻ less cost of z⁺.
+    /// By how much the costs of the two differ.
     pub margin: Bounded<Matrix>,
 }
 
-/// The z step of a hidden layer: the minimiser of `(z − c)² + (a − max(z, 0))²`, `c = P + b` (equations 4 and 14).
+/// The z step of a hidden layer: the minimiser of `(z − c)² + (a − f(z))²`, `c = P + b` (equations 4 and 14).
 ///
-/// Of the candidates `z⁻ = min(c, 0)` and `z⁺ = max((c + a)/2, 0)` the cheaper is kept, z⁻ on a tie.
+/// Two candidates are compared, and the first kept on a tie. For leaky ReLU with slope s below zero, of which ReLU is
+/// the case s = 0, they are `z⁻ = min((c + s a)/(1 + s²), 0)` and `z⁺ = max((c + a)/2, 0)`. For sigmoid and tanh they
+/// are the stationary points nearest to c and farthest from it.
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn relu_z(product: &Matrix, bias: &Matrix, activation: &Matrix) -> ReluZ {
-    check_layer("relu_z", product, bias, &[activation]);
+pub fn hidden_z(product: &Matrix, bias: &Matrix, activation: &Matrix, f: Activation) -> HiddenZ {
+    check_layer("hidden_z", product, bias, &[activation]);
     let (rows, cols) = product.shape();
     let zeros = || Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
-    let mut result = ReluZ { kept: zeros(), dropped: zeros(), margin: zeros() };
+    let mut result = HiddenZ { kept: zeros(), dropped: zeros(), margin: zeros() };
     for sample in 0..rows {
         for feature in 0..cols {
             let at = (sample, feature);
             let (p, b, a) = (product[at], bias[(0, feature)], activation[at]);
             let c = p + b;
             let size = p.abs() + b.abs() + a.abs();
-            let below = c.min(0.0);
-            let above = ((c + a) / 2.0).max(0.0);
-            let cost_below = (below - c).powi(2) + a.powi(2);
-            let cost_above = (above - c).powi(2) + (a - above).powi(2);
-            let (kept, dropped) = if cost_below > cost_above { (above, below) } else { (below, above) };
+            let (candidates, size) = match f {
+                Activation::Relu => (leaky_candidates(c, a, 0.0, size), size),
+                Activation::LeakyRelu(slope) => (leaky_candidates(c, a, slope, size), size),
+                // f is at most 1.
+                Activation::Sigmoid | Activation::Tanh => {
+                    (smooth_candidates(c, a, f, size + 1.0), size + 1.0)
+                }
+            };
+            let costs = candidates.map(|it| (it.value - c).powi(2) + (a - f.value(it.value)).powi(2));
+            let [first, second] = candidates;
+            let (kept, dropped) = if costs[0] > costs[1] { (second, first) } else { (first, second) };
             for (field, value, magnitude) in [
-                (&mut result.kept, kept, size),
-                (&mut result.dropped, dropped, size),
-                (&mut result.margin, cost_below - cost_above, size * size),
+                (&mut result.kept, kept.value, kept.magnitude),
+                (&mut result.dropped, dropped.value, dropped.magnitude),
+                (&mut result.margin, costs[0] - costs[1], size * size),
             ] {
                 field.value[at] = value;
                 field.magnitude[at] = magnitude;
@@ -144,8 +151,61 @@ pub fn relu_z(product: &Matrix, bias: &Matrix, activation: &Matrix) -> ReluZ {
     result
 }
 
-/// What the step of `z_L` reads, both [`fista`] and [`newton`]: `min CE(z; label) + (ρ/2) ‖z − c‖²` for each sample,
-/// `c = P + b − u/ρ` (equations 5 and 15).
+/// z⁻ and z⁺, their terms adding up to `size`.
+fn leaky_candidates(c: f64, a: f64, slope: f64, size: f64) -> [Bounded<f64>; 2] {
+    let below = ((c + slope * a) / (1.0 + slope * slope)).min(0.0);
+    let above = ((c + a) / 2.0).max(0.0);
+    [below, above].map(|value| Bounded { value, magnitude: size })
+}
+
+/// The stationary points of `h(z) = (z − c)² + (a − f(z))²` nearest to c and farthest from it, for sigmoid or tanh.
+///
+/// With `z = c + s x`, s the sign of `a − f(c)`, they are the first and the last root of `g(x) = x − s (a − f) f′` over
+/// `0 ≤ x ≤ |a − f(c)|`; there are three at most. They are bracketed on a grid and found by halving. Where g is off by
+/// ε `size`, its root is off by that over g′; that, and c and z which x is the distance of, make up the magnitude.
+fn smooth_candidates(c: f64, a: f64, f: Activation, size: f64) -> [Bounded<f64>; 2] {
+    const CELLS: usize = 1000;
+    let gap = a - f.value(c);
+    let side = gap.signum();
+    let g = |x: f64| {
+        let z = c + side * x;
+        x - side * (a - f.value(z)) * f.derivatives(z).0
+    };
+    // Beyond the span |(a − f) f′| is less than 1: roots lie within 1 of c or within the span of 0.
+    let span = (4.0 * (1.0 + a.abs())).ln();
+    let end = gap.abs().min((span - side * c).max(1.0));
+    let start = (-span - side * c).clamp(0.0, end);
+    let mut points = vec![0.0];
+    points.extend((0..CELLS).map(|k| start + (end - start) * k as f64 / CELLS as f64));
+    points.push(end);
+    let first = points.windows(2).find(|pair| g(pair[0]) <= 0.0 && g(pair[1]) >= 0.0);
+    let last = points.windows(2).rev().find(|pair| g(pair[0]) <= 0.0 && g(pair[1]) >= 0.0);
+    [first, last].map(|bracket| {
+        // A NaN among the operands is in no bracket.
+        let (mut low, mut high) = bracket.map_or((f64::NAN, f64::NAN), |pair| (pair[0], pair[1]));
+        for _ in 0..100 {
+            let middle = f64::midpoint(low, high);
+            if g(middle) < 0.0 { low = middle } else { high = middle }
+        }
+        let value = c + side * low;
+        let (first, second) = f.derivatives(value);
+        let curvature = 1.0 + first * first - (a - f.value(value)) * second;
+        let root = size / curvature.max(f64::from(f32::EPSILON));
+        Bounded { value, magnitude: root + c.abs() + value.abs() }
+    })
+}
+
+/// What z_L is drawn to.
+#[derive(Debug, Clone, Copy)]
+pub enum Targets<'a> {
+    /// A class for each sample, for softmax cross-entropy.
+    Classes(&'a [u32]),
+    /// A row for each sample, for the squared loss `½ ‖z − y‖²`.
+    Values(&'a Matrix),
+}
+
+/// What the step of `z_L` reads, be it [`fista`], [`newton`] or [`squared_z`]: `min R(z; y) + (ρ/2) ‖z − c‖²` for each
+/// sample, `c = P + b − u/ρ` (equations 5 and 15).
 #[derive(Debug, Clone, Copy)]
 pub struct LastLayer<'a> {
     /// Where the iteration starts: the present z_L, samples × classes.
@@ -156,8 +216,8 @@ pub struct LastLayer<'a> {
     pub bias: &'a Matrix,
     /// u.
     pub dual: &'a Matrix,
-    /// The class of each sample.
-    pub labels: &'a [u32],
+    /// y.
+    pub targets: Targets<'a>,
     /// ρ.
     pub rho: f64,
 }
@@ -175,12 +235,25 @@ impl LastLayer<'_> {
 
     fn check(&self, kernel: &str) {
         check_layer(kernel, self.product, self.bias, &[self.z, self.dual]);
-        assert_eq!(self.labels.len(), self.z.rows(), "{kernel}: one label for each sample");
-        let classes = self.z.cols();
-        assert!(
-            self.labels.iter().all(|&label| (label as usize) < classes),
-            "{kernel}: a label beyond {classes}"
-        );
+        match self.targets {
+            Targets::Values(values) => {
+                assert_eq!(values.shape(), self.z.shape(), "{kernel}: shape of the targets")
+            }
+            Targets::Classes(labels) => {
+                assert_eq!(labels.len(), self.z.rows(), "{kernel}: one label for each sample");
+                let classes = self.z.cols();
+                let known = labels.iter().all(|&label| (label as usize) < classes);
+                assert!(known, "{kernel}: a label beyond {classes}");
+            }
+        }
+    }
+
+    /// The class of a sample, for what is defined for classes alone.
+    fn label(&self, sample: usize) -> u32 {
+        match self.targets {
+            Targets::Classes(labels) => labels[sample],
+            Targets::Values(_) => panic!("a step for classes was given values"),
+        }
     }
 }
 
@@ -212,7 +285,7 @@ pub fn fista(args: LastLayer<'_>, eta: f64, iterations: usize) -> Bounded<Matrix
             let gamma = (1.0 - lambda) / lambda_next;
             let p = softmax(&z);
             for class in 0..cols {
-                let gradient = p[class] - one_hot(args.labels[sample], class);
+                let gradient = p[class] - one_hot(args.label(sample), class);
                 let weight = args.rho + 1.0 / eta;
                 let zeta_next = (target[class].value + z[class] / eta - gradient) / weight;
                 magnitude[class] += (target[class].magnitude + z[class].abs() / eta + 1.0) / weight;
@@ -262,7 +335,7 @@ pub fn newton(args: LastLayer<'_>) -> Newton {
     let bounded = Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
     let mut result = Newton { z: bounded, steps: vec![0; rows] };
     for sample in 0..rows {
-        let (target, label) = (args.target(sample), args.labels[sample]);
+        let (target, label) = (args.target(sample), args.label(sample));
         let mut z = args.z.row(sample).to_vec();
         for _ in 0..NEWTON_STEPS {
             result.steps[sample] += 1;
@@ -291,6 +364,20 @@ pub fn newton(args: LastLayer<'_>) -> Newton {
     result
 }
 
+/// The step of `z_L` under squared loss, `z = (y + ρ (P + b) − u)/(1 + ρ)`.
+///
+/// # Panics
+/// If the shapes disagree, or the targets are classes.
+pub fn squared_z(args: LastLayer<'_>) -> Bounded<Matrix> {
+    args.check("squared_z");
+    let Targets::Values(values) = args.targets else { panic!("squared_z: targets are classes") };
+    let targets: Vec<_> = (0..args.z.rows()).map(|sample| args.target(sample)).collect();
+    Bounded::from_fn(args.z.rows(), args.z.cols(), |sample, output| {
+        let (y, target, weight) = (values[(sample, output)], targets[sample][output], 1.0 + args.rho);
+        Bounded { value: (y + target.value) / weight, magnitude: (y.abs() + target.magnitude) / weight }
+    })
+}
+
 /// How much of a step is safe to take, `ln(1 + β)/β` of its range β.
 fn damping(step: &[f64]) -> f64 {
     let (low, high) = step.iter().fold((f64::MAX, f64::MIN), |(low, high), &s| (low.min(s), high.max(s)));
@@ -307,7 +394,7 @@ fn solve_newton(p: &[f64], rho: f64, g: &[f64]) -> Vec<f64> {
     (0..p.len()).map(|class| e[class] * g[class] + w[class] * along / denominator).collect()
 }
 
-/// The gradient of the a step, `g = κ W'ᵀ r' + ν (a − max(z, 0))`, primes for the layer above (equations 2 and 16), and
+/// The gradient of the a step, `g = κ W'ᵀ r' + ν (a − f(z))`, primes for the layer above (equations 2 and 16), and
 /// ‖g‖².
 ///
 /// `weights` is n' × n, `residual` is samples × n', `activation` and `z` are samples × n. κ is ρ where the layer above
@@ -320,6 +407,7 @@ pub fn activation_gradient(
     weights: &Matrix,
     activation: &Matrix,
     z: &Matrix,
+    f: Activation,
     control: &Control,
     last_layer: bool,
 ) -> (Bounded<Matrix>, Bounded<f64>) {
@@ -330,9 +418,9 @@ pub fn activation_gradient(
     let mut square = Bounded::ZERO;
     let gradient = Bounded::from_fn(z.rows(), z.cols(), |sample, feature| {
         let at = (sample, feature);
-        let (a, f) = (activation[at], relu(z[at]));
-        let value = kappa * back.value[at] + nu * (a - f);
-        let magnitude = kappa * back.magnitude[at] + nu * (a.abs() + f);
+        let (a, f) = (activation[at], f.bounded(z[at]));
+        let value = kappa * back.value[at] + nu * (a - f.value);
+        let magnitude = kappa * back.magnitude[at] + nu * (a.abs() + f.value.abs() + f.magnitude);
         square.add_square(value, magnitude);
         Bounded { value, magnitude }
     });
@@ -397,7 +485,7 @@ pub fn step_size(
 pub struct HiddenTerms {
     /// ‖P + b − z‖².
     pub residual_square: Bounded<f64>,
-    /// ‖a − max(z, 0)‖².
+    /// ‖a − f(z)‖².
     pub activation_square: Bounded<f64>,
 }
 
@@ -405,16 +493,21 @@ pub struct HiddenTerms {
 ///
 /// # Panics
 /// If the shapes disagree.
-pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Matrix) -> HiddenTerms {
+pub fn hidden_terms(
+    product: &Matrix,
+    bias: &Matrix,
+    z: &Matrix,
+    activation: &Matrix,
+    f: Activation,
+) -> HiddenTerms {
     check_layer("hidden_terms", product, bias, &[z, activation]);
-    let r = residual(product, bias, z);
-    let mut result = HiddenTerms { residual_square: Bounded::ZERO, activation_square: Bounded::ZERO };
-    for (&value, &magnitude) in r.value.data().iter().zip(r.magnitude.data()) {
-        result.residual_square.add_square(value, magnitude);
-    }
+    let residual_square = squares(&residual(product, bias, z));
+    let mut result = HiddenTerms { residual_square, activation_square: Bounded::ZERO };
     for (&a, &z) in activation.data().iter().zip(z.data()) {
-        // One rounding of a difference of two given numbers: its square is off by its own size.
-        result.activation_square.add((a - relu(z)).powi(2));
+        // Beside what f(z) is off by, one rounding of a difference of two numbers.
+        let f = f.bounded(z);
+        let gap = a - f.value;
+        result.activation_square.add_square(gap, gap.abs() + f.magnitude);
     }
     result
 }
@@ -424,7 +517,7 @@ pub fn hidden_terms(product: &Matrix, bias: &Matrix, z: &Matrix, activation: &Ma
 pub struct DualStep {
     /// The new dual.
     pub dual: Bounded<Matrix>,
-    /// Σ over samples of the cross-entropy at z_L.
+    /// Σ over samples of the loss at z_L.
     pub loss: Bounded<f64>,
     /// ⟨u, r⟩ with the new dual.
     pub dual_product: Bounded<f64>,
@@ -449,9 +542,18 @@ pub fn dual_step(args: LastLayer<'_>) -> DualStep {
         residual_square.add_square(r, size);
         Bounded { value: u, magnitude: u_size }
     });
-    for (sample, &label) in args.labels.iter().enumerate() {
-        let cost = cross_entropy(args.z.row(sample), label);
-        loss.add_bounded(cost.value, cost.magnitude);
+    match args.targets {
+        Targets::Classes(labels) => {
+            for (sample, &label) in labels.iter().enumerate() {
+                let cost = cross_entropy(args.z.row(sample), label);
+                loss.add_bounded(cost.value, cost.magnitude);
+            }
+        }
+        Targets::Values(values) => {
+            let zeros = Matrix::zeros(1, values.cols());
+            let square = squares(&residual(args.z, &zeros, values));
+            loss.add_bounded(square.value / 2.0, square.magnitude / 2.0);
+        }
     }
     DualStep { dual, loss, dual_product, residual_square }
 }
@@ -635,7 +737,14 @@ mod tests {
     fn with_last_layer<T>(c: &[f64], u: &[f64], rho: f64, run: impl FnOnce(LastLayer<'_>) -> T) -> T {
         let row = |values: &[f64]| Matrix::new(1, values.len(), values.to_vec());
         let (product, dual, zeros) = (row(c), row(u), Matrix::zeros(1, c.len()));
-        run(LastLayer { z: &zeros, product: &product, bias: &zeros, dual: &dual, labels: &[0], rho })
+        run(LastLayer {
+            z: &zeros,
+            product: &product,
+            bias: &zeros,
+            dual: &dual,
+            targets: Targets::Classes(&[0]),
+            rho,
+        })
     }
 
     /// c, and a dual such as a sweep leaves: `y − softmax` of something. (Any other dual of a small ρ has its z
@@ -715,15 +824,18 @@ mod tests {
     }
 
     proptest! {
-        /// No point on a grid is cheaper than the z that is kept, and z⁻ is kept where both are the same.
+        /// No point on a grid is cheaper than the z that is kept.
         #[test]
-        fn relu_z_is_the_minimiser(c in -3.0..3.0f64, a in -3.0..3.0f64) {
+        fn hidden_z_is_the_minimiser(c in -8.0..8.0f64, a in -8.0..8.0f64, slope in 0.0..1.0f64) {
             let one = |value| Matrix::new(1, 1, vec![value]);
-            let result = relu_z(&one(c), &one(0.0), &one(a));
-            let cost = |z: f64| (z - c).powi(2) + (a - relu(z)).powi(2);
-            let best = cost(result.kept.value[(0, 0)]);
-            prop_assert!((-400..=400).all(|i| best <= cost(f64::from(i) / 100.0) + 1e-12));
-            prop_assert!(best <= cost(result.dropped.value[(0, 0)]));
+            for f in [Activation::Relu, Activation::LeakyRelu(slope), Activation::Sigmoid, Activation::Tanh] {
+                let result = hidden_z(&one(c), &one(0.0), &one(a), f);
+                let cost = |z: f64| (z - c).powi(2) + (a - f.value(z)).powi(2);
+                let best = cost(result.kept.value[(0, 0)]);
+                let cheaper = (-1000..=1000).map(|i| f64::from(i) / 100.0).find(|&z| cost(z) < best - 1e-12);
+                prop_assert_eq!(cheaper, None, "{:?}", f);
+                prop_assert!(best <= cost(result.dropped.value[(0, 0)]));
+            }
         }
 
         /// After the bias step the residual has no mean.
@@ -751,6 +863,21 @@ mod tests {
                 });
                 prop_assert!(distance < 1e-8, "ρ = {rho}: {distance:e}");
             }
+        }
+
+        /// No point on a grid is cheaper than the z of the squared loss.
+        #[test]
+        fn squared_z_is_the_minimiser(
+            (y, c, u) in (-3.0..3.0f64, -3.0..3.0f64, -1.0..1.0f64), rho in 0.1..10.0f64,
+        ) {
+            let one = |value| Matrix::new(1, 1, vec![value]);
+            let (y_row, zero) = (one(y), one(0.0));
+            let z = squared_z(LastLayer {
+                z: &zero, product: &one(c), bias: &zero, dual: &one(u), targets: Targets::Values(&y_row), rho,
+            });
+            let cost = |z: f64| (z - y).powi(2) / 2.0 + rho / 2.0 * (z - c + u / rho).powi(2);
+            let best = cost(z.value[(0, 0)]);
+            prop_assert!((-2000..=2000).all(|i| best <= cost(f64::from(i) / 100.0) + 1e-12));
         }
 
         /// Enough accelerated steps come to where Newton comes.

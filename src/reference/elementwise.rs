@@ -1,6 +1,6 @@
 //! Oracles of `shaders/elementwise/`: each element of the result depends on one element of each operand.
 
-use super::{Bounded, Matrix};
+use super::{Activation, Bounded, Matrix};
 
 /// A `rows × cols` matrix of one value.
 pub fn fill(rows: usize, cols: usize, value: f64) -> Matrix {
@@ -24,16 +24,15 @@ pub fn descend(y: &Matrix, x: &Matrix, step: f64) -> Bounded<Matrix> {
     })
 }
 
-/// `max(P + b, 0)`: the forward pass of a hidden layer.
+/// `f(P + b)`: the forward pass of a hidden layer.
 ///
 /// # Panics
 /// If `bias` is not one row as wide as `product`.
-pub fn bias_relu(product: &Matrix, bias: &Matrix) -> Matrix {
-    assert_eq!(bias.shape(), (1, product.cols()), "bias_relu: shape of the bias");
-    Matrix::from_fn(product.rows(), product.cols(), |row, col| relu(product[(row, col)] + bias[(0, col)]))
-}
-
-/// `f(z) = max(z, 0)`.
-pub(super) fn relu(z: f64) -> f64 {
-    z.max(0.0)
+pub fn activate(product: &Matrix, bias: &Matrix, f: Activation) -> Bounded<Matrix> {
+    assert_eq!(bias.shape(), (1, product.cols()), "activate: shape of the bias");
+    Bounded::from_fn(product.rows(), product.cols(), |row, col| {
+        let Bounded { value, magnitude } = f.bounded(product[(row, col)] + bias[(0, col)]);
+        // No f is steeper than its own size, so that the rounding of the sum counts once more.
+        Bounded { value, magnitude: value.abs() + magnitude }
+    })
 }

@@ -1,4 +1,4 @@
-//! Oracles of `shaders/loss/`: softmax, cross-entropy and accuracy.
+//! Oracles of `shaders/loss/`: softmax, cross-entropy and accuracy, squared error.
 
 use super::{Bounded, Matrix};
 
@@ -45,6 +45,26 @@ pub fn softmax_scores(product: &Matrix, bias: &Matrix, labels: &[u32]) -> Softma
     });
     let total_hits = hit.data().iter().filter(|&&hit| hit == 1.0).count();
     SoftmaxScores { cost, hit, total_cost, total_hits }
+}
+
+/// Squared error of the outputs `P + b`, the mean over outputs and the sum over samples.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn squared_scores(product: &Matrix, bias: &Matrix, targets: &Matrix) -> Bounded<f64> {
+    let mut total = squares(&super::dladmm::residual(product, bias, targets));
+    let outputs = product.cols() as f64;
+    (total.value, total.magnitude) = (total.value / outputs, total.magnitude / outputs);
+    total
+}
+
+/// ‖A‖².
+pub(super) fn squares(a: &Bounded<Matrix>) -> Bounded<f64> {
+    let mut total = Bounded::ZERO;
+    for (&value, &magnitude) in a.value.data().iter().zip(a.magnitude.data()) {
+        total.add_square(value, magnitude);
+    }
+    total
 }
 
 /// `−log softmax(z)[label] = log Σ exp(z_j − m) − (z_label − m)`, `m = max z`: no exponential overflows, and none is

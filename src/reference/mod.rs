@@ -13,6 +13,7 @@
 //! - WGSL leaves `min` and `max` of a NaN open, so no twin promises anything for a NaN operand beyond returning.
 //!   What a twin does with one is written where it matters (`softmax_scores`, `step_size`, `record`).
 
+mod activation;
 pub mod anderson;
 pub mod cholesky;
 pub mod dladmm;
@@ -23,6 +24,7 @@ pub mod loss;
 pub mod matrix;
 pub mod reduce;
 
+pub use activation::Activation;
 pub use matrix::Matrix;
 
 /// A result together with the size of the terms it was made of.

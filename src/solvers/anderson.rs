@@ -105,7 +105,7 @@
 //! ```no_run
 //! use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 //! use dualstep::kernels::linalg::{self, Transposed};
-//! use dualstep::kernels::{elementwise, reduce};
+//! use dualstep::kernels::{Activation, elementwise, reduce};
 //! use dualstep::solvers::anderson::{AndersonConfig, FixedPoint, Mode};
 //!
 //! fn main() -> Result<(), dualstep::Error> {
@@ -118,7 +118,7 @@
 //!     let image = |plan: &mut PlanBuilder, into: &Tensor| {
 //!         let product = plan.temporary(x.shape());
 //!         linalg::matmul(plan, (&x, Transposed::No), (&w, Transposed::No), &product)?;
-//!         elementwise::bias_relu(plan, &product, &c, into)
+//!         elementwise::activate(plan, &product, &c, into, Activation::Relu)
 //!     };
 //!     let merit = |plan: &mut PlanBuilder, into: &Tensor| {
 //!         let moved = plan.temporary(x.shape());

@@ -7,10 +7,11 @@ use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
 use super::loss::{cost_roundings, labels, sizes};
 use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks, list, shows_in, status_words, sums};
-use super::values::{Profile, operands};
+use super::values::{Profile, activations, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
-use crate::kernels::{dladmm as kernel, linalg};
+use crate::kernels::loss::Loss;
+use crate::kernels::{Activation, dladmm as kernel, linalg};
 use crate::reference::dladmm::{self as oracle, Block, Control, Schedule, Status};
 use crate::reference::{Bounded, Matrix};
 
@@ -146,7 +147,7 @@ pub(super) fn bias_step(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn relu_z(session: &mut Session<'_>) -> Result<(), Error> {
+pub(super) fn hidden_z(session: &mut Session<'_>) -> Result<(), Error> {
     let mut layers = Layer::all(session);
     for odd in NOT_FINITE {
         let mut layer = Layer::new(session, Shape::new(3, 5), Profile::Ordinary);
@@ -154,27 +155,28 @@ pub(super) fn relu_z(session: &mut Session<'_>) -> Result<(), Error> {
         layer.case = format!("{odd} in product[1, 2]");
         layers.push(layer);
     }
-    for layer in layers {
-        let expected = oracle::relu_z(&layer.product, &layer.bias, &layer.goal);
-        // What a maximum makes of a NaN is left open, but not what becomes of its neighbours.
-        let is_open = |index: usize| !layer.product.data()[index].is_finite();
-        session.check(&layer.case, |call| {
-            let verdict = Expected::Each(Box::new(|values, index| match is_open(index) {
-                true => Verdict::Near(0.0),
-                false => judge_z(&expected, values[index], index),
-            }));
-            let [product, bias, activation] = layer.inputs(call)?;
-            let z = call.output("z", product.shape(), verdict)?;
-            kernel::relu_z(&mut call.plan, &product, &bias, &activation, &z)
-        })?;
+    for (f, oracle_f, roundings) in activations() {
+        for layer in &layers {
+            let expected = oracle::hidden_z(&layer.product, &layer.bias, &layer.goal, oracle_f);
+            // What a maximum makes of a NaN is left open, but not what becomes of its neighbours.
+            let is_open = |index: usize| !layer.product.data()[index].is_finite();
+            session.check(&format!("{f:?}, {}", layer.case), |call| {
+                let verdict = Expected::Each(Box::new(|values, index| match is_open(index) {
+                    true => Verdict::Near(0.0),
+                    false => judge_z(&expected, values[index], index, Bound::roundings(2 + 2 * roundings)),
+                }));
+                let [product, bias, activation] = layer.inputs(call)?;
+                let z = call.output("z", product.shape(), verdict)?;
+                kernel::hidden_z(&mut call.plan, &product, &bias, &activation, &z, f)
+            })?;
+        }
     }
     Ok(())
 }
 
 /// The cheaper candidate, or either where rounding decides which that is.
-fn judge_z(expected: &oracle::ReluZ, actual: f32, index: usize) -> Verdict {
+fn judge_z(expected: &oracle::HiddenZ, actual: f32, index: usize, bound: Bound) -> Verdict {
     let pick = |of: &Bounded<Matrix>| (of.value.data()[index], of.magnitude.data()[index]);
-    let bound = Bound::roundings(2);
     let (kept, magnitude) = pick(&expected.kept);
     let (dropped, _) = pick(&expected.dropped);
     let (margin, cost) = pick(&expected.margin);
@@ -191,25 +193,39 @@ pub(super) fn activation_gradient(session: &mut Session<'_>) -> Result<(), Error
     if session.is_full() {
         sizes.extend([(5, 3, 0), (65, 63, 65), (130, 70, 10), (12, 130, 40)]);
     }
-    for (samples, width, above) in sizes {
+    let all = activations().into_iter().enumerate();
+    let cases = all.flat_map(|(kind, f)| {
+        // What an activation changes is the same at any size.
+        let sizes = if kind == 0 { &sizes[..] } else { &sizes[1..4] };
+        sizes.iter().map(move |size| (*size, f))
+    });
+    for ((samples, width, above), (f, oracle_f, more)) in cases {
         for last_layer in [false, true] {
             let (residual, weights) = (Shape::new(samples, above), Shape::new(above, width));
             let output = Shape::new(samples, width);
             let [residual, weights, activation, z] =
                 [residual, weights, output, output].map(|shape| session.matrix(shape, Profile::Ordinary));
             let control = penalties(0.3, 0.02);
-            let (gradient, square) =
-                oracle::activation_gradient(&residual, &weights, &activation, &z, &control, last_layer);
+            let (gradient, square) = oracle::activation_gradient(
+                &residual,
+                &weights,
+                &activation,
+                &z,
+                oracle_f,
+                &control,
+                last_layer,
+            );
             let count = linalg::tile_count(session.gpu(), output);
             // The product's roundings, a factor, a difference with its factor, a sum.
-            let roundings = above as usize + 4;
-            let case = format!("{samples} × {above} by {above} × {width}, last layer: {last_layer}");
+            let roundings = above as usize + 4 + more;
+            let case = format!("{f:?}, {samples} × {above} by {above} × {width}, last layer: {last_layer}");
             session.check(&case, |call| {
                 let args = kernel::ActivationGradient {
                     residual: &call.input("left", &residual)?,
                     weights: &call.input("right", &weights)?,
                     activation: &call.input("activation", &activation)?,
                     z: &call.input("z", &z)?,
+                    f,
                     control: &call.input("control", &control_row(&control))?,
                     last_layer,
                     gradient: &call.output(
@@ -374,8 +390,14 @@ struct Last {
     bias: Matrix,
     dual: Matrix,
     z: Matrix,
-    labels: Vec<u32>,
+    targets: LastTargets,
     control: Control,
+}
+
+/// What a step of the last layer is drawn to.
+enum LastTargets {
+    Classes(Vec<u32>),
+    Values(Matrix),
 }
 
 impl Last {
@@ -396,14 +418,33 @@ impl Last {
             bias: session.matrix(Shape::vector(classes), Profile::Ordinary),
             dual,
             z: scaled(session.matrix(shape, Profile::Ordinary)),
-            labels,
+            targets: LastTargets::Classes(labels),
             control: penalties(rho, 1.0),
         }
     }
 
+    /// The same for squared loss.
+    fn squared(session: &mut Session<'_>, (samples, outputs): (u32, u32), rho: f32) -> Self {
+        let values = session.matrix(Shape::new(samples, outputs), Profile::Ordinary);
+        let last = Self::new(session, (samples, outputs), rho);
+        let case = format!("squared loss, {}", last.case);
+        Self { case, targets: LastTargets::Values(values), ..last }
+    }
+
+    fn loss(&self) -> Loss {
+        match self.targets {
+            LastTargets::Classes(_) => Loss::CrossEntropy,
+            LastTargets::Values(_) => Loss::Squared,
+        }
+    }
+
     fn oracle(&self) -> oracle::LastLayer<'_> {
-        let Self { product, bias, dual, z, labels, control, .. } = self;
-        oracle::LastLayer { z, product, bias, dual, labels, rho: control.rho }
+        let Self { product, bias, dual, z, control, .. } = self;
+        let targets = match &self.targets {
+            LastTargets::Classes(labels) => oracle::Targets::Classes(labels),
+            LastTargets::Values(values) => oracle::Targets::Values(values),
+        };
+        oracle::LastLayer { z, product, bias, dual, targets, rho: control.rho }
     }
 
     /// Makes the operands and hands them to `record`: z and u as the caller expects them.
@@ -417,7 +458,10 @@ impl Last {
             product: &call.input("product", &self.product)?,
             bias: &call.input("bias", &self.bias)?,
             dual: &call.update("dual", &self.dual, dual)?,
-            labels: &call.labels(&self.labels)?,
+            targets: &match &self.targets {
+                LastTargets::Classes(labels) => call.labels(labels)?,
+                LastTargets::Values(values) => call.input("targets", values)?,
+            },
             control: &call.input("control", &control_row(&self.control))?,
             z: &call.update("z", &self.z, z)?,
         };
@@ -467,10 +511,37 @@ pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn squared_z(session: &mut Session<'_>) -> Result<(), Error> {
+    for size in sizes(session).into_iter().chain([(130, 1)]) {
+        for rho in [1e-6, 0.3, 100.0] {
+            let last = Last::squared(session, size, rho);
+            let stepped = oracle::squared_z(last.oracle());
+            session.check(&last.case, |call| {
+                // Two sums and a product, a sum, and a quotient of 2.5 ULPs by a sum.
+                let near = Expected::near(&stepped, Bound::roundings(8));
+                last.call(call, (near, Expected::Unchanged), |call, args| {
+                    kernel::squared_z(&mut call.plan, args)
+                })
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let mut last = Last::squared(session, (3, 5), 0.3);
+        last.product[(1, 2)] = odd;
+        let stepped = oracle::squared_z(last.oracle());
+        session.check(&format!("{odd} in product[1, 2]"), |call| {
+            let hit = Expected::not_finite(&stepped, Bound::roundings(8), |index| index == 7);
+            last.call(call, (hit, Expected::Unchanged), |call, args| kernel::squared_z(&mut call.plan, args))
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
     let mut lasts = Vec::new();
     for size in sizes(session) {
         lasts.extend([1e-6, 0.3].map(|rho| Last::new(session, size, rho)));
+        lasts.push(Last::squared(session, size, 0.3));
     }
     let mut far = Last::new(session, (70, 10), 1e-6);
     far.case += ", z far out";
@@ -487,7 +558,7 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let sums = sums(totals.clone(), cost_roundings(classes), count);
             let partials = call.output("partials", list(count, 4), sums)?;
             last.call(call, (Expected::Unchanged, near), |call, args| {
-                kernel::dual_step(&mut call.plan, args, &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
             })
         })?;
     }
@@ -499,7 +570,7 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let hit = Expected::not_finite(&stepped.dual, Bound::roundings(4), |index| index == 1004);
             let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
             last.call(call, (Expected::Unchanged, hit), |call, args| {
-                kernel::dual_step(&mut call.plan, args, &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
             })
         })?;
     }
@@ -510,31 +581,50 @@ pub(super) fn hidden_terms(session: &mut Session<'_>) -> Result<(), Error> {
     for layer in Layer::all(session) {
         let shape = Shape::new(layer.goal.rows() as u32, layer.goal.cols() as u32);
         let activation = session.matrix(shape, Profile::Ordinary);
-        let terms = oracle::hidden_terms(&layer.product, &layer.bias, &layer.goal, &activation);
-        let totals = vec![terms.residual_square, terms.activation_square, Bounded::ZERO, Bounded::ZERO];
-        let count = chunks(shape);
-        session.check(&layer.case, |call| {
+        for (f, oracle_f, roundings) in activations() {
+            let terms = oracle::hidden_terms(&layer.product, &layer.bias, &layer.goal, &activation, oracle_f);
+            let totals = vec![terms.residual_square, terms.activation_square, Bounded::ZERO, Bounded::ZERO];
             // Two roundings in a residual count twice in its square, then a `vec4` and the chunk.
-            let sums = sums(totals.clone(), 8 + CHUNK_ROUNDINGS, count);
-            let [product, bias, z] = layer.inputs(call)?;
-            let activation = call.input("activation", &activation)?;
-            let partials = call.output("partials", list(count, 4), sums)?;
-            kernel::hidden_terms(&mut call.plan, &product, &bias, &z, &activation, &partials, OFFSET)
-        })?;
+            let bound = 8 + 2 * roundings + CHUNK_ROUNDINGS;
+            let expected = |count| sums(totals.clone(), bound, count);
+            let case = format!("{f:?}, {}", layer.case);
+            one_sum_of_terms(session, &case, &layer, &activation, f, expected)?;
+        }
     }
     for odd in NOT_FINITE {
-        let shape = Shape::new(50, 100);
-        let mut layer = Layer::new(session, shape, Profile::Ordinary);
-        let activation = session.matrix(shape, Profile::Ordinary);
+        let mut layer = Layer::new(session, Shape::new(50, 100), Profile::Ordinary);
+        let activation = session.matrix(Shape::new(50, 100), Profile::Ordinary);
         layer.product[(49, 99)] = odd;
-        session.check(&format!("{odd} in product[49, 99]"), |call| {
-            let [product, bias, z] = layer.inputs(call)?;
-            let activation = call.input("activation", &activation)?;
-            let partials = call.output("partials", list(2, 4), shows_in(4, 2, 1))?;
-            kernel::hidden_terms(&mut call.plan, &product, &bias, &z, &activation, &partials, OFFSET)
-        })?;
+        for (f, ..) in activations() {
+            let case = format!("{f:?}, {odd} in product[49, 99]");
+            one_sum_of_terms(session, &case, &layer, &activation, f, |count| shows_in(4, count, 1))?;
+        }
     }
     Ok(())
+}
+
+fn one_sum_of_terms(
+    session: &mut Session<'_>,
+    case: &str,
+    layer: &Layer,
+    activation: &Matrix,
+    f: Activation,
+    expected: impl Fn(u32) -> Expected<'static>,
+) -> Result<(), Error> {
+    session.check(case, |call| {
+        let [product, bias, z] = layer.inputs(call)?;
+        let count = chunks(product.shape());
+        let args = kernel::HiddenTerms {
+            product: &product,
+            bias: &bias,
+            z: &z,
+            activation: &call.input("activation", activation)?,
+            f,
+            partials: &call.output("partials", list(count, 4), expected(count))?,
+            offset: OFFSET,
+        };
+        kernel::hidden_terms(&mut call.plan, args)
+    })
 }
 
 pub(super) fn keep(session: &mut Session<'_>) -> Result<(), Error> {

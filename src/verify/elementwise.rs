@@ -2,10 +2,10 @@
 
 use super::call::Session;
 use super::expected::{Bound, Expected, Verdict};
-use super::values::{Profile, operands, shapes};
+use super::values::{Profile, activations, operands, shapes};
 use crate::Error;
 use crate::engine::Shape;
-use crate::kernels::elementwise as kernel;
+use crate::kernels::{Activation, elementwise as kernel};
 use crate::reference::{Bounded, Matrix, elementwise as oracle};
 
 /// Values that no arithmetic may pass on as numbers.
@@ -79,7 +79,7 @@ pub(super) fn descend(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn bias_relu(session: &mut Session<'_>) -> Result<(), Error> {
+pub(super) fn activate(session: &mut Session<'_>) -> Result<(), Error> {
     let mut cases = Vec::new();
     for (shape, profile) in operands(session.effort()) {
         let product = session.matrix(shape, profile);
@@ -91,22 +91,28 @@ pub(super) fn bias_relu(session: &mut Session<'_>) -> Result<(), Error> {
         product[(1, 2)] = odd;
         cases.push((format!("{odd} in product[1, 2]"), product, Matrix::zeros(1, 5)));
     }
-    for (case, product, bias) in cases {
-        let activation = rounded_once(oracle::bias_relu(&product, &bias));
-        // What becomes of a NaN is left open, but not what becomes of its neighbours.
-        let is_open = |index: usize| product.data()[index].is_nan();
-        session.check(&case, |call| {
-            let expected = Expected::Each(Box::new(|values, index| {
+    for (f, oracle_f, roundings) in activations() {
+        for (case, product, bias) in &cases {
+            let activation = oracle::activate(product, bias, oracle_f);
+            let judge = |values: &[f32], index: usize| {
                 let (value, magnitude) = (activation.value.data()[index], activation.magnitude.data()[index]);
-                match is_open(index) {
-                    true => Verdict::Near(0.0),
-                    false => Verdict::of(values[index], value, magnitude, Bound::roundings(1)),
+                match (product.data()[index].is_nan(), f) {
+                    // What a maximum makes of a NaN is left open, but not what becomes of its neighbours.
+                    (true, Activation::Relu) => Verdict::Near(0.0),
+                    (true, _) if values[index].is_nan() => Verdict::Near(0.0),
+                    (true, _) => Verdict::Not("NaN".into()),
+                    (false, _) => {
+                        Verdict::of(values[index], value, magnitude, Bound::roundings(1 + roundings))
+                    }
                 }
-            }));
-            let (product, bias) = (call.input("product", &product)?, call.input("bias", &bias)?);
-            let activation = call.output("activation", product.shape(), expected)?;
-            kernel::bias_relu(&mut call.plan, &product, &bias, &activation)
-        })?;
+            };
+            session.check(&format!("{f:?}, {case}"), |call| {
+                let (product, bias) = (call.input("product", product)?, call.input("bias", bias)?);
+                let activation =
+                    call.output("activation", product.shape(), Expected::Each(Box::new(judge)))?;
+                kernel::activate(&mut call.plan, &product, &bias, &activation, f)
+            })?;
+        }
     }
     Ok(())
 }

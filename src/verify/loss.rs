@@ -87,3 +87,36 @@ fn one(
         kernel::softmax_scores(&mut call.plan, &product, &bias, &labels, &partials, OFFSET)
     })
 }
+
+pub(super) fn squared_scores(session: &mut Session<'_>) -> Result<(), Error> {
+    for (samples, outputs) in sizes(session).into_iter().chain([(5, 1)]) {
+        let shape = Shape::new(samples, outputs);
+        for profile in [Profile::Ordinary, Profile::Spread] {
+            let (product, targets) = (session.matrix(shape, profile), session.matrix(shape, profile));
+            let bias = session.matrix(Shape::vector(outputs), profile);
+            let total = oracle::squared_scores(&product, &bias, &targets);
+            let count = kernel::partial_count(samples);
+            session.check(&format!("{shape}, {profile}"), |call| {
+                let (product, bias) = (call.input("product", &product)?, call.input("bias", &bias)?);
+                let targets = call.input("targets", &targets)?;
+                // Two differences count twice in a square; a sum over outputs, a quotient, the tree over 64 samples.
+                let roundings = 5 + outputs as usize + 3 + 6;
+                let totals = vec![total, Bounded::ZERO, Bounded::ZERO, Bounded::ZERO];
+                let partials = call.output("partials", list(count, 4), sums(totals, roundings, count))?;
+                kernel::squared_scores(&mut call.plan, &product, &bias, &targets, &partials, OFFSET)
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let mut product = session.matrix(Shape::new(130, 10), Profile::Ordinary);
+        product[(100, 4)] = odd;
+        session.check(&format!("{odd} in product[100, 4]"), |call| {
+            let (product, bias) =
+                (call.input("product", &product)?, call.input("bias", &Matrix::zeros(1, 10))?);
+            let targets = call.input("targets", &Matrix::zeros(130, 10))?;
+            let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
+            kernel::squared_scores(&mut call.plan, &product, &bias, &targets, &partials, OFFSET)
+        })?;
+    }
+    Ok(())
+}

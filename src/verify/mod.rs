@@ -12,7 +12,7 @@
 //! - Each case runs twice, and the two leave the same bits.
 //!
 //! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
-//! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/bias_relu` and `dladmm/relu_z` may turn a NaN into a
+//! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN into a
 //! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
 //! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
 
@@ -84,7 +84,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::elementwise::FILL, elementwise::fill),
     (&kernels::elementwise::COPY, elementwise::copy),
     (&kernels::elementwise::DESCEND, elementwise::descend),
-    (&kernels::elementwise::BIAS_RELU, elementwise::bias_relu),
+    (&kernels::elementwise::ACTIVATE, elementwise::activate),
     (&kernels::reduce::DOT, reduce::dot),
     (&kernels::reduce::DOTS, reduce::dots),
     (&kernels::reduce::TOTALS, reduce::totals),
@@ -95,15 +95,17 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::GRAM, linalg::gram),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
+    (&kernels::loss::SQUARED_SCORES, loss::squared_scores),
     (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),
     (&kernels::dladmm::RESIDUAL, dladmm::residual),
     (&kernels::dladmm::RESIDUAL_SUMS, dladmm::residual_sums),
     (&kernels::dladmm::BIAS_STEP, dladmm::bias_step),
-    (&kernels::dladmm::RELU_Z, dladmm::relu_z),
+    (&kernels::dladmm::HIDDEN_Z, dladmm::hidden_z),
     (&kernels::dladmm::ACTIVATION_GRADIENT, dladmm::activation_gradient),
     (&kernels::dladmm::STEP_SIZE, dladmm::step_size),
     (&kernels::dladmm::FISTA, dladmm::fista),
     (&kernels::dladmm::NEWTON, dladmm::newton),
+    (&kernels::dladmm::SQUARED_Z, dladmm::squared_z),
     (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),

@@ -6,7 +6,8 @@ use rand::{Rng, RngExt};
 
 use super::Effort;
 use crate::engine::Shape;
-use crate::reference::Matrix;
+use crate::kernels::Activation;
+use crate::reference::{self, Matrix};
 
 /// What kind of values an operand holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,18 @@ impl Profile {
     pub fn matrix(self, rng: &mut impl Rng, shape: Shape) -> Matrix {
         Matrix::from_fn(shape.rows as usize, shape.columns as usize, |_, _| f64::from(self.draw(rng)))
     }
+}
+
+/// One of each kind of activation as kernels take it, as the oracles do, and the roundings that it takes beside those
+/// which its magnitude counts.
+pub(super) fn activations() -> [(Activation, reference::Activation, usize); 4] {
+    Activation::KINDS.map(|f| match f {
+        Activation::Relu => (f, reference::Activation::Relu, 0),
+        Activation::LeakyRelu { slope } => (f, reference::Activation::LeakyRelu(slope.into()), 1),
+        // WGSL allows an exponential 3 ULPs beside those of its argument, and a quotient 2.5.
+        Activation::Sigmoid => (f, reference::Activation::Sigmoid, 8),
+        Activation::Tanh => (f, reference::Activation::Tanh, 8),
+    })
 }
 
 /// Rows and columns for kernels that work on matrices of any shape.

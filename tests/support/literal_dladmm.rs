@@ -2,13 +2,75 @@
 //!
 //! It shares no formula with the engine: samples are columns, every residual is formed afresh from W, b, z and a, and
 //! a step size is found by trying. Only the container [`Matrix`] is the crate's. Layer `l` counts from 0:
-//! `z[l] = W[l] a[l] + b[l]`, `a[l + 1] = max(z[l], 0)`, `a[0] = x`.
+//! `z[l] = W[l] a[l] + b[l]`, `a[l + 1] = f(z[l])`, `a[0] = x`.
 
 use dualstep::reference::Matrix;
+
+/// The activation f.
+#[derive(Debug, Clone, Copy)]
+pub enum Function {
+    /// max(z, 0).
+    Relu,
+    /// This slope below zero.
+    LeakyRelu(f64),
+    /// 1 / (1 + exp(−z)).
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+}
+
+impl Function {
+    /// f(z).
+    fn of(self, z: f64) -> f64 {
+        match self {
+            Self::Relu if z > 0.0 => z,
+            Self::Relu => 0.0,
+            Self::LeakyRelu(slope) => {
+                if z > 0.0 {
+                    z
+                } else {
+                    slope * z
+                }
+            }
+            Self::Sigmoid => 1.0 / (1.0 + (-z).exp()),
+            Self::Tanh => z.tanh(),
+        }
+    }
+
+    /// The z at which `(z − c)² + (a − f(z))²` is least: for ReLU, leaky or not, the better of the two candidates of
+    /// Assumption 1, for the others by search. It lies no farther from c than `|a − f(c)|`, as the cost at c shows.
+    fn nearest(self, c: f64, a: f64) -> f64 {
+        let cost = |z: f64| (z - c) * (z - c) + (a - self.of(z)) * (a - self.of(z));
+        let slope_below = match self {
+            Self::Relu => Some(0.0),
+            Self::LeakyRelu(slope) => Some(slope),
+            Self::Sigmoid | Self::Tanh => None,
+        };
+        if let Some(s) = slope_below {
+            let (below, above) = (f64::min((c + s * a) / (1.0 + s * s), 0.0), f64::max((c + a) / 2.0, 0.0));
+            return if cost(below) > cost(above) { above } else { below };
+        }
+        let mut cell = (a - self.of(c)).abs() / 1000.0;
+        let points = (-1000..=1000).map(|k| c + f64::from(k) * cell);
+        let mut best = points.fold(c, |best, z| if cost(z) < cost(best) { z } else { best });
+        // The cost is a parabola where cells are small, of which its own rounding hides the bottom: the slope's root is
+        // halved instead.
+        let slope = |z: f64, step: f64| cost(z + step) - cost(z - step);
+        let (mut low, mut high) = (best - cell, best + cell);
+        cell = cell.min(1e-4);
+        for _ in 0..60 {
+            best = f64::midpoint(low, high);
+            if slope(best, cell) < 0.0 { low = best } else { high = best }
+        }
+        best
+    }
+}
 
 /// Penalties, first trial curvatures and the inner iteration of z_L.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
+    /// f of every hidden layer.
+    pub function: Function,
     /// ρ, the penalty of the last layer's constraint.
     pub rho: f64,
     /// ν, the penalty of the other layers.
@@ -28,14 +90,35 @@ pub struct Settings {
 pub struct Metrics {
     /// The augmented Lagrangian (equation 1) at the new dual.
     pub objective: f64,
-    /// Σ cross-entropy at z_L.
+    /// Σ loss at z_L.
     pub loss: f64,
     /// ‖z_l − W_l a_{l−1} − b_l‖² of each layer.
     pub residual_squares: Vec<f64>,
-    /// Share of samples that the forward pass classifies rightly.
+    /// Share of samples that the forward pass classifies rightly; NaN under squared loss.
     pub train_accuracy: f64,
-    /// Mean cross-entropy of the forward pass.
+    /// Mean cross-entropy, or mean squared error, of the forward pass.
     pub train_cost: f64,
+}
+
+/// What the outputs are to be: under softmax cross-entropy a class for each sample, under squared loss a column.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Classes.
+    Classes(Vec<u32>),
+    /// Outputs × samples.
+    Values(Matrix),
+}
+
+impl From<Vec<u32>> for Target {
+    fn from(labels: Vec<u32>) -> Self {
+        Self::Classes(labels)
+    }
+}
+
+impl From<Matrix> for Target {
+    fn from(values: Matrix) -> Self {
+        Self::Values(values)
+    }
 }
 
 /// All variables of Problem 2, and the dual.
@@ -51,15 +134,16 @@ pub struct LiteralDlAdmm {
     pub a: Vec<Matrix>,
     /// The dual of the last layer.
     pub u: Matrix,
-    labels: Vec<u32>,
+    target: Target,
     settings: Settings,
 }
 
 impl LiteralDlAdmm {
-    /// The start: z and a by a forward pass, `z_L = +1` at the label and −1 elsewhere, u = 0.
+    /// The start: z and a by a forward pass, `z_L = +1` at the label and −1 elsewhere, or the values
+    /// themselves, u = 0.
     pub fn new(
         x: Matrix,
-        labels: Vec<u32>,
+        target: impl Into<Target>,
         weight: Vec<Matrix>,
         bias: Vec<Matrix>,
         settings: Settings,
@@ -69,14 +153,22 @@ impl LiteralDlAdmm {
         let (mut z, mut a) = (Vec::new(), vec![x]);
         for l in 0..last {
             z.push(affine(&weight[l], &a[l], &bias[l]));
-            a.push(z[l].map(relu));
+            a.push(z[l].map(|z| settings.function.of(z)));
         }
-        z.push(Matrix::from_fn(
-            classes,
-            samples,
-            |class, n| if labels[n] as usize == class { 1.0 } else { -1.0 },
-        ));
-        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), labels, settings }
+        let target = target.into();
+        z.push(match &target {
+            Target::Values(values) => values.clone(),
+            Target::Classes(labels) => {
+                Matrix::from_fn(
+                    classes,
+                    samples,
+                    |class, n| {
+                        if labels[n] as usize == class { 1.0 } else { -1.0 }
+                    },
+                )
+            }
+        });
+        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), target, settings }
     }
 
     /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken.
@@ -112,21 +204,20 @@ impl LiteralDlAdmm {
         let last = self.weight.len() - 1;
         let residuals: Vec<Matrix> = (0..=last).map(|l| self.constraint(l)).collect();
         let residual_squares: Vec<f64> = residuals.iter().map(square_norm).collect();
-        let loss = self.cross_entropy(&self.z[last]);
+        let loss = self.loss(&self.z[last]);
         let dual = inner(&self.u, &residuals[last]);
         let mut objective = loss + dual + rho / 2.0 * residual_squares[last];
         for (l, square) in residual_squares[..last].iter().enumerate() {
             objective += nu / 2.0 * (square + self.activation_gap(l, &self.a[l + 1]));
         }
         let logits = self.forward();
-        let samples = self.labels.len() as f64;
-        Metrics {
-            objective,
-            loss,
-            residual_squares,
-            train_accuracy: self.hits(&logits) as f64 / samples,
-            train_cost: self.cross_entropy(&logits) / samples,
-        }
+        let samples = logits.cols() as f64;
+        let (train_accuracy, train_cost) = match &self.target {
+            Target::Classes(labels) => (hits(&logits, labels) as f64 / samples, self.loss(&logits) / samples),
+            // The mean over outputs, of what the loss has half of.
+            Target::Values(_) => (f64::NAN, 2.0 * self.loss(&logits) / samples / logits.rows() as f64),
+        };
+        Metrics { objective, loss, residual_squares, train_accuracy, train_cost }
     }
 
     /// `z_l − W_l a_{l−1} − b_l`.
@@ -149,9 +240,9 @@ impl LiteralDlAdmm {
         }
     }
 
-    /// ‖a − max(z_l, 0)‖² at a trial a.
+    /// ‖a − f(z_l)‖² at a trial a.
     fn activation_gap(&self, l: usize, a: &Matrix) -> f64 {
-        square_norm(&zip(a, &self.z[l], |a, z| a - relu(z)))
+        square_norm(&zip(a, &self.z[l], |a, z| a - self.settings.function.of(z)))
     }
 
     /// The b step: the gradient, a mean over samples, divided by the penalty (equations 6, 7, 12 and 13).
@@ -178,7 +269,8 @@ impl LiteralDlAdmm {
         let weight = &self.weight[l + 1];
         let residual = self.residual(l + 1, weight, &self.a[l + 1]);
         let back = product(&transpose(weight), &residual);
-        let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - relu(z)));
+        let f = self.settings.function;
+        let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - f.of(z)));
         let gradient = zip(&back, &pull, |back, pull| penalty * back + pull);
         let phi = |a: &Matrix| {
             penalty / 2.0 * square_norm(&self.residual(l + 1, weight, a))
@@ -189,22 +281,25 @@ impl LiteralDlAdmm {
         doublings
     }
 
-    /// The z step of a hidden layer: the better of the two candidates of Assumption 1 (equations 4 and 14).
+    /// The z step of a hidden layer (equations 4 and 14).
     fn step_hidden_z(&mut self, l: usize) {
         let c = affine(&self.weight[l], &self.a[l], &self.bias[l]);
-        self.z[l] = zip(&c, &self.a[l + 1], |c, a| {
-            let cost = |z: f64| (z - c) * (z - c) + (a - relu(z)) * (a - relu(z));
-            let (below, above) = (f64::min(c, 0.0), f64::max((c + a) / 2.0, 0.0));
-            if cost(below) > cost(above) { above } else { below }
-        });
+        self.z[l] = zip(&c, &self.a[l + 1], |c, a| self.settings.function.nearest(c, a));
     }
 
-    /// The z step of the last layer, by FISTA (equations 5 and 15).
+    /// The z step of the last layer, by FISTA (equations 5 and 15), or where `z − y + ρ (z − c)` is 0.
     fn step_last_z(&mut self) {
         let last = self.weight.len() - 1;
         let Settings { rho, fista_eta: eta, .. } = self.settings;
         let c =
             zip(&affine(&self.weight[last], &self.a[last], &self.bias[last]), &self.u, |c, u| c - u / rho);
+        let labels = match &self.target {
+            Target::Classes(labels) => labels,
+            Target::Values(y) => {
+                self.z[last] = zip(y, &c, |y, c| (y + rho * c) / (1.0 + rho));
+                return;
+            }
+        };
         let mut lambda: f64 = 1.0;
         let mut zeta = self.z[last].clone();
         let mut z = zeta.clone();
@@ -213,7 +308,7 @@ impl LiteralDlAdmm {
             let gamma = (1.0 - lambda) / lambda_next;
             let softmax = softmax(&z);
             let zeta_next = Matrix::from_fn(z.rows(), z.cols(), |class, n| {
-                let y = if self.labels[n] as usize == class { 1.0 } else { 0.0 };
+                let y = if labels[n] as usize == class { 1.0 } else { 0.0 };
                 let descended = z[(class, n)] - eta * (softmax[(class, n)] - y);
                 (rho * c[(class, n)] + descended / eta) / (rho + 1.0 / eta)
             });
@@ -227,28 +322,33 @@ impl LiteralDlAdmm {
     fn forward(&self) -> Matrix {
         let mut z = affine(&self.weight[0], &self.a[0], &self.bias[0]);
         for l in 1..self.weight.len() {
-            z = affine(&self.weight[l], &z.map(relu), &self.bias[l]);
+            z = affine(&self.weight[l], &z.map(|z| self.settings.function.of(z)), &self.bias[l]);
         }
         z
     }
 
-    /// Σ −log softmax(z)[label].
-    fn cross_entropy(&self, z: &Matrix) -> f64 {
-        let softmax = softmax(z);
-        self.labels.iter().enumerate().map(|(n, &label)| -softmax[(label as usize, n)].ln()).sum()
+    /// Σ −log softmax(z)[label], or ½ ‖z − y‖².
+    fn loss(&self, z: &Matrix) -> f64 {
+        match &self.target {
+            Target::Values(y) => square_norm(&zip(z, y, |z, y| z - y)) / 2.0,
+            Target::Classes(labels) => {
+                let softmax = softmax(z);
+                labels.iter().enumerate().map(|(n, &label)| -softmax[(label as usize, n)].ln()).sum()
+            }
+        }
     }
+}
 
-    /// How many samples have their largest logit, the first of equals, at the label.
-    fn hits(&self, z: &Matrix) -> usize {
-        let right = |n: usize| {
-            let label = self.labels[n] as usize;
-            (0..z.rows()).all(|class| {
-                let (other, own) = (z[(class, n)], z[(label, n)]);
-                if class < label { other < own } else { other <= own }
-            })
-        };
-        (0..self.labels.len()).filter(|&n| right(n)).count()
-    }
+/// How many samples have their largest logit, the first of equals, at the label.
+fn hits(z: &Matrix, labels: &[u32]) -> usize {
+    let right = |n: usize| {
+        let label = labels[n] as usize;
+        (0..z.rows()).all(|class| {
+            let (other, own) = (z[(class, n)], z[(label, n)]);
+            if class < label { other < own } else { other <= own }
+        })
+    };
+    (0..labels.len()).filter(|&n| right(n)).count()
 }
 
 /// Algorithms 2 and 3: from `base` on, doubles the curvature α until φ at `x = start − gradient/α` is not above its
@@ -315,11 +415,6 @@ pub fn zip(left: &Matrix, right: &Matrix, f: impl Fn(f64, f64) -> f64) -> Matrix
 fn affine(weight: &Matrix, a: &Matrix, bias: &Matrix) -> Matrix {
     let product = product(weight, a);
     Matrix::from_fn(product.rows(), product.cols(), |row, n| product[(row, n)] + bias[(row, 0)])
-}
-
-/// `max(z, 0)`.
-fn relu(z: f64) -> f64 {
-    if z > 0.0 { z } else { 0.0 }
 }
 
 /// The softmax of each column.

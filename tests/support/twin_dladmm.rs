@@ -4,10 +4,10 @@
 //! `P_l = W_l a_{l−1}` resident, takes each step size in closed form and steps W₁ through the Gram matrix of the input.
 //! Samples are rows. Layer `l` counts from 0, as in the literal transcription.
 
-use dualstep::reference::dladmm::{self, Block, Control, LastLayer};
-use dualstep::reference::{Matrix, elementwise, linalg, loss, reduce};
+use dualstep::reference::dladmm::{self, Block, Control, LastLayer, Targets};
+use dualstep::reference::{Activation, Matrix, elementwise, linalg, loss, reduce};
 
-use super::literal_dladmm::{Metrics, Settings};
+use super::literal_dladmm::{Function, Metrics, Settings};
 
 /// The state of a run.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl TwinDlAdmm {
             product.push(forward(&a[l], &weight[l]));
             z.push(Matrix::from_fn(samples, bias[l].cols(), |n, i| product[l][(n, i)] + bias[l][(0, i)]));
             if l < last {
-                a.push(elementwise::bias_relu(&product[l], &bias[l]));
+                a.push(elementwise::activate(&product[l], &bias[l], activation(settings.function)).value);
             }
         }
         let classes = weight[last].rows();
@@ -90,6 +90,10 @@ impl TwinDlAdmm {
         l + 1 == self.weight.len()
     }
 
+    fn f(&self) -> Activation {
+        activation(self.settings.function)
+    }
+
     fn control(&self) -> Control {
         let Settings { rho, nu, tau_base, theta_base, .. } = self.settings;
         Control::new(rho, nu, tau_base, theta_base)
@@ -110,7 +114,7 @@ impl TwinDlAdmm {
             product: &self.product[last],
             bias: &self.bias[last],
             dual: &self.u,
-            labels: &self.labels,
+            targets: Targets::Classes(&self.labels),
             rho: self.settings.rho,
         }
     }
@@ -126,7 +130,7 @@ impl TwinDlAdmm {
     }
 
     fn step_hidden_z(&mut self, l: usize) {
-        self.z[l] = dladmm::relu_z(&self.product[l], &self.bias[l], &self.a[l + 1]).kept.value;
+        self.z[l] = dladmm::hidden_z(&self.product[l], &self.bias[l], &self.a[l + 1], self.f()).kept.value;
     }
 
     fn step_bias(&mut self, l: usize) {
@@ -139,7 +143,8 @@ impl TwinDlAdmm {
         let (weight, a, residual, control) =
             (&self.weight[l + 1], &self.a[l + 1], self.residual(l + 1), self.control());
         let last = self.is_last(l + 1);
-        let (g, square) = dladmm::activation_gradient(&residual, weight, a, &self.z[l], &control, last);
+        let (g, square) =
+            dladmm::activation_gradient(&residual, weight, a, &self.z[l], self.f(), &control, last);
         let g = g.value;
         let (change, norm) = linalg::matmul_norm(&g, false, weight, true);
         let size = dladmm::step_size(square.value, norm.value, &control, Block::Activation, last);
@@ -183,7 +188,8 @@ impl TwinDlAdmm {
         let mut objective = loss + step.dual_product.value + rho / 2.0 * last_square;
         let mut residual_squares = Vec::new();
         for l in 0..self.weight.len() - 1 {
-            let terms = dladmm::hidden_terms(&self.product[l], &self.bias[l], &self.z[l], &self.a[l + 1]);
+            let terms =
+                dladmm::hidden_terms(&self.product[l], &self.bias[l], &self.z[l], &self.a[l + 1], self.f());
             objective += nu / 2.0 * (terms.residual_square.value + terms.activation_square.value);
             residual_squares.push(terms.residual_square.value);
         }
@@ -205,9 +211,19 @@ impl TwinDlAdmm {
         let last = self.weight.len() - 1;
         let mut a = self.a[0].clone();
         for l in 0..last {
-            a = elementwise::bias_relu(&forward(&a, &self.weight[l]), &self.bias[l]);
+            a = elementwise::activate(&forward(&a, &self.weight[l]), &self.bias[l], self.f()).value;
         }
         loss::softmax_scores(&forward(&a, &self.weight[last]), &self.bias[last], &self.labels)
+    }
+}
+
+/// The crate's name for it.
+fn activation(function: Function) -> Activation {
+    match function {
+        Function::Relu => Activation::Relu,
+        Function::LeakyRelu(slope) => Activation::LeakyRelu(slope),
+        Function::Sigmoid => Activation::Sigmoid,
+        Function::Tanh => Activation::Tanh,
     }
 }
 

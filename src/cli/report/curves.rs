@@ -46,7 +46,7 @@ const MOST_SHADES: u32 = 12;
 pub fn draw(history: &History) -> Result<Vec<Curve>, Failure> {
     let entries = &thinned(history.entries());
     let layers = entries.first().map_or(0, |entry| entry.record.residuals.len());
-    let accuracy = |scores: Scores| 100.0 * f64::from(scores.accuracy);
+    let accuracy = |scores: Scores| scores.accuracy.map_or(f64::NAN, |share| 100.0 * f64::from(share));
     let cost = |scores: Scores| f64::from(scores.cost);
     let sizes = |record: &Record| [f64::from(record.objective), f64::from(record.loss)];
     let mut residuals = Vec::new();

@@ -68,7 +68,7 @@ pub mod tests {
         for iteration in 1..=iterations {
             let decay = |half: f32| (-(iteration as f32) / half).exp();
             let scores =
-                |best: f32| Scores { accuracy: best - 0.7 * decay(9.0), cost: 0.3 + 2.0 * decay(12.0) };
+                |best: f32| Scores { accuracy: Some(best - 0.7 * decay(9.0)), cost: 0.3 + 2.0 * decay(12.0) };
             let record = Record {
                 iteration,
                 objective: 2e4 * decay(20.0) + 3e3,

@@ -4,12 +4,14 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::ValueEnum;
-use dualstep::solvers::dladmm::{Config, Exact, Schedule, Steps, SweepKind, ZLast};
+use dualstep::solvers::dladmm::{Activation, Config, Exact, Schedule, Steps, SweepKind, ZLast};
 
 use crate::cli::{Failure, text};
 
 /// FISTA iterations unless said otherwise: where its error falls below that of f32 for moderate penalties.
 const FISTA_ITERATIONS: u32 = 100;
+/// The usual slope of leaky ReLU below zero.
+const LEAKY_SLOPE: f32 = 0.01;
 /// The authors' η.
 const FISTA_ETA: f32 = 4.0;
 
@@ -20,6 +22,9 @@ pub struct Settings {
     /// Widths of the hidden layers [default: 200,200].
     #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
     hidden: Option<Vec<u32>>,
+    /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
+    #[arg(long, value_name = "FUNCTION", value_parser = activation)]
+    activation: Option<Activation>,
     /// How the blocks of W and a are stepped [default: exact with a constant schedule, else quadratic].
     #[arg(long, value_name = "MODE")]
     steps: Option<StepsName>,
@@ -128,6 +133,7 @@ impl Settings {
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
         let config = Config {
             hidden: self.hidden.clone().unwrap_or(base.hidden),
+            activation: self.activation.unwrap_or(base.activation),
             steps: self.steps(schedule)?,
             schedule,
             rho,
@@ -214,6 +220,11 @@ impl Settings {
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
         agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
         agree.check(
+            "activation",
+            self.activation.map(activation_name),
+            activation_name(config.activation),
+        )?;
+        agree.check(
             "schedule",
             self.schedule.map(|name| schedule_name(name.into())),
             schedule_name(config.schedule),
@@ -255,6 +266,31 @@ impl Agreement<'_> {
                 self.checkpoint.display()
             ))),
         }
+    }
+}
+
+/// Reads `--activation`.
+fn activation(text: &str) -> Result<Activation, String> {
+    match text.split_once(':') {
+        None if text == "relu" => Ok(Activation::Relu),
+        None if text == "leaky-relu" => Ok(Activation::LeakyRelu { slope: LEAKY_SLOPE }),
+        None if text == "sigmoid" => Ok(Activation::Sigmoid),
+        None if text == "tanh" => Ok(Activation::Tanh),
+        Some(("leaky-relu", slope)) => match slope.parse() {
+            Ok(slope) => Ok(Activation::LeakyRelu { slope }),
+            Err(_) => Err(format!("{slope:?} is no slope; give a number from 0 to less than 1")),
+        },
+        _ => Err("must be relu, leaky-relu, leaky-relu:SLOPE, sigmoid or tanh".into()),
+    }
+}
+
+/// As on the command line.
+fn activation_name(activation: Activation) -> String {
+    match activation {
+        Activation::Relu => "relu".into(),
+        Activation::LeakyRelu { slope } => format!("leaky-relu:{slope}"),
+        Activation::Sigmoid => "sigmoid".into(),
+        Activation::Tanh => "tanh".into(),
     }
 }
 
@@ -303,6 +339,7 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         }
     };
     vec![
+        ("activation", activation_name(config.activation)),
         ("steps", steps),
         ("schedule", schedule_name(config.schedule).into()),
         ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),

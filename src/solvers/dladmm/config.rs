@@ -1,5 +1,8 @@
 //! What a dlADMM run is told: sizes, penalties, schedules, and the samples.
 
+pub use crate::kernels::Activation;
+pub use crate::kernels::loss::Loss;
+
 use crate::Error;
 
 /// Settings of a run. [`Config::default`] is a small constant-penalty run; change what matters.
@@ -7,6 +10,12 @@ use crate::Error;
 pub struct Config {
     /// Widths of the hidden layers, at least one.
     pub hidden: Vec<u32>,
+    /// What makes a of z in hidden layers. Settings that were saved before there was a choice mean ReLU.
+    #[serde(default)]
+    pub activation: Activation,
+    /// What the network is judged by. Settings that were saved before there was a choice mean cross-entropy.
+    #[serde(default)]
+    pub loss: Loss,
     /// How penalties move.
     pub schedule: Schedule,
     /// Penalty ρ of the last layer's constraint at the start.
@@ -20,7 +29,7 @@ pub struct Config {
     /// How the blocks of W and a are stepped.
     #[serde(default = "Steps::before_there_was_a_choice")]
     pub steps: Steps,
-    /// How the last layer's z is found.
+    /// How the last layer's z is found under cross-entropy. Under squared loss it has a closed form.
     pub z_last: ZLast,
     /// Standard deviation of the initial weights and biases.
     pub deviation: f32,
@@ -39,6 +48,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             hidden: vec![200, 200],
+            activation: Activation::Relu,
+            loss: Loss::CrossEntropy,
             schedule: Schedule::Constant,
             rho: 1e-2,
             nu: 1e-2,
@@ -137,39 +148,87 @@ pub enum ZLast {
     Newton,
 }
 
-/// Labelled samples on the host.
+/// What a network's outputs are to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// One class per sample, for [`Loss::CrossEntropy`].
+    Classes(&'a [u32]),
+    /// Sample after sample, one value per output, for [`Loss::Squared`].
+    Values(&'a [f32]),
+}
+
+impl Targets<'_> {
+    /// Checks that they suit the loss, and their number and values. The error says what is wrong.
+    fn check(self, loss: Loss, samples: usize, outputs: u32) -> Result<(), String> {
+        match (self, loss) {
+            (Targets::Classes(labels), Loss::CrossEntropy) => {
+                if labels.len() != samples {
+                    return Err(format!("{} labels for {samples} samples", labels.len()));
+                }
+                match labels.iter().position(|label| *label >= outputs) {
+                    None => Ok(()),
+                    Some(at) => Err(format!("sample {at} has label {}, not below {outputs}", labels[at])),
+                }
+            }
+            (Targets::Values(values), Loss::Squared) => {
+                if values.len() != samples * outputs as usize {
+                    let count = values.len();
+                    return Err(format!("{count} target values for {samples} samples of {outputs} outputs"));
+                }
+                match values.iter().position(|value| !value.is_finite()) {
+                    None => Ok(()),
+                    Some(at) => {
+                        let (sample, output) = (at / outputs as usize, at % outputs as usize);
+                        Err(format!(
+                            "target {output} of sample {sample} is {}; remove or repair it",
+                            values[at]
+                        ))
+                    }
+                }
+            }
+            (Targets::Classes(_), Loss::Squared) => {
+                Err("targets are classes, but the squared loss takes values; choose cross-entropy".into())
+            }
+            (Targets::Values(_), Loss::CrossEntropy) => {
+                Err("targets are values, but cross-entropy takes classes; choose the squared loss".into())
+            }
+        }
+    }
+}
+
+/// Samples on the host, with what a network should make of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'a> {
     /// Features per sample.
     pub features: u32,
     /// Sample after sample, `features` values each.
     pub values: &'a [f32],
-    /// One class per sample.
-    pub labels: &'a [u32],
+    /// What the network should make of them.
+    pub targets: Targets<'a>,
 }
 
 impl Samples<'_> {
     /// How many.
     pub fn count(&self) -> u32 {
-        self.labels.len() as u32
+        self.values.len().checked_div(self.features as usize).unwrap_or(0) as u32
     }
 
-    /// Checks sizes, labels and finiteness of the samples that `what` names.
-    pub(super) fn check(&self, what: &'static str, classes: u32) -> Result<(), Error> {
+    /// Checks sizes, targets and finiteness of the samples that `what` names.
+    pub(super) fn check(&self, what: &'static str, outputs: u32, loss: Loss) -> Result<(), Error> {
         let refuse = |detail: String| Err(Error::Samples { what, detail });
-        if self.labels.is_empty() || self.features == 0 {
+        let samples = self.count() as usize;
+        if samples == 0 {
+            return refuse(format!("{samples} samples of {} features; there must be some", self.features));
+        }
+        if self.values.len() != samples * self.features as usize {
+            let values = self.values.len();
             return refuse(format!(
-                "{} samples of {} features; there must be some",
-                self.labels.len(),
+                "{values} values are no whole number of samples of {} features",
                 self.features
             ));
         }
-        if self.values.len() != self.labels.len() * self.features as usize {
-            let (values, labels) = (self.values.len(), self.labels.len());
-            return refuse(format!("{values} values for {labels} samples of {} features", self.features));
-        }
-        if let Some(sample) = self.labels.iter().position(|label| *label >= classes) {
-            return refuse(format!("sample {sample} has label {}, not below {classes}", self.labels[sample]));
+        if let Err(detail) = self.targets.check(loss, samples, outputs) {
+            return refuse(detail);
         }
         if let Some(at) = self.values.iter().position(|value| !value.is_finite()) {
             let (sample, feature) = (at / self.features as usize, at % self.features as usize);
@@ -185,8 +244,8 @@ impl Samples<'_> {
 /// What is to be learnt.
 #[derive(Clone, Copy, Debug)]
 pub struct Problem<'a> {
-    /// How many classes.
-    pub classes: u32,
+    /// How many outputs the network has: classes, or values per sample.
+    pub outputs: u32,
     /// What the network is trained on.
     pub train: Samples<'a>,
     /// What it is judged by, if anything.
@@ -194,14 +253,14 @@ pub struct Problem<'a> {
 }
 
 impl Problem<'_> {
-    /// Checks sizes, labels and finiteness.
+    /// Checks sizes, targets and finiteness.
     ///
     /// # Errors
-    /// [`Error::Samples`] naming the first sample that is wrong.
-    pub fn check(&self) -> Result<(), Error> {
-        self.train.check("training data", self.classes)?;
+    /// [`Error::Samples`] naming the first sample that is wrong, or when the targets do not suit the loss.
+    pub fn check(&self, loss: Loss) -> Result<(), Error> {
+        self.train.check("training data", self.outputs, loss)?;
         let Some(test) = &self.test else { return Ok(()) };
-        test.check("test data", self.classes)?;
+        test.check("test data", self.outputs, loss)?;
         if test.features == self.train.features {
             return Ok(());
         }
@@ -213,7 +272,7 @@ impl Problem<'_> {
 impl Config {
     /// Widths of all layers, input and output included.
     pub fn widths(&self, problem: &Problem<'_>) -> Vec<u32> {
-        let ends = (problem.train.features, problem.classes);
+        let ends = (problem.train.features, problem.outputs);
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
@@ -225,6 +284,11 @@ impl Config {
         let refuse = |setting, value: String, expected| Err(Error::Setting { setting, value, expected });
         if self.hidden.is_empty() || self.hidden.contains(&0) {
             return refuse("hidden", format!("{:?}", self.hidden), "at least one width, none of them 0");
+        }
+        if let Activation::LeakyRelu { slope } = self.activation
+            && !(0.0..1.0).contains(&slope)
+        {
+            return refuse("activation", format!("leaky-relu:{slope}"), "a slope from 0 to less than 1");
         }
         let positive = [("rho", self.rho), ("nu", self.nu), ("tau-0", self.tau_0), ("theta-0", self.theta_0)];
         for (setting, value) in positive {

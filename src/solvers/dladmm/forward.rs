@@ -1,13 +1,14 @@
 //! The network as a function: forward passes for starting values and scores.
 
-use super::Samples;
 use super::state::{HostLayer, Inputs};
 use super::telemetry::Scores;
+use super::{Config, Samples};
 use crate::Error;
 use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::{elementwise, loss, reduce};
+use crate::kernels::loss::{self, Loss};
+use crate::kernels::{Activation, elementwise, reduce};
 
 /// P = W a, block by block.
 pub(super) fn products(
@@ -27,6 +28,8 @@ pub(super) struct Scoring<'a> {
     pub inputs: &'a Inputs,
     /// W and b of each layer.
     pub layers: &'a [(&'a Tensor, &'a Tensor)],
+    pub f: Activation,
+    pub loss: Loss,
     /// W_1 x where it is resident.
     pub first_product: Option<&'a SampleTensor>,
     pub totals: &'a Tensor,
@@ -35,7 +38,7 @@ pub(super) struct Scoring<'a> {
     pub origin: u32,
 }
 
-/// `totals[slot]` = (Σ cross-entropy, hits, 0, 0) of a forward pass through W and b.
+/// `totals[slot]` = (Σ cost, hits, 0, 0) of a forward pass through W and b.
 pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), Error> {
     let cut = args.inputs.values.cut();
     let counts = cut.blocks().map(|rows| loss::partial_count(rows.len() as u32));
@@ -43,12 +46,24 @@ pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), E
     let partials = plan.temporary(Shape::new(count, 4));
     for (k, input) in args.inputs.values.blocks().iter().enumerate() {
         let resident = args.first_product.map(|product| &product.blocks()[k]);
-        let logits = block_logits(plan, input, args.layers, resident)?;
+        let logits = block_logits(plan, input, args.layers, args.f, resident)?;
         let (_, bias) = args.layers[args.layers.len() - 1];
-        loss::softmax_scores(plan, &logits, bias, &args.inputs.labels[k], &partials, offsets[k])?;
+        let (targets, offset) = (&args.inputs.targets[k], offsets[k]);
+        match args.loss {
+            Loss::CrossEntropy => loss::softmax_scores(plan, &logits, bias, targets, &partials, offset)?,
+            Loss::Squared => loss::squared_scores(plan, &logits, bias, targets, &partials, offset)?,
+        }
     }
     let (totals, slot, status, origin) = (args.totals, args.slot, args.status, args.origin);
     reduce::totals(plan, reduce::Totals { partials: &partials, count, totals, slot, status, origin })
+}
+
+/// The name of the kernel that scores.
+pub(super) fn scores_kernel(loss: Loss) -> &'static str {
+    match loss {
+        Loss::CrossEntropy => loss::SOFTMAX_SCORES.name,
+        Loss::Squared => loss::SQUARED_SCORES.name,
+    }
 }
 
 /// W_L a_{L−1} of one block.
@@ -56,6 +71,7 @@ fn block_logits(
     plan: &mut PlanBuilder,
     input: &Tensor,
     layers: &[(&Tensor, &Tensor)],
+    f: Activation,
     first_product: Option<&Tensor>,
 ) -> Result<Tensor, Error> {
     let samples = input.shape().rows;
@@ -72,7 +88,7 @@ fn block_logits(
         };
         if l + 1 < layers.len() {
             activation = plan.temporary(product.shape());
-            elementwise::bias_relu(plan, &product, bias, &activation)?;
+            elementwise::activate(plan, &product, bias, &activation, f)?;
         }
     }
     Ok(product)
@@ -90,7 +106,8 @@ pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
     (offsets, next)
 }
 
-/// Accuracy and mean cross-entropy of a ReLU network with weights and biases `layers` on `samples`. Waits.
+/// Accuracy and mean cost of a network with the activation and loss of `config` and weights and biases `layers` on
+/// `samples`. Waits.
 ///
 /// `widths` are those of all layers, input and output included.
 ///
@@ -98,6 +115,7 @@ pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
 /// [`Error::Samples`] when the samples do not fit the network; [`Error::NotFinite`] when a logit is not finite.
 pub fn evaluate(
     gpu: &Gpu,
+    config: &Config,
     layers: &[HostLayer],
     widths: &[u32],
     samples: &Samples<'_>,
@@ -106,7 +124,7 @@ pub fn evaluate(
         let detail = format!("{} features for a network of widths {widths:?}", samples.features);
         return Err(Error::Samples { what: "evaluation data", detail });
     }
-    samples.check("evaluation data", widths[widths.len() - 1])?;
+    samples.check("evaluation data", widths[widths.len() - 1], config.loss)?;
     let widest = widths.iter().copied().max().unwrap_or(1);
     let inputs = Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?)?;
     let mut uploaded = Vec::new();
@@ -121,6 +139,8 @@ pub fn evaluate(
     let scoring = Scoring {
         inputs: &inputs,
         layers: &layers,
+        f: config.activation,
+        loss: config.loss,
         first_product: None,
         totals: &totals,
         slot: 0,
@@ -134,10 +154,9 @@ pub fn evaluate(
         return Err(Error::NotFinite {
             solver: "evaluation",
             iteration: 1,
-            kernel: loss::SOFTMAX_SCORES.name.into(),
+            kernel: scores_kernel(config.loss).into(),
             remedy: "the weights are not usable; train again",
         });
     }
-    let count = samples.count() as f32;
-    Ok(Scores { accuracy: total[1] / count, cost: total[0] / count })
+    Ok(Scores::of(config.loss, total[0], total[1], samples.count()))
 }

@@ -12,7 +12,9 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use config::{Config, Exact, Problem, Samples, Schedule, Steps, SweepKind, ZLast};
+pub use config::{
+    Activation, Config, Exact, Loss, Problem, Samples, Schedule, Steps, SweepKind, Targets, ZLast,
+};
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};
@@ -61,14 +63,15 @@ struct Plans {
 impl DlAdmm {
     /// Uploads the samples, draws the initial weights from the seed and records the plans.
     ///
-    /// z and a start from a forward pass, z_L at +1 for the label and −1 elsewhere, u at 0.
+    /// z and a start from a forward pass, z_L at +1 for the label and −1 elsewhere, or for squared loss at
+    /// the targets, u at 0.
     ///
     /// # Errors
     /// [`Error::Setting`] and [`Error::Samples`] for what is wrong with the arguments, [`Error::Limit`] when the
     /// problem does not fit the device.
     pub fn new(gpu: &Gpu, config: &Config, problem: &Problem<'_>) -> Result<Self, Error> {
         config.check()?;
-        problem.check()?;
+        problem.check(config.loss)?;
         let widths = config.widths(problem);
         // Before so many numbers are drawn that the host's memory would not hold them either.
         for sizes in widths.windows(2) {
@@ -91,7 +94,7 @@ impl DlAdmm {
         start: &HostState,
     ) -> Result<Self, Error> {
         config.check()?;
-        problem.check()?;
+        problem.check(config.loss)?;
         let widths = config.widths(problem);
         start.check(&widths, problem.train.count())?;
         let arena = Arena::default();
@@ -104,6 +107,7 @@ impl DlAdmm {
             backtracks: config.steps == Steps::Quadratic,
             train_samples: problem.train.count(),
             test_samples: problem.test.map_or(0, |test| test.count()),
+            loss: config.loss,
         };
         let plans = sweep::record_plans(gpu, config, &state, layout, &arena)?;
         Ok(Self {

@@ -2,7 +2,7 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Problem, Samples, Steps};
+use super::config::{Config, Problem, Samples, Steps, Targets};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
@@ -136,8 +136,8 @@ pub(super) struct Layer {
 #[derive(Debug)]
 pub(super) struct Inputs {
     pub values: SampleTensor,
-    /// One list per block.
-    pub labels: Vec<Tensor>,
+    /// One list of classes, or one matrix of values, per block.
+    pub targets: Vec<Tensor>,
 }
 
 /// Everything on the device that outlives an iteration.
@@ -175,14 +175,23 @@ impl Inputs {
         let values = upload_rows(gpu, cut, samples.features, |rows| {
             &samples.values[rows.start as usize * features..rows.end as usize * features]
         })?;
-        let labels = cut
-            .blocks()
-            .map(|rows| {
-                let labels = &samples.labels[rows.start as usize..rows.end as usize];
-                gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self { values, labels })
+        let targets = match samples.targets {
+            Targets::Classes(labels) => cut
+                .blocks()
+                .map(|rows| {
+                    let labels = &labels[rows.start as usize..rows.end as usize];
+                    gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
+                })
+                .collect::<Result<_, _>>()?,
+            Targets::Values(targets) => {
+                let outputs = targets.len() / samples.count() as usize;
+                let targets = upload_rows(gpu, cut, outputs as u32, |rows| {
+                    &targets[rows.start as usize * outputs..rows.end as usize * outputs]
+                })?;
+                targets.blocks().to_vec()
+            }
+        };
+        Ok(Self { values, targets })
     }
 }
 
@@ -248,14 +257,19 @@ impl State {
             }
         }
         let is_exact = matches!(config.steps, Steps::Exact(_));
-        let layout =
-            Layout { layers: layer_count as u32, backtracks: !is_exact, train_samples: 0, test_samples: 0 };
+        let layout = Layout {
+            layers: layer_count as u32,
+            backtracks: !is_exact,
+            train_samples: 0,
+            test_samples: 0,
+            loss: config.loss,
+        };
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,
             layers,
             activations,
-            dual: side(problem.classes, &start.dual)?,
+            dual: side(problem.outputs, &start.dual)?,
             gram: None,
             first_root: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
@@ -271,7 +285,7 @@ impl State {
         };
         state.form_gram(gpu, is_exact)?;
         if !start.is_whole() {
-            state.start_forward(gpu, problem, arena)?;
+            state.start_forward(gpu, config, problem, arena)?;
         } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
             state.start_products(gpu, arena)?;
         }
@@ -305,7 +319,7 @@ impl State {
             product: &layer.product.blocks()[block],
             bias: &layer.bias,
             dual: &self.dual.blocks()[block],
-            labels: &self.train.labels[block],
+            targets: &self.train.targets[block],
             control: &self.control,
             z: &layer.z.blocks()[block],
         }
@@ -378,8 +392,14 @@ impl State {
         })
     }
 
-    /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere; u stays 0.
-    fn start_forward(&self, gpu: &Gpu, problem: &Problem<'_>, arena: &Arena) -> Result<(), Error> {
+    /// z and a by a forward pass, z_L at +1 for the label and −1 elsewhere, or at the targets' values; u stays 0.
+    fn start_forward(
+        &self,
+        gpu: &Gpu,
+        config: &Config,
+        problem: &Problem<'_>,
+        arena: &Arena,
+    ) -> Result<(), Error> {
         let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
         for l in 1..=self.depth() {
             let layer = self.layer(l);
@@ -391,18 +411,24 @@ impl State {
                 let nothing = plan.temporary(product.shape());
                 elementwise::fill(&mut plan, &nothing, 0.0)?;
                 kernels::dladmm::residual(&mut plan, product, &layer.bias, &nothing, &layer.z.blocks()[k])?;
-                elementwise::bias_relu(&mut plan, product, &layer.bias, &self.output(l).blocks()[k])?;
+                let activation = &self.output(l).blocks()[k];
+                elementwise::activate(&mut plan, product, &layer.bias, activation, config.activation)?;
             }
         }
         plan.finish()?.run()?;
-        let classes = problem.classes as usize;
+        let outputs = problem.outputs as usize;
         for (rows, z) in self.cut.blocks().zip(self.layer(self.depth()).z.blocks()) {
-            let labels = &problem.train.labels[rows.start as usize..rows.end as usize];
-            let mut values = vec![-1.0f32; labels.len() * classes];
-            for (row, label) in values.chunks_exact_mut(classes).zip(labels) {
-                row[*label as usize] = 1.0;
+            let rows = rows.start as usize..rows.end as usize;
+            match problem.train.targets {
+                Targets::Values(values) => gpu.write(z, &values[rows.start * outputs..rows.end * outputs])?,
+                Targets::Classes(labels) => {
+                    let mut values = vec![-1.0f32; rows.len() * outputs];
+                    for (row, label) in values.chunks_exact_mut(outputs).zip(&labels[rows]) {
+                        row[*label as usize] = 1.0;
+                    }
+                    gpu.write(z, &values)?;
+                }
             }
-            gpu.write(z, &values)?;
         }
         Ok(())
     }

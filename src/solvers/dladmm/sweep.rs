@@ -11,13 +11,13 @@
 mod exact;
 
 use super::Plans;
-use super::config::{Config, Schedule, Steps, SweepKind, ZLast};
+use super::config::{Config, Loss, Schedule, Steps, SweepKind, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
-use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, StepSize};
+use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, HiddenTerms, StepSize};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::{elementwise, reduce};
 
@@ -217,9 +217,12 @@ impl Sweep<'_> {
         let state = self.state;
         for k in 0..state.dual.blocks().len() {
             let args = state.last_layer(k);
-            match self.config.z_last {
-                ZLast::Fista { iterations, eta } => kernel::fista(&mut self.plan, &args, iterations, eta)?,
-                ZLast::Newton => kernel::newton(&mut self.plan, &args)?,
+            match (self.config.loss, self.config.z_last) {
+                (Loss::Squared, _) => kernel::squared_z(&mut self.plan, &args)?,
+                (Loss::CrossEntropy, ZLast::Fista { iterations, eta }) => {
+                    kernel::fista(&mut self.plan, &args, iterations, eta)?;
+                }
+                (Loss::CrossEntropy, ZLast::Newton) => kernel::newton(&mut self.plan, &args)?,
             }
         }
         Ok(())
@@ -273,7 +276,7 @@ impl Sweep<'_> {
         let activation = self.state.output(l);
         for (k, product) in layer.product.blocks().iter().enumerate() {
             let (activation, z) = (&activation.blocks()[k], &layer.z.blocks()[k]);
-            kernel::relu_z(&mut self.plan, product, &layer.bias, activation, z)?;
+            kernel::hidden_z(&mut self.plan, product, &layer.bias, activation, z, self.config.activation)?;
         }
         Ok(())
     }
@@ -329,6 +332,7 @@ impl Sweep<'_> {
                 weights: &next.weights,
                 activation: &activation.blocks()[k],
                 z: &layer.z.blocks()[k],
+                f: self.config.activation,
                 control: &state.control,
                 last_layer: self.is_last(l + 1),
                 gradient: &gradient.blocks()[k],
@@ -452,9 +456,16 @@ impl Sweep<'_> {
             let (offsets, count) = offsets(layer.product.blocks().iter().map(reduce::partial_count));
             let partials = self.plan.temporary(Shape::new(count, 4));
             for (k, product) in layer.product.blocks().iter().enumerate() {
-                let (z, activation) = (&layer.z.blocks()[k], &state.output(l).blocks()[k]);
-                let plan = &mut self.plan;
-                kernel::hidden_terms(plan, product, &layer.bias, z, activation, &partials, offsets[k])?;
+                let args = HiddenTerms {
+                    product,
+                    bias: &layer.bias,
+                    z: &layer.z.blocks()[k],
+                    activation: &state.output(l).blocks()[k],
+                    f: self.config.activation,
+                    partials: &partials,
+                    offset: offsets[k],
+                };
+                kernel::hidden_terms(&mut self.plan, args)?;
             }
             let place = format!("{} of layer {l}", kernel::HIDDEN_TERMS.name);
             self.totals(&partials, count, l as u32 - 1, place)?;
@@ -463,7 +474,7 @@ impl Sweep<'_> {
             offsets(state.cut.blocks().map(|samples| kernel::dual_partial_count(samples.len() as u32)));
         let partials = self.plan.temporary(Shape::new(count, 4));
         for (k, offset) in offsets.into_iter().enumerate() {
-            kernel::dual_step(&mut self.plan, &state.last_layer(k), &partials, offset)?;
+            kernel::dual_step(&mut self.plan, &state.last_layer(k), self.config.loss, &partials, offset)?;
         }
         self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
     }
@@ -481,9 +492,11 @@ impl Sweep<'_> {
         let sets = [(Some(&state.train), Some(&state.layer(1).product)), (state.test.as_ref(), None)];
         for (slot, (inputs, first_product)) in (state.depth() as u32..).zip(sets) {
             let Some(inputs) = inputs else { continue };
-            let origin = self.origin("loss/softmax_scores of a forward pass".into());
+            let Config { activation: f, loss, .. } = *self.config;
+            let origin = self.origin(format!("{} of a forward pass", forward::scores_kernel(loss)));
             let (totals, status) = (&state.totals, &state.status);
-            let scoring = Scoring { inputs, layers: &layers, first_product, totals, slot, status, origin };
+            let scoring =
+                Scoring { inputs, layers: &layers, f, loss, first_product, totals, slot, status, origin };
             forward::scores(&mut self.plan, &scoring)?;
         }
         Ok(())

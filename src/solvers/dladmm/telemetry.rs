@@ -1,6 +1,7 @@
 //! What an iteration reports, as the host sees it. Written on the device by `dladmm/record`.
 
 use crate::kernels::dladmm::RECORD_HEAD;
+use crate::kernels::loss::Loss;
 
 /// Iterations the device remembers before it overwrites the oldest.
 pub(super) const RING_LENGTH: u32 = 64;
@@ -12,7 +13,7 @@ pub struct Record {
     pub iteration: u32,
     /// Augmented Lagrangian after the iteration.
     pub objective: f32,
-    /// Cross-entropy at z_L, summed over the samples.
+    /// The loss at z_L, summed over the samples.
     pub loss: f32,
     /// ‖z_l − W_l a_{l−1} − b_l‖² of each layer.
     pub residuals: Vec<f32>,
@@ -40,10 +41,22 @@ pub struct Record {
 /// How the network does on a set of samples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scores {
-    /// Share of samples whose largest logit is their label's, in 0…1.
-    pub accuracy: f32,
-    /// Mean cross-entropy.
+    /// Share of samples whose largest logit is their label's, in 0…1; none for squared loss.
+    pub accuracy: Option<f32>,
+    /// Mean cross-entropy; for squared loss the mean squared error over samples and outputs.
     pub cost: f32,
+}
+
+impl Scores {
+    /// From sums over samples.
+    pub(super) fn of(loss: Loss, cost: f32, hits: f32, samples: u32) -> Self {
+        let samples = samples as f32;
+        let accuracy = match loss {
+            Loss::CrossEntropy => Some(hits / samples),
+            Loss::Squared => None,
+        };
+        Self { accuracy, cost: cost / samples }
+    }
 }
 
 /// Where and when a value that is not finite was first met.
@@ -63,6 +76,7 @@ pub(super) struct Layout {
     pub backtracks: bool,
     pub train_samples: u32,
     pub test_samples: u32,
+    pub loss: Loss,
 }
 
 impl Layout {
@@ -93,8 +107,7 @@ impl Layout {
         let (gaps, exponents) = rest.split_at(self.layers as usize - 1);
         let evaluated = head[7] != 0.0;
         let scores = |cost: f32, hits: f32, samples: u32| {
-            let samples_f = samples as f32;
-            (evaluated && samples > 0).then(|| Scores { accuracy: hits / samples_f, cost: cost / samples_f })
+            (evaluated && samples > 0).then(|| Scores::of(self.loss, cost, hits, samples))
         };
         let record = Record {
             iteration: head[0] as u32,

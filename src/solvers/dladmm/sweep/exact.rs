@@ -125,7 +125,7 @@ impl Sweep<'_> {
         let no_bias = self.plan.temporary(Shape::vector(next.weights.shape().columns));
         elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
         for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
-            elementwise::bias_relu(&mut self.plan, z, &no_bias, activation)?;
+            elementwise::activate(&mut self.plan, z, &no_bias, activation, self.config.activation)?;
         }
         forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)?;
         let residual = self.residual(l + 1)?;

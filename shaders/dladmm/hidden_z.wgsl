@@ -1,13 +1,13 @@
-// dladmm/relu_z: hidden z-step for ReLU, closed form (Wang et al. 2019, equations 4 and 14).
+// dladmm/hidden_z: hidden z-step (Wang et al. 2019, equations 4 and 14).
 //
-//   c  = P + b                                   P = W a_prev
-//   z- = min(c, 0)        z+ = max((c + a) / 2, 0)
-//   z  = z+ where (z- - c)^2 + a^2 > (z+ - c)^2 + (a - z+)^2, else z-      ties keep z-
+//   z = argmin (z - c)^2 + (a - f(z))^2        c = P + b        P = W a_prev
 //
+// How it is found is said in dladmm/minimiser_*, one file for each kind of activation f.
 // Layout: samples one after another, `quads` vec4s of features each (padded with zeros).
 // One lane owns one vec4 of features in SAMPLES_PER_LANE samples: its bias is read, and its place found, once.
-// Oracle: reference::dladmm::relu_z.
+// Oracle: reference::dladmm::hidden_z.
 #import "shared/index.wgsl"
+#import "dladmm/minimiser_relu.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const SAMPLES_PER_LANE: u32 = 8u; // @spec
@@ -15,6 +15,7 @@ const SAMPLES_PER_LANE: u32 = 8u; // @spec
 struct Params {
     quads: u32,
     samples: u32,
+    features: u32,
 }
 
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
@@ -33,12 +34,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let b = bias[quad];
     for (var sample = first; sample < end; sample++) {
         let i = sample * params.quads + quad;
-        let c = product[i] + b;
-        let a = activation[i];
-        let below = min(c, vec4f());
-        let above = max(0.5 * (c + a), vec4f());
-        let cost_below = (below - c) * (below - c) + a * a;
-        let cost_above = (above - c) * (above - c) + (a - above) * (a - above);
-        z[i] = select(below, above, cost_below > cost_above);
+        z[i] = minimiser(product[i] + b, activation[i], quad, params.features);
     }
 }

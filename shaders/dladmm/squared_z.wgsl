@@ -1,9 +1,12 @@
-// elementwise/bias_relu: a = max(P + b, 0), the hidden layer of a forward pass.
+// dladmm/squared_z: z-step of the last layer under squared loss, in closed form (Wang et al. 2019, equation 5).
 //
-// P, a: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4 of features in
+//   z = argmin |z - y|^2 / 2 + (rho/2) |z - c|^2 = (y + rho c) / (1 + rho)        c = P + b - u / rho
+//
+// P, u, y, z: samples x outputs, `quads` vec4s a sample; b: outputs. One lane owns one vec4 of outputs in
 // SAMPLES_PER_LANE samples: its bias is read, and its place found, once.
-// Oracle: reference::elementwise::bias_relu.
+// Oracle: reference::dladmm::squared_z.
 #import "shared/index.wgsl"
+#import "dladmm/control.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const SAMPLES_PER_LANE: u32 = 8u; // @spec
@@ -15,8 +18,11 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
 @group(0) @binding(1) var<storage, read> bias: array<vec4f>;
-@group(0) @binding(2) var<storage, read_write> activation: array<vec4f>;
-@group(0) @binding(3) var<uniform> params: Params;
+@group(0) @binding(2) var<storage, read> dual: array<vec4f>;
+@group(0) @binding(3) var<storage, read> targets: array<vec4f>;
+@group(0) @binding(4) var<storage, read> control: Control;
+@group(0) @binding(5) var<storage, read_write> z: array<vec4f>;
+@group(0) @binding(6) var<uniform> params: Params;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -28,6 +34,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let b = bias[quad];
     for (var sample = first; sample < end; sample++) {
         let i = sample * params.quads + quad;
-        activation[i] = max(product[i] + b, vec4f());
+        // Times rho, because u / rho is huge where rho is small and would drown the rest.
+        z[i] = (targets[i] + (control.rho * (product[i] + b) - dual[i])) / (1.0 + control.rho);
     }
 }
