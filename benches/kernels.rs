@@ -10,7 +10,7 @@ use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::cholesky::{self, Corner};
-use dualstep::kernels::dladmm::{self, ActivationGradient, Block, HiddenTerms, LastLayer, StepSize};
+use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::loss::Loss;
@@ -152,7 +152,12 @@ const ROWS: &[(&str, Record)] = &[
         b.last_layer(|args| dladmm::squared_z(plan, &LastLayer { targets: &targets, ..*args }))
     }),
     ("dladmm/dual_step", |b, plan| {
-        b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, &b.partials()?, 0))
+        b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, Dual::Steps, &b.partials()?, 0))
+    }),
+    ("dladmm/dual_of_z", |b, plan| b.last_layer(|args| dladmm::dual_of_z(plan, args, Loss::CrossEntropy))),
+    ("dladmm/merit", |b, plan| {
+        let (totals, ridge) = (b.list(32)?, b.matrix(3, 4)?);
+        dladmm::merit(plan, (&totals, &ridge), &b.control()?, (&b.list(4)?, 0))
     }),
     ("dladmm/hidden_terms", |b, plan| {
         let args = HiddenTerms {
@@ -175,6 +180,7 @@ const ROWS: &[(&str, Record)] = &[
             totals: &totals,
             steps: &steps,
             ridge: &ridge,
+            ledger: &b.ledger()?,
             control: &control,
             status: &status,
             ring: &ring,

@@ -2,6 +2,7 @@
 // augmented Lagrangian at the new u, as partial sums over samples.
 //
 //   partials[offset + g] = sum over the samples of workgroup g of ( R(z; y), <u, r>, |r|^2, 0 )
+//   Where is_step = 0, u stays and only the terms are taken.
 //
 // P, z, u: samples x classes, `quads` vec4s a sample; b: classes; y: the targets, as the loss R takes them.
 // One lane owns one sample. Oracle: reference::dladmm::dual_step.
@@ -17,6 +18,7 @@ struct Params {
     samples: u32,
     classes: u32,
     offset: u32,
+    is_step: u32,
 }
 
 @group(0) @binding(0) var<storage, read> product: array<vec4f>;
@@ -30,10 +32,11 @@ struct Params {
 
 fn terms(sample: u32) -> vec4f {
     let first = sample * params.quads;
+    let length = select(0.0, control.rho, params.is_step != 0u);
     var sums = vec4f();
     for (var quad = 0u; quad < params.quads; quad++) {
         let r = z[first + quad] - product[first + quad] - bias[quad];
-        let u = fma(vec4f(control.rho), r, dual[first + quad]);
+        let u = fma(vec4f(length), r, dual[first + quad]);
         dual[first + quad] = u;
         sums += vec4f(0.0, dot(u, r), dot(r, r), 0.0);
     }

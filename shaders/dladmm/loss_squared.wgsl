@@ -10,3 +10,13 @@ fn loss(sample: u32) -> f32 {
     }
     return 0.5 * sum;
 }
+
+fn normaliser(sample: u32) -> vec2f {
+    return vec2f();
+}
+
+// -dR/dz = y - z in one quad.
+fn descent(sample: u32, quad: u32, scale: vec2f) -> vec4f {
+    let i = sample * params.quads + quad;
+    return targets[i] - z[i];
+}

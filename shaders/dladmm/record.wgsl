@@ -1,17 +1,19 @@
 // dladmm/record: closes an iteration. Puts together the augmented Lagrangian, writes the iteration's record into the
 // telemetry ring and moves the schedules on (ALGORITHMS: initialisation and schedules).
 //
-//   objective = loss + <u, r_L> + (rho/2) |r_L|^2 + (nu/2) sum over hidden layers of |r_l|^2 + |a_l - f(z_l)|^2
-//               + sum over layers of (kappa mu_l / 2) |W_l|^2,   mu_l = ridge[l].x, zero unless steps are exact
 //   paper:     rho = 10 rho after every 100th iteration
 //   official:  when the training cost rose for at least the third iteration running: rho = nu = min(10 rho, 0.1),
 //              and tau_0, theta_0 = 10 tau_0, 10 theta_0 for widths of at least 100
 //
-// totals: slot l - 1 holds hidden layer l's terms, then the last layer's terms, the training scores, the test scores
-// and |W|^2 of each layer. Record, as f32: 16 head values (see solvers::dladmm::Record), |r_l|^2 of each layer, |a_l - f(z_l)|^2 of each
-// hidden layer, exponents in the order of the sweep. One lane does it all. Oracle: reference::dladmm::record.
+// totals, ridge: as in dladmm/augmented. Record, as f32: HEAD values (see solvers::dladmm::Record), |r_l|^2 of each
+// layer, |a_l - f(z_l)|^2 of each hidden layer, exponents in the order of the sweep. ledger: the accelerator's, zeros
+// without one. One lane does it all. Oracle: reference::dladmm::record.
 #import "shared/status.wgsl"
 #import "dladmm/control.wgsl"
+#import "dladmm/augmented.wgsl"
+#import "anderson/ledger.wgsl"
+
+const HEAD: u32 = 24u;
 
 const CONSTANT: u32 = 0u;
 const PAPER: u32 = 1u;
@@ -32,28 +34,26 @@ struct Params {
 @group(0) @binding(0) var<storage, read> totals: array<vec4f>;
 @group(0) @binding(1) var<storage, read> steps: array<vec4f>;
 @group(0) @binding(2) var<storage, read> ridge: array<vec4f>;
-@group(0) @binding(3) var<storage, read_write> control: Control;
-@group(0) @binding(4) var<storage, read_write> status: Status;
-@group(0) @binding(5) var<storage, read_write> ring: array<f32>;
-@group(0) @binding(6) var<uniform> params: Params;
+@group(0) @binding(3) var<storage, read> ledger: Ledger;
+@group(0) @binding(4) var<storage, read_write> control: Control;
+@group(0) @binding(5) var<storage, read_write> status: Status;
+@group(0) @binding(6) var<storage, read_write> ring: array<f32>;
+@group(0) @binding(7) var<uniform> params: Params;
 
 @compute @workgroup_size(1)
 fn main() {
     let hidden = params.layers - 1u;
     let first = (status.iteration % params.ring_length) * params.record_length;
     let end = totals[hidden];
-    var squares = 0.0;
     for (var l = 0u; l < hidden; l++) {
-        squares += totals[l].x + totals[l].y + ridge[l].x * totals[params.layers + 2u + l].x;
-        ring[first + 16u + l] = totals[l].x;
-        ring[first + 16u + params.layers + l] = totals[l].y;
+        ring[first + HEAD + l] = totals[l].x;
+        ring[first + HEAD + params.layers + l] = totals[l].y;
     }
-    ring[first + 16u + hidden] = end.z;
+    ring[first + HEAD + hidden] = end.z;
     for (var slot = 0u; slot < params.slots; slot++) {
-        ring[first + 16u + params.layers + hidden + slot] = steps[slot].y;
+        ring[first + HEAD + params.layers + hidden + slot] = steps[slot].y;
     }
-    let last_squares = end.z + ridge[hidden].x * totals[params.layers + 2u + hidden].x;
-    let objective = end.x + end.y + 0.5 * (control.rho * last_squares + control.nu * squares);
+    let objective = augmented_lagrangian(params.layers);
     status = after_seeing(status, objective, params.origin);
     let train = totals[params.layers];
     let test = totals[params.layers + 1u];
@@ -72,7 +72,15 @@ fn main() {
     ring[first + 12u] = f32(status.origin);
     ring[first + 13u] = f32(status.failed);
     ring[first + 14u] = f32(status.dropped);
-    ring[first + 15u] = 0.0;
+    ring[first + 15u] = f32(ledger.tried);
+    ring[first + 16u] = f32(ledger.tries);
+    ring[first + 17u] = f32(ledger.accepts);
+    ring[first + 18u] = f32(ledger.rejects_by_merit);
+    ring[first + 19u] = f32(ledger.rejects_not_finite);
+    ring[first + 20u] = f32(ledger.skips);
+    ring[first + 21u] = f32(ledger.clears);
+    ring[first + 22u] = ledger.last_step;
+    ring[first + 23u] = 0.0;
     move_schedule(train.x / params.samples);
     status.iteration += 1u;
 }

@@ -5,6 +5,7 @@
 //! `labels` one u32 per sample, `targets` those or, for squared loss, samples × outputs; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
+use super::anderson::LEDGER_LENGTH;
 use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
 use super::loss::Loss;
 use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
@@ -16,7 +17,7 @@ pub const CONTROL_LENGTH: u32 = 8;
 /// Words of the status word (`shaders/shared/status.wgsl`).
 pub const STATUS_LENGTH: u32 = 4;
 /// Values at the head of a telemetry record (`shaders/dladmm/record.wgsl`).
-pub const RECORD_HEAD: u32 = 16;
+pub const RECORD_HEAD: u32 = 24;
 /// Samples per partial sum of [`residual_sums`].
 const SUM_CHUNK: u32 = 64;
 /// Lanes of the kernels that own one sample per lane.
@@ -594,7 +595,7 @@ pub static DUAL_STEP: Kernel = Kernel {
 };
 
 params! {
-    struct DualStepParams { quads: u32, samples: u32, classes: u32, offset: u32 }
+    struct DualStepParams { quads: u32, samples: u32, classes: u32, offset: u32, is_step: u32 }
 }
 
 /// The loss is a file of its own.
@@ -610,7 +611,16 @@ pub fn dual_partial_count(samples: u32) -> u32 {
     samples.div_ceil(SAMPLE_LANES)
 }
 
-/// u ← u + ρ r, r = z − P − b, and partial sums of (loss, ⟨u, r⟩, ‖r‖², 0) at the new u (Wang et al. 2019, eq. 9).
+/// What becomes of u.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dual {
+    /// u ← u + ρ r.
+    Steps,
+    /// Nothing.
+    Stays,
+}
+
+/// u ← u + ρ r, r = z − P − b, if it is to step, and partial sums of (loss, ⟨u, r⟩, ‖r‖², 0) at the new u (Wang et al. 2019, eq. 9).
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -618,13 +628,20 @@ pub fn dual_step(
     plan: &mut PlanBuilder,
     args: &LastLayer<'_>,
     loss: Loss,
+    moves: Dual,
     partials: &Tensor,
     offset: u32,
 ) -> Result<(), Error> {
     let shape = args.check(&DUAL_STEP, loss)?;
     let count = dual_partial_count(shape.rows);
     expect_length(&DUAL_STEP, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
-    let params = DualStepParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
+    let params = DualStepParams {
+        quads: shape.quads(),
+        samples: shape.rows,
+        classes: shape.columns,
+        offset,
+        is_step: (moves == Dual::Steps).into(),
+    };
     plan.dispatch(Dispatch {
         kernel: &DUAL_STEP,
         variant: dual_variant(loss),
@@ -632,6 +649,77 @@ pub fn dual_step(
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 12 * shape.elements(),
+    })
+}
+
+/// `dladmm/dual_of_z`
+pub static DUAL_OF_Z: Kernel = Kernel {
+    name: "dladmm/dual_of_z",
+    bindings: &[Binding::read("z"), Binding::read("targets"), Binding::write("dual")],
+    params: DualOfZParams::LAYOUT,
+    variants: || vec![dual_variant(Loss::CrossEntropy), dual_variant(Loss::Squared)],
+};
+
+params! {
+    struct DualOfZParams { quads: u32, samples: u32, classes: u32 }
+}
+
+/// u = −∂R/∂z at the last layer's z: y − softmax(z), or y − z under squared loss. That is what every exact step of z
+/// leaves in u, so a z that was mixed has its dual by it.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn dual_of_z(plan: &mut PlanBuilder, args: &LastLayer<'_>, loss: Loss) -> Result<(), Error> {
+    let shape = args.check(&DUAL_OF_Z, loss)?;
+    let params = DualOfZParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns };
+    plan.dispatch(Dispatch {
+        kernel: &DUAL_OF_Z,
+        variant: dual_variant(loss),
+        operands: &[args.z, args.targets, args.dual],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        flops: 6 * shape.elements(),
+    })
+}
+
+/// `dladmm/merit`
+pub static MERIT: Kernel = Kernel {
+    name: "dladmm/merit",
+    bindings: &[
+        Binding::read("totals"),
+        Binding::read("ridge"),
+        Binding::read("control"),
+        Binding::update("merits"),
+    ],
+    params: MeritParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct MeritParams { layers: u32, slot: u32 }
+}
+
+/// `merits[slot]` = the augmented Lagrangian, from the terms in `totals` and `ridge` as [`record`] takes them.
+///
+/// # Errors
+/// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn merit(
+    plan: &mut PlanBuilder,
+    (totals, ridge): (&Tensor, &Tensor),
+    control: &Tensor,
+    (merits, slot): (&Tensor, u32),
+) -> Result<(), Error> {
+    let layers = ridge.shape().rows;
+    expect_length(&MERIT, "totals", totals, 8 * (u64::from(layers) + 1))?;
+    expect_length(&MERIT, "control", control, CONTROL_LENGTH.into())?;
+    expect_length(&MERIT, "merits", merits, u64::from(slot) + 1)?;
+    plan.dispatch(Dispatch {
+        kernel: &MERIT,
+        variant: Variant::new("plain"),
+        operands: &[totals, ridge, control, merits],
+        params: bytemuck::bytes_of(&MeritParams { layers, slot }),
+        groups: Groups(1),
+        flops: 6 * u64::from(layers),
     })
 }
 
@@ -732,6 +820,7 @@ pub static RECORD: Kernel = Kernel {
         Binding::read("totals"),
         Binding::read("steps"),
         Binding::read("ridge"),
+        Binding::read("ledger"),
         Binding::update("control"),
         Binding::update("status"),
         Binding::update("ring"),
@@ -774,6 +863,8 @@ pub struct Record<'a> {
     pub steps: &'a Tensor,
     /// Ridge of each layer's weights, first in a row: layers × 4.
     pub ridge: &'a Tensor,
+    /// The accelerator's ledger, or zeros in its place.
+    pub ledger: &'a Tensor,
     /// Penalties and schedule state.
     pub control: &'a Tensor,
     /// The solver's status word.
@@ -787,9 +878,10 @@ pub struct Record<'a> {
 /// # Errors
 /// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
 pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -> Result<(), Error> {
-    let Record { totals, steps, ridge, control, status, ring } = *args;
+    let Record { totals, steps, ridge, ledger, control, status, ring } = *args;
     expect_length(&RECORD, "totals", totals, 8 * (u64::from(params.layers) + 1))?;
     expect_length(&RECORD, "ridge", ridge, 4 * u64::from(params.layers))?;
+    expect_length(&RECORD, "ledger", ledger, LEDGER_LENGTH.into())?;
     expect_length(&RECORD, "steps", steps, 4 * u64::from(params.slots))?;
     expect_length(&RECORD, "control", control, CONTROL_LENGTH.into())?;
     expect_length(&RECORD, "status", status, STATUS_LENGTH.into())?;
@@ -797,7 +889,7 @@ pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -
     plan.dispatch(Dispatch {
         kernel: &RECORD,
         variant: Variant::new("plain"),
-        operands: &[totals, steps, ridge, control, status, ring],
+        operands: &[totals, steps, ridge, ledger, control, status, ring],
         params: bytemuck::bytes_of(&params),
         groups: Groups(1),
         flops: 0,

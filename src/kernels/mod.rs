@@ -46,6 +46,8 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::NEWTON,
     &dladmm::SQUARED_Z,
     &dladmm::DUAL_STEP,
+    &dladmm::DUAL_OF_Z,
+    &dladmm::MERIT,
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
     &dladmm::RECORD,

@@ -558,6 +558,30 @@ pub fn dual_step(args: LastLayer<'_>) -> DualStep {
     DualStep { dual, loss, dual_product, residual_square }
 }
 
+/// `u = −∂R/∂z`: `y − softmax(z)`, or `y − z` under squared loss.
+///
+/// # Panics
+/// If the shapes disagree, or a label names no class.
+pub fn dual_of_z(args: LastLayer<'_>) -> Bounded<Matrix> {
+    args.check("dual_of_z");
+    Bounded::from_fn(args.z.rows(), args.z.cols(), |sample, class| match args.targets {
+        Targets::Classes(labels) => {
+            let z = args.z.row(sample);
+            let p = softmax(z)[class];
+            // Rounding of an exponent of this size shows in p times as much.
+            let spread = 1.0 + max_abs(z) + z[class].abs();
+            Bounded {
+                value: one_hot(labels[sample], class) - p,
+                magnitude: one_hot(labels[sample], class) + p * spread,
+            }
+        }
+        Targets::Values(values) => {
+            let (y, z) = (values[(sample, class)], args.z[(sample, class)]);
+            Bounded { value: y - z, magnitude: y.abs() + z.abs() }
+        }
+    })
+}
+
 /// `kept = x` as long as no kernel has met a value that is not finite.
 ///
 /// # Panics
@@ -615,6 +639,9 @@ pub struct Record<'a> {
     pub ridge: &'a Matrix,
     /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
     pub steps: &'a Matrix,
+    /// What the accelerator reports: whether a candidate was tried, tries, accepts, rejects by merit and as not finite,
+    /// skips, clears, the last step, 0.
+    pub ledger: [f64; 9],
     /// What the iteration was steered by.
     pub control: Control,
     /// The status before.
@@ -632,12 +659,25 @@ pub struct Record<'a> {
 /// What [`record`] returns.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recorded {
-    /// 16 head values, ‖r_l‖² of each layer, ‖a_l − f(z_l)‖² of each hidden layer, the exponents. One row.
+    /// 24 head values, ‖r_l‖² of each layer, ‖a_l − f(z_l)‖² of each hidden layer, the exponents. One row.
     pub values: Bounded<Matrix>,
     /// What the next iteration is steered by.
     pub control: Control,
     /// The status after.
     pub status: Status,
+}
+
+/// The augmented Lagrangian (equation 1, and the ridge of exact steps) from its terms, as [`Record`] has them.
+///
+/// # Panics
+/// If `totals` or `ridge` lacks a row.
+pub fn augmented_lagrangian(totals: &Matrix, ridge: &Matrix, control: &Control) -> Bounded<f64> {
+    let layers = ridge.rows();
+    let end = totals.row(layers - 1);
+    let ridge = |l: usize| ridge[(l, 0)] * totals[(layers + 2 + l, 0)];
+    let squares: f64 = (0..layers - 1).map(|l| totals[(l, 0)] + totals[(l, 1)] + ridge(l)).sum();
+    let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares) / 2.0;
+    Bounded { value: end[0] + end[1] + quadratic, magnitude: end[0].abs() + end[1].abs() + quadratic.abs() }
 }
 
 /// Closes an iteration: its augmented Lagrangian, its record for the host, and the schedules' next move.
@@ -646,12 +686,9 @@ pub struct Recorded {
 /// If `totals` or `ridge` lacks a row.
 pub fn record(args: Record<'_>) -> Recorded {
     let Record { totals, steps, ridge, control, status, evaluated, samples, .. } = args;
-    let layers = ridge.rows();
+    let layers = args.ridge.rows();
     let (hidden, end) = (0..layers - 1, totals.row(layers - 1));
-    let ridge = |l: usize| ridge[(l, 0)] * totals[(layers + 2 + l, 0)];
-    let squares: f64 = hidden.clone().map(|l| totals[(l, 0)] + totals[(l, 1)] + ridge(l)).sum();
-    let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares) / 2.0;
-    let objective = end[0] + end[1] + quadratic;
+    let Bounded { value: objective, magnitude: size } = augmented_lagrangian(totals, ridge, &control);
     let after = status.after_seeing(objective, args.origin);
     let (train, test) = (totals.row(layers), totals.row(layers + 1));
     let mut values = vec![f64::from(status.iteration + 1), objective, end[0]];
@@ -664,14 +701,14 @@ pub fn record(args: Record<'_>) -> Recorded {
         f64::from(after.origin),
         f64::from(after.failed),
         f64::from(after.dropped),
-        0.0,
     ]);
+    values.extend(args.ledger);
     values.extend(hidden.clone().map(|l| totals[(l, 0)]).chain([end[2]]));
     values.extend(hidden.map(|l| totals[(l, 1)]));
     values.extend((0..steps.rows()).map(|slot| steps[(slot, 1)]));
     let values = Matrix::new(1, values.len(), values);
     let mut magnitude = values.map(f64::abs);
-    magnitude[(0, 1)] = end[0].abs() + end[1].abs() + quadratic;
+    magnitude[(0, 1)] = size;
     Recorded {
         values: Bounded { value: values, magnitude },
         control: move_schedule(args.schedule, status.iteration + 1, train[0] / samples, control),
@@ -804,6 +841,7 @@ mod tests {
             totals: &totals,
             steps: &steps,
             ridge: &ridge,
+            ledger: [1.0, 9.0, 8.0, 1.0, 0.0, 0.0, 2.0, 1.5, 0.0],
             control,
             status,
             schedule: Schedule::Constant,
@@ -813,9 +851,12 @@ mod tests {
         };
         let ridge_terms = 0.5 * (0.5 * 0.25 * 21.0 + 0.25 * 0.5 * 17.0);
         let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + ridge_terms;
-        let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0, 0.0];
+        let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0];
         let recorded = record(args);
-        assert_eq!(recorded.values.value.data(), [&head[..], &[1.0, 7.0, 2.0, 3.0, 7.0]].concat());
+        assert_eq!(
+            recorded.values.value.data(),
+            [&head[..], &args.ledger, &[1.0, 7.0, 2.0, 3.0, 7.0]].concat()
+        );
         assert_eq!((recorded.control, recorded.status), (control, Status { iteration: 5, ..status }));
         let endless = totals.map(|value| value / 0.0);
         let failed = record(Record { totals: &endless, ..args });

@@ -10,6 +10,7 @@ use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks, list, shows_in, status_word
 use super::values::{Profile, activations, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
+use crate::kernels::anderson::LEDGER_LENGTH;
 use crate::kernels::loss::Loss;
 use crate::kernels::{Activation, dladmm as kernel, linalg};
 use crate::reference::dladmm::{self as oracle, Block, Control, Schedule, Status};
@@ -558,7 +559,7 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let sums = sums(totals.clone(), cost_roundings(classes), count);
             let partials = call.output("partials", list(count, 4), sums)?;
             last.call(call, (Expected::Unchanged, near), |call, args| {
-                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), kernel::Dual::Steps, &partials, OFFSET)
             })
         })?;
     }
@@ -570,8 +571,69 @@ pub(super) fn dual_step(session: &mut Session<'_>) -> Result<(), Error> {
             let hit = Expected::not_finite(&stepped.dual, Bound::roundings(4), |index| index == 1004);
             let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
             last.call(call, (Expected::Unchanged, hit), |call, args| {
-                kernel::dual_step(&mut call.plan, args, last.loss(), &partials, OFFSET)
+                kernel::dual_step(&mut call.plan, args, last.loss(), kernel::Dual::Steps, &partials, OFFSET)
             })
+        })?;
+    }
+    dual_terms(session)
+}
+
+/// The terms alone: u stays, and they are those at the u that is there.
+fn dual_terms(session: &mut Session<'_>) -> Result<(), Error> {
+    for size in sizes(session) {
+        let last = Last::new(session, size, 0.3);
+        let still = oracle::dual_step(oracle::LastLayer { rho: 0.0, ..last.oracle() });
+        let totals = vec![still.loss, still.dual_product, still.residual_square, Bounded::ZERO];
+        let count = kernel::dual_partial_count(last.z.rows() as u32);
+        session.check(&format!("{}, u stays", last.case), |call| {
+            let sums = sums(totals.clone(), cost_roundings(last.z.cols() as u32), count);
+            let partials = call.output("partials", list(count, 4), sums)?;
+            last.call(call, (Expected::Unchanged, Expected::Unchanged), |call, args| {
+                kernel::dual_step(&mut call.plan, args, last.loss(), kernel::Dual::Stays, &partials, OFFSET)
+            })
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn dual_of_z(session: &mut Session<'_>) -> Result<(), Error> {
+    let mut lasts = Vec::new();
+    for size in sizes(session) {
+        lasts.extend([Last::new(session, size, 0.3), Last::squared(session, size, 0.3)]);
+    }
+    for last in lasts {
+        let expected = oracle::dual_of_z(last.oracle());
+        // A sum over the classes, two exponentials, a quotient, a difference.
+        let bound = Bound::roundings(last.z.cols() + 16);
+        session.check(&last.case, |call| {
+            let near = Expected::near(&expected, bound);
+            last.call(call, (Expected::Unchanged, near), |call, args| {
+                kernel::dual_of_z(&mut call.plan, args, last.loss())
+            })
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn merit(session: &mut Session<'_>) -> Result<(), Error> {
+    for layers in [2u32, 3, 9] {
+        let totals = session.matrix(Shape::new(2 * layers + 2, 4), Profile::Ordinary).map(f64::abs);
+        let ridge = session.matrix(Shape::new(layers, 4), Profile::Ordinary).map(f64::abs);
+        let control = Control::new(exact(0.02), exact(0.05), 1.0, 2.0);
+        let expected = oracle::augmented_lagrangian(&totals, &ridge, &control);
+        session.check(&format!("{layers} layers"), |call| {
+            let merits = Expected::Each(Box::new(move |values, index| match index {
+                2 => {
+                    let bound = Bound::roundings(2 * layers as usize + 8);
+                    Verdict::of(values[2], expected.value, expected.magnitude, bound)
+                }
+                _ if values[index].is_nan() => Verdict::Near(0.0),
+                _ => Verdict::Not("untouched".into()),
+            }));
+            let (totals, ridge) = (call.input("totals", &totals)?, call.input("ridge", &ridge)?);
+            let control = call.input("control", &control_row(&control))?;
+            let merits = call.output("merits", Shape::vector(4), merits)?;
+            kernel::merit(&mut call.plan, (&totals, &ridge), &control, (&merits, 2))
         })?;
     }
     Ok(())
@@ -647,6 +709,20 @@ pub(super) fn keep(session: &mut Session<'_>) -> Result<(), Error> {
 /// Records in the ring of these cases.
 const RING: u32 = 3;
 
+/// What the accelerator reports in these cases: tried, tries, accepts, rejects, skips, clears, the last step, nothing.
+const LEDGER: [u8; 9] = [1, 40, 30, 7, 3, 2, 5, 6, 0];
+
+/// The ledger that says so, as `shaders/anderson/ledger.wgsl` lays it out.
+fn ledger_words() -> Vec<u32> {
+    let mut words = vec![0; LEDGER_LENGTH as usize];
+    words[7] = u32::from(LEDGER[0]);
+    for (word, value) in words[9..15].iter_mut().zip(&LEDGER[1..7]) {
+        *word = u32::from(*value);
+    }
+    words[15] = f32::from(LEDGER[7]).to_bits();
+    words
+}
+
 pub(super) fn record(session: &mut Session<'_>) -> Result<(), Error> {
     let official = Schedule::Official { wide: true };
     let narrow = Schedule::Official { wide: false };
@@ -706,6 +782,7 @@ fn one_record(
         totals: &totals,
         steps: &steps,
         ridge: &ridge,
+        ledger: LEDGER.map(|word| f64::from(word)),
         control,
         status,
         schedule,
@@ -750,6 +827,7 @@ fn one_record(
             totals: &call.input("totals", &totals)?,
             steps: &call.input("steps", &steps)?,
             ridge: &call.input("ridge", &ridge)?,
+            ledger: &call.words("ledger", &ledger_words(), Expected::Unchanged)?,
             control: &call.update(
                 "control",
                 &control_row(&control),

@@ -107,6 +107,8 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::NEWTON, dladmm::newton),
     (&kernels::dladmm::SQUARED_Z, dladmm::squared_z),
     (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),
+    (&kernels::dladmm::DUAL_OF_Z, dladmm::dual_of_z),
+    (&kernels::dladmm::MERIT, dladmm::merit),
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),
     (&kernels::dladmm::RECORD, dladmm::record),

@@ -77,6 +77,7 @@ pub mod tests {
                 gaps: vec![1e3 * decay(25.0), 300.0 * decay(18.0)],
                 exponents: (0..10).map(|slot| (slot * 5 + iteration / 9) % 17).collect(),
                 dropped_pivots: 0,
+                acceleration: None,
                 rho: 1e-2,
                 nu: 1e-2,
                 tau_0: 1.0,

@@ -1,5 +1,6 @@
 //! `--json`: a line of JSON per iteration, for scripts that compare runs.
 
+use dualstep::solvers::dladmm::Acceleration;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -27,6 +28,8 @@ struct Line<'a> {
     tau_0: f32,
     theta_0: f32,
     exponents: &'a [u32],
+    dropped_pivots: u32,
+    acceleration: Option<Acceleration>,
 }
 
 /// The file, opened before any work and filled as iterations arrive.
@@ -73,6 +76,8 @@ impl Log {
             tau_0: record.tau_0,
             theta_0: record.theta_0,
             exponents: &record.exponents,
+            dropped_pivots: record.dropped_pivots,
+            acceleration: record.acceleration,
         };
         // Numbers and lists of numbers always have a JSON form; serde_json writes non-finite floats as null.
         self.file.add(&serde_json::to_string(&line).expect("JSON of plain numbers"))

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::ValueEnum;
+use dualstep::solvers::anderson::{AndersonConfig, Mode};
 use dualstep::solvers::dladmm::{Activation, Config, Exact, Schedule, Steps, SweepKind, ZLast};
 
 use crate::cli::{Failure, text};
@@ -37,6 +38,12 @@ pub struct Settings {
     /// Blocks that an iteration of exact steps goes through [default: full].
     #[arg(long, value_name = "KIND")]
     sweep: Option<SweepName>,
+    /// How iterations are accelerated [default: anderson with exact steps, else none].
+    #[arg(long, value_name = "METHOD")]
+    accelerate: Option<AccelerateName>,
+    /// Sweeps that `--accelerate anderson` remembers, 1 to 16 [default: 4].
+    #[arg(long, value_name = "SWEEPS")]
+    memory: Option<u32>,
     /// How penalties move [default: constant].
     #[arg(long)]
     schedule: Option<ScheduleName>,
@@ -88,6 +95,16 @@ enum SweepName {
     Backward,
 }
 
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum AccelerateName {
+    /// Not at all.
+    None,
+    /// By least squares over the last few sweeps.
+    Anderson,
+    /// On in the direction of the last sweep: one copy of the state, and nothing to solve.
+    Extrapolate,
+}
+
 #[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
     /// They do not.
@@ -131,16 +148,18 @@ impl Settings {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
+        let (steps, z_last) = (self.steps(schedule)?, self.z_last(base.z_last)?);
         let config = Config {
+            acceleration: self.acceleration(steps, z_last)?,
             hidden: self.hidden.clone().unwrap_or(base.hidden),
             activation: self.activation.unwrap_or(base.activation),
-            steps: self.steps(schedule)?,
+            steps,
             schedule,
             rho,
             nu: self.nu.unwrap_or(rho),
             tau_0: self.tau_0.unwrap_or(base.tau_0),
             theta_0: self.theta_0.unwrap_or(base.theta_0),
-            z_last: self.z_last(base.z_last)?,
+            z_last,
             seed: self.seed.unwrap_or(base.seed),
             evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
             refresh_every: self.refresh_every.unwrap_or(base.refresh_every),
@@ -174,6 +193,25 @@ impl Settings {
                 Err(Failure(format!("{flag} is for --steps exact, not quadratic; leave one of them out")))
             }
             None => Ok(steps),
+        }
+    }
+
+    fn acceleration(&self, steps: Steps, z_last: ZLast) -> Result<Option<AndersonConfig>, Failure> {
+        let base = AndersonConfig::default();
+        let memory = self.memory.unwrap_or(base.memory);
+        let acceleration = match self.accelerate {
+            Some(AccelerateName::None) => None,
+            Some(AccelerateName::Anderson) => Some(AndersonConfig { memory, ..base }),
+            Some(AccelerateName::Extrapolate) => Some(AndersonConfig { mode: Mode::Extrapolate, ..base }),
+            None => match (steps, z_last) {
+                (Steps::Exact(_), ZLast::Newton) => Some(AndersonConfig { memory, ..base }),
+                _ => None,
+            },
+        };
+        match self.memory.is_some() && acceleration.is_none_or(|settings| settings.mode == Mode::Extrapolate)
+        {
+            true => Err(Failure("--memory is for --accelerate anderson; leave one of them out".into())),
+            false => Ok(acceleration),
         }
     }
 
@@ -216,6 +254,13 @@ impl Settings {
         let steps =
             self.steps.map(|name| if matches!(name, StepsName::Exact) { "exact" } else { "quadratic" });
         agree.check("steps", steps, steps_name(config.steps))?;
+        let accelerate = self.accelerate.map(|name| match name {
+            AccelerateName::None => "none",
+            AccelerateName::Anderson => "anderson",
+            AccelerateName::Extrapolate => "extrapolate",
+        });
+        agree.check("accelerate", accelerate, acceleration_name(config.acceleration))?;
+        agree.check("memory", self.memory, config.acceleration.map_or(0, |settings| settings.memory))?;
         agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
         agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
@@ -310,6 +355,14 @@ fn steps_name(steps: Steps) -> &'static str {
     }
 }
 
+fn acceleration_name(acceleration: Option<AndersonConfig>) -> &'static str {
+    match acceleration.map(|settings| settings.mode) {
+        None => "none",
+        Some(Mode::Anderson) => "anderson",
+        Some(Mode::Extrapolate) => "extrapolate",
+    }
+}
+
 fn sweep_name(sweep: SweepKind) -> &'static str {
     match sweep {
         SweepKind::Full => "full",
@@ -338,9 +391,14 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
             format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)
         }
     };
+    let acceleration = match config.acceleration {
+        Some(AndersonConfig { mode: Mode::Anderson, memory, .. }) => format!("anderson, memory {memory}"),
+        other => acceleration_name(other).into(),
+    };
     vec![
         ("activation", activation_name(config.activation)),
         ("steps", steps),
+        ("acceleration", acceleration),
         ("schedule", schedule_name(config.schedule).into()),
         ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),
         ("z of the last layer", z_last),

@@ -4,6 +4,7 @@ pub use crate::kernels::Activation;
 pub use crate::kernels::loss::Loss;
 
 use crate::Error;
+use crate::solvers::anderson::AndersonConfig;
 
 /// Settings of a run. [`Config::default`] is a small constant-penalty run; change what matters.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -31,6 +32,9 @@ pub struct Config {
     pub steps: Steps,
     /// How the last layer's z is found under cross-entropy. Under squared loss it has a closed form.
     pub z_last: ZLast,
+    /// How iterations are accelerated, if they are.
+    #[serde(default)]
+    pub acceleration: Option<AndersonConfig>,
     /// Standard deviation of the initial weights and biases.
     pub deviation: f32,
     /// Seed of the initial weights and biases.
@@ -57,6 +61,7 @@ impl Default for Config {
             theta_0: 1.0,
             steps: Steps::Exact(Exact::default()),
             z_last: ZLast::Newton,
+            acceleration: None,
             deviation: 0.1,
             seed: 0,
             evaluate_every: 1,
@@ -304,6 +309,16 @@ impl Config {
                 if !(value.is_finite() && value >= 0.0) {
                     return refuse(setting, value.to_string(), "must be finite and not negative");
                 }
+            }
+        }
+        if let Some(acceleration) = &self.acceleration {
+            acceleration.check()?;
+            if matches!(self.z_last, ZLast::Fista { .. }) && self.loss == Loss::CrossEntropy {
+                return refuse(
+                    "z-last",
+                    "fista".into(),
+                    "must be newton for an accelerated run, whose dual follows z",
+                );
             }
         }
         if let ZLast::Fista { iterations, eta } = self.z_last {

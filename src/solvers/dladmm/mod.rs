@@ -17,10 +17,11 @@ pub use config::{
 };
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
-pub use telemetry::{Record, Scores};
+pub use telemetry::{Acceleration, Record, Scores};
 
 use crate::Error;
 use crate::engine::{Arena, Batch, Counts, Gpu, Plan, Ring, Shape, StorageType};
+use crate::solvers::anderson::Anderson;
 use state::State;
 use std::collections::VecDeque;
 use telemetry::{Failure, Layout, RING_LENGTH};
@@ -39,6 +40,8 @@ pub struct DlAdmm {
     plans: Plans,
     layout: Layout,
     ring: Ring,
+    /// Iterations that the state it started from had behind it.
+    begun_at: u32,
     /// Iterations submitted.
     submitted: u32,
     /// Iterations whose record was handed out.
@@ -50,14 +53,19 @@ pub struct DlAdmm {
 /// The plans an iteration is replayed from; they take turns in one arena.
 #[derive(Debug)]
 struct Plans {
-    /// An iteration.
-    iteration: Plan,
-    /// An iteration and the scores after it.
-    evaluated: Plan,
+    /// Iterations, with a candidate of the accelerator's or without, with scores after them or without.
+    iterations: [[Plan; 2]; 2],
     /// Resident products formed afresh.
     refresh: Plan,
     /// Places that can note a value that is not finite, in the order of their numbers.
     origins: Vec<String>,
+}
+
+impl Plans {
+    /// The plan of an iteration. Plans are cheap to clone, and without an accelerator both kinds are one.
+    fn iteration(&self, candidate: bool, scores: bool) -> &Plan {
+        &self.iterations[usize::from(candidate)][usize::from(scores)]
+    }
 }
 
 impl DlAdmm {
@@ -83,7 +91,7 @@ impl DlAdmm {
     }
 
     /// Goes on from `start`: weights alone (their z, a and u are then those of a fresh start) or a whole state, which
-    /// continues bit for bit.
+    /// continues bit for bit. An accelerator begins with an empty history.
     ///
     /// # Errors
     /// As [`DlAdmm::new`], and [`Error::Setting`] when the widths of `start` are not those of the problem.
@@ -105,11 +113,19 @@ impl DlAdmm {
         let layout = Layout {
             layers: widths.len() as u32 - 1,
             backtracks: config.steps == Steps::Quadratic,
+            accelerated: config.acceleration.is_some(),
             train_samples: problem.train.count(),
             test_samples: problem.test.map_or(0, |test| test.count()),
             loss: config.loss,
         };
-        let plans = sweep::record_plans(gpu, config, &state, layout, &arena)?;
+        let accelerator = match &config.acceleration {
+            Some(settings) => Some(
+                Anderson::new(gpu, settings, &state.mixed(), &state.dependants())?
+                    .watching(&state.control, [0, 1])?,
+            ),
+            None => None,
+        };
+        let plans = sweep::record_plans(gpu, config, &state, accelerator.as_ref(), layout, &arena)?;
         Ok(Self {
             gpu: gpu.clone(),
             config: config.clone(),
@@ -117,6 +133,7 @@ impl DlAdmm {
             plans,
             layout,
             ring: Ring::new(COPIES_IN_FLIGHT),
+            begun_at: start.iteration,
             submitted: start.iteration,
             reported: start.iteration,
             ready: VecDeque::new(),
@@ -135,13 +152,9 @@ impl DlAdmm {
         let mut batch = Batch::new(&self.gpu);
         for k in 1..=iterations {
             let iteration = self.submitted + 1;
-            let every = self.config.evaluate_every;
             // Nothing but 0 is a multiple of 0, so 0 means never.
-            let plan = match iteration.is_multiple_of(every) {
-                true => &self.plans.evaluated,
-                false => &self.plans.iteration,
-            };
-            batch.replay(plan, 1)?;
+            let scores = iteration.is_multiple_of(self.config.evaluate_every);
+            batch.replay(self.plans.iteration(self.is_due(iteration), scores), 1)?;
             if iteration.is_multiple_of(self.config.refresh_every) {
                 batch.replay(&self.plans.refresh, 1)?;
             }
@@ -151,6 +164,12 @@ impl DlAdmm {
             }
         }
         batch.submit()
+    }
+
+    /// Whether the accelerator tries a candidate after this iteration. Its history begins where the run did.
+    fn is_due(&self, iteration: u32) -> bool {
+        let sweep = iteration - 1 - self.begun_at;
+        self.config.acceleration.is_some_and(|settings| settings.is_due(sweep))
     }
 
     /// Records that have arrived since the last call, oldest first. Never waits.
@@ -217,14 +236,14 @@ impl DlAdmm {
         self.state.write_penalties(&self.gpu, rho, nu)
     }
 
-    /// What one iteration without scores does, exactly.
+    /// What one iteration without scores does, exactly; in an accelerated run, one with a candidate.
     pub fn counts(&self) -> Counts {
-        self.plans.iteration.counts()
+        self.iteration_plan().counts()
     }
 
-    /// The plan of one iteration without scores, for profiles and tests.
+    /// The plan of one iteration without scores, for profiles and tests; in an accelerated run, one with a candidate.
     pub fn iteration_plan(&self) -> &Plan {
-        &self.plans.iteration
+        self.plans.iteration(self.config.acceleration.is_some(), false)
     }
 
     /// Relative distance ‖P_l − W_l a_{l−1}‖ / ‖W_l a_{l−1}‖ of each layer's resident product. Waits.

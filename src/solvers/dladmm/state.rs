@@ -7,6 +7,7 @@ use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::kernels::anderson::LEDGER_LENGTH;
 use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
 use crate::kernels::{self, elementwise, linalg};
 use rand_chacha::ChaCha8Rng;
@@ -160,6 +161,10 @@ pub(super) struct State {
     pub ones: Vec<Tensor>,
     /// Ridge of each layer's weights: layers × 4, the first of each.
     pub ridge: Tensor,
+    /// Augmented Lagrangians before and after a candidate.
+    pub merits: Tensor,
+    /// Zeros in place of an accelerator's ledger.
+    pub no_ledger: Tensor,
     pub control: Tensor,
     pub status: Tensor,
     pub steps: Tensor,
@@ -260,6 +265,7 @@ impl State {
         let layout = Layout {
             layers: layer_count as u32,
             backtracks: !is_exact,
+            accelerated: false,
             train_samples: 0,
             test_samples: 0,
             loss: config.loss,
@@ -273,6 +279,8 @@ impl State {
             gram: None,
             first_root: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
+            merits: gpu.zeros(Shape::vector(4), StorageType::F32)?,
+            no_ledger: gpu.zeros(Shape::vector(LEDGER_LENGTH), StorageType::U32)?,
             ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, layer_count))?,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
             status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
@@ -338,6 +346,28 @@ impl State {
         }
         parts.extend(self.dual.blocks().iter().cloned());
         parts
+    }
+
+    /// What an accelerator mixes: W, b and a of every layer, and the last z.
+    pub fn mixed(&self) -> Vec<Tensor> {
+        let weights = self.layers.iter().flat_map(|layer| [layer.weights.clone(), layer.bias.clone()]);
+        let activations = self.activations.iter().flat_map(|activation| activation.blocks().iter().cloned());
+        let last = self.layer(self.depth()).z.blocks().iter().cloned();
+        weights.chain(activations).chain(last).collect()
+    }
+
+    /// What follows from that: P of every layer, the other z, u, and the terms of the augmented Lagrangian with the
+    /// status that they may change.
+    pub fn dependants(&self) -> Vec<Tensor> {
+        let mut dependants = vec![self.totals.clone(), self.status.clone()];
+        for (l, layer) in self.layers.iter().enumerate() {
+            dependants.extend(layer.product.blocks().iter().cloned());
+            if l + 1 < self.depth() {
+                dependants.extend(layer.z.blocks().iter().cloned());
+            }
+        }
+        dependants.extend(self.dual.blocks().iter().cloned());
+        dependants
     }
 
     pub fn write_penalties(&self, gpu: &Gpu, rho: f32, nu: f32) -> Result<(), Error> {

@@ -8,6 +8,7 @@
 //! so b, z, u and the residuals cost none. Layer 1 costs two in all: with the Gram matrix of the inputs at hand the
 //! curvature of both its steps follows from small products, and P_1 is formed once, after the second.
 
+mod accelerated;
 mod exact;
 
 use super::Plans;
@@ -17,9 +18,10 @@ use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
-use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, HiddenTerms, StepSize};
+use crate::kernels::dladmm::{self as kernel, ActivationGradient, Block, Dual, HiddenTerms, StepSize};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::{elementwise, reduce};
+use crate::solvers::anderson::Anderson;
 
 /// Width from which the authors' code starts the curvature searches higher as well.
 const WIDE: u32 = 100;
@@ -29,11 +31,23 @@ pub(super) fn record_plans(
     gpu: &Gpu,
     config: &Config,
     state: &State,
+    accelerator: Option<&Anderson>,
     layout: Layout,
     arena: &Arena,
 ) -> Result<Plans, Error> {
-    let (iteration, _) = record_iteration(gpu, config, state, layout, arena, false)?;
-    let (evaluated, origins) = record_iteration(gpu, config, state, layout, arena, true)?;
+    let mut origins = Vec::new();
+    let mut record = |candidate: bool, evaluated: bool| {
+        let label = if evaluated { "iteration with scores" } else { "iteration" };
+        let mut sweep = Sweep::new(PlanBuilder::with_arena(gpu, label, arena), state, config);
+        sweep.iteration(accelerator, candidate, layout, evaluated)?;
+        origins = std::mem::take(&mut sweep.origins);
+        sweep.plan.finish()
+    };
+    let plain = [record(false, false)?, record(false, true)?];
+    let with_candidate = match accelerator {
+        Some(_) => [record(true, false)?, record(true, true)?],
+        None => plain.clone(),
+    };
     let mut refresh = PlanBuilder::with_arena(gpu, "refresh", arena);
     // With the Gram matrix every iteration forms P_1 afresh anyway.
     let first = if state.gram.is_some() && config.steps == Steps::Quadratic { 2 } else { 1 };
@@ -41,49 +55,7 @@ pub(super) fn record_plans(
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
     }
-    Ok(Plans {
-        iteration: iteration.finish()?,
-        evaluated: evaluated.finish()?,
-        refresh: refresh.finish()?,
-        origins,
-    })
-}
-
-fn record_iteration(
-    gpu: &Gpu,
-    config: &Config,
-    state: &State,
-    layout: Layout,
-    arena: &Arena,
-    evaluated: bool,
-) -> Result<(PlanBuilder, Vec<String>), Error> {
-    let label = if evaluated { "iteration with scores" } else { "iteration" };
-    let plan = PlanBuilder::with_arena(gpu, label, arena);
-    let mut sweep = Sweep::new(plan, state, config);
-    for (part, kept) in state.parts().iter().zip(&state.kept) {
-        kernel::keep(&mut sweep.plan, part, &state.status, kept)?;
-    }
-    match config.steps {
-        Steps::Quadratic => {
-            sweep.backward()?;
-            sweep.forward()?;
-        }
-        Steps::Exact(exact) => {
-            sweep.exact_backward(exact)?;
-            if exact.sweep == SweepKind::Full {
-                sweep.exact_forward(exact)?;
-            }
-            sweep.ridge_terms()?;
-        }
-    }
-    sweep.terms()?;
-    // Numbered before the scores, so that both plans number their places alike.
-    let origin = sweep.origin(kernel::RECORD.name.into());
-    if evaluated {
-        sweep.scores()?;
-    }
-    sweep.record(layout, evaluated, origin)?;
-    Ok((sweep.plan, sweep.origins))
+    Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, origins })
 }
 
 /// L⁻¹ with L Lᵀ = M + t I of the inputs, for exact steps of layer 1; settles that layer's ridge.
@@ -157,15 +129,64 @@ struct Sweep<'a> {
     /// z_L + u/ρ, from the backward z_L step to the forward b_L step.
     goal: Option<SampleTensor>,
     first_gradient: Option<FirstGradient>,
+    /// Set while what is recorded is about a candidate.
+    candidate_origin: Option<u32>,
 }
 
 impl<'a> Sweep<'a> {
     fn new(plan: PlanBuilder, state: &'a State, config: &'a Config) -> Self {
-        Self { plan, state, config, slot: 0, origins: Vec::new(), goal: None, first_gradient: None }
+        Self {
+            plan,
+            state,
+            config,
+            slot: 0,
+            origins: Vec::new(),
+            goal: None,
+            first_gradient: None,
+            candidate_origin: None,
+        }
     }
 }
 
 impl Sweep<'_> {
+    fn iteration(
+        &mut self,
+        accelerator: Option<&Anderson>,
+        candidate: bool,
+        layout: Layout,
+        evaluated: bool,
+    ) -> Result<(), Error> {
+        for (part, kept) in self.state.parts().iter().zip(&self.state.kept) {
+            kernel::keep(&mut self.plan, part, &self.state.status, kept)?;
+        }
+        if let Some(accelerator) = accelerator {
+            accelerator.before(&mut self.plan)?;
+        }
+        match self.config.steps {
+            Steps::Quadratic => {
+                self.backward()?;
+                self.forward()?;
+            }
+            Steps::Exact(exact) => {
+                self.exact_backward(exact)?;
+                if exact.sweep == SweepKind::Full {
+                    self.exact_forward(exact)?;
+                }
+            }
+        }
+        self.terms(Dual::Steps)?;
+        // Numbered before the scores, so that all plans number their places alike.
+        let origin = self.origin(kernel::RECORD.name.into());
+        if let Some(accelerator) = accelerator {
+            self.accelerate(accelerator, candidate)?;
+        }
+        if evaluated {
+            self.scores()?;
+        }
+        let ledger = accelerator.map_or(&self.state.no_ledger, Anderson::ledger).clone();
+        self.record(layout, evaluated, origin, &ledger)
+    }
+
     fn backward(&mut self) -> Result<(), Error> {
         let depth = self.state.depth();
         self.z_last()?;
@@ -198,8 +219,12 @@ impl Sweep<'_> {
         self.z_last()
     }
 
-    /// A new number for a place that can note a value that is not finite.
+    /// A new number for a place that can note a value that is not finite; while a candidate is judged, that of the
+    /// iteration's record, because what a candidate notes is taken back with it.
     fn origin(&mut self, place: String) -> u32 {
+        if let Some(origin) = self.candidate_origin {
+            return origin;
+        }
         self.origins.push(place);
         self.origins.len() as u32
     }
@@ -448,9 +473,12 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    /// The dual step and every term of the augmented Lagrangian.
-    fn terms(&mut self) -> Result<(), Error> {
+    /// The dual step, if it is to be taken, and every term of the augmented Lagrangian.
+    fn terms(&mut self, dual: Dual) -> Result<(), Error> {
         let state = self.state;
+        if let Steps::Exact(_) = self.config.steps {
+            self.ridge_terms()?;
+        }
         for l in 1..state.depth() {
             let layer = state.layer(l);
             let (offsets, count) = offsets(layer.product.blocks().iter().map(reduce::partial_count));
@@ -474,7 +502,8 @@ impl Sweep<'_> {
             offsets(state.cut.blocks().map(|samples| kernel::dual_partial_count(samples.len() as u32)));
         let partials = self.plan.temporary(Shape::new(count, 4));
         for (k, offset) in offsets.into_iter().enumerate() {
-            kernel::dual_step(&mut self.plan, &state.last_layer(k), self.config.loss, &partials, offset)?;
+            let (plan, loss) = (&mut self.plan, self.config.loss);
+            kernel::dual_step(plan, &state.last_layer(k), loss, dual, &partials, offset)?;
         }
         self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
     }
@@ -502,7 +531,7 @@ impl Sweep<'_> {
         Ok(())
     }
 
-    fn record(&mut self, layout: Layout, evaluated: bool, origin: u32) -> Result<(), Error> {
+    fn record(&mut self, layout: Layout, evaluated: bool, origin: u32, ledger: &Tensor) -> Result<(), Error> {
         let state = self.state;
         let params = kernel::RecordParams {
             layers: layout.layers,
@@ -525,6 +554,7 @@ impl Sweep<'_> {
             control: &state.control,
             status: &state.status,
             ridge: &state.ridge,
+            ledger,
             ring: &state.ring,
         };
         kernel::record(&mut self.plan, &args, params)

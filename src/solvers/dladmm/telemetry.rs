@@ -32,10 +32,33 @@ pub struct Record {
     pub tau_0: f32,
     /// Where weights' curvature searches started.
     pub theta_0: f32,
+    /// What the accelerator did so far, in an accelerated run.
+    pub acceleration: Option<Acceleration>,
     /// Scores on the training data, if taken.
     pub train: Option<Scores>,
     /// Scores on the test data, if taken.
     pub test: Option<Scores>,
+}
+
+/// What an accelerator did since the run began or was resumed.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Acceleration {
+    /// Whether a candidate was tried after this iteration.
+    pub tried: bool,
+    /// Candidates judged.
+    pub tries: u32,
+    /// Candidates kept.
+    pub accepts: u32,
+    /// Candidates whose augmented Lagrangian was larger.
+    pub rejects_by_merit: u32,
+    /// Candidates whose augmented Lagrangian was not finite.
+    pub rejects_not_finite: u32,
+    /// Small systems that gave nothing usable.
+    pub skips: u32,
+    /// Times the history was forgotten.
+    pub clears: u32,
+    /// Step scale of the last candidate that was judged: t, or β when extrapolating.
+    pub step: f32,
 }
 
 /// How the network does on a set of samples.
@@ -74,6 +97,8 @@ pub(super) struct Layout {
     pub layers: u32,
     /// Whether steps of W and a are quadratic, each with its doublings.
     pub backtracks: bool,
+    /// Whether an accelerator reports.
+    pub accelerated: bool,
     pub train_samples: u32,
     pub test_samples: u32,
     pub loss: Loss,
@@ -117,6 +142,7 @@ impl Layout {
             gaps: gaps.to_vec(),
             exponents: exponents.iter().map(|k| *k as u32).collect(),
             dropped_pivots: head[14] as u32,
+            acceleration: self.accelerated.then(|| acceleration(&head[15..])),
             rho: head[3],
             nu: head[4],
             tau_0: head[5],
@@ -127,5 +153,20 @@ impl Layout {
         let failure =
             (head[12] != 0.0).then(|| Failure { origin: head[12] as u32, iteration: head[13] as u32 });
         (record, failure)
+    }
+}
+
+/// What the accelerator's part of a record's head says.
+fn acceleration(words: &[f32]) -> Acceleration {
+    let count = |place: usize| words[place] as u32;
+    Acceleration {
+        tried: words[0] != 0.0,
+        tries: count(1),
+        accepts: count(2),
+        rejects_by_merit: count(3),
+        rejects_not_finite: count(4),
+        skips: count(5),
+        clears: count(6),
+        step: words[7],
     }
 }

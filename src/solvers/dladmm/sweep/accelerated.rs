@@ -1,0 +1,58 @@
+//! AA-dlADMM: what an accelerator adds to an iteration, whatever its steps are (ALGORITHMS.md, AA-dlADMM; the
+//! definition is this project's, chosen by measurement, where the paper's text was not available).
+//!
+//! W, b, a and the last z are mixed. What follows from them is formed afresh: u = −∂R/∂z, every P, every hidden z. The
+//! candidate stays if the augmented Lagrangian, ridge included, did not rise; else all of it is put back, bit for bit.
+
+use super::Sweep;
+use crate::Error;
+use crate::kernels::dladmm::{self as kernel, Dual};
+use crate::solvers::anderson::Anderson;
+use crate::solvers::dladmm::forward;
+
+/// Where the augmented Lagrangian stands before and after a candidate.
+const BEFORE: u32 = 0;
+const AFTER: u32 = 1;
+
+impl Sweep<'_> {
+    /// The history's part, and a candidate if one is due. The sweep and its terms are recorded before.
+    pub(super) fn accelerate(&mut self, accelerator: &Anderson, candidate: bool) -> Result<(), Error> {
+        let merits = &self.state.merits;
+        accelerator.push(&mut self.plan)?;
+        accelerator.solve(&mut self.plan)?;
+        if !candidate {
+            return Ok(());
+        }
+        self.merit(BEFORE)?;
+        accelerator.mix(&mut self.plan)?;
+        self.candidate_origin = Some(self.origins.len() as u32);
+        self.follow()?;
+        self.terms(Dual::Stays)?;
+        self.candidate_origin = None;
+        self.merit(AFTER)?;
+        accelerator.judge(&mut self.plan, (merits, BEFORE), (merits, AFTER))?;
+        accelerator.restore(&mut self.plan)
+    }
+
+    fn merit(&mut self, slot: u32) -> Result<(), Error> {
+        let state = self.state;
+        let terms = (&state.totals, &state.ridge);
+        kernel::merit(&mut self.plan, terms, &state.control, (&state.merits, slot))
+    }
+
+    /// What follows from a candidate.
+    fn follow(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        for k in 0..state.dual.blocks().len() {
+            kernel::dual_of_z(&mut self.plan, &state.last_layer(k), self.config.loss)?;
+        }
+        for l in 1..=state.depth() {
+            let layer = state.layer(l);
+            forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
+            if l < state.depth() {
+                self.z_hidden(l)?;
+            }
+        }
+        Ok(())
+    }
+}
