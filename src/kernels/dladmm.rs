@@ -462,13 +462,36 @@ impl LastLayer<'_> {
     }
 }
 
-/// A sample's classes are held in a lane's registers, as many as it takes.
+/// Most classes of a sample that one lane takes; of more, a workgroup's lanes take equal parts.
+const LANE_CLASSES: u32 = 64;
+
+/// Lanes that share a sample of more classes than that: so many that their registers hold it.
+fn class_lanes(classes: u32) -> u32 {
+    if classes <= 1024 { 64 } else { 256 }
+}
+
+/// A sample's classes are held in registers, as many as it takes.
 fn class_variant(classes: u32) -> Variant {
-    Variant::new("registers").spec("CLASS_QUADS", classes.div_ceil(4))
+    let quads = classes.div_ceil(4);
+    match classes {
+        0..=LANE_CLASSES => Variant::new("lane").spec("CLASS_QUADS", quads),
+        _ => Variant::new("group")
+            .import("dladmm/classes_in_lane", "dladmm/classes_in_group")
+            .spec("WG_SIZE", class_lanes(classes))
+            .spec("CLASS_QUADS", quads.div_ceil(class_lanes(classes))),
+    }
+}
+
+/// The workgroups that go with it.
+fn class_groups(shape: Shape) -> Groups {
+    match shape.columns {
+        0..=LANE_CLASSES => Groups::over(shape.rows.into(), SAMPLE_LANES),
+        _ => Groups(shape.rows.into()),
+    }
 }
 
 fn class_variants() -> Vec<Variant> {
-    [2, 10, 100].map(class_variant).into()
+    [2, 10, LANE_CLASSES, 100, 1_000, 5_003].map(class_variant).into()
 }
 
 /// `dladmm/fista`
@@ -506,7 +529,7 @@ pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta:
         variant: class_variant(shape.columns),
         operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        groups: class_groups(shape),
         flops: 14 * shape.elements() * u64::from(iterations),
     })
 }
@@ -537,7 +560,7 @@ pub fn newton(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error>
         variant: class_variant(shape.columns),
         operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        groups: class_groups(shape),
         flops: 12 * 24 * shape.elements(),
     })
 }

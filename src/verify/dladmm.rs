@@ -485,7 +485,11 @@ pub(super) fn fista(session: &mut Session<'_>) -> Result<(), Error> {
             })?;
         }
     }
-    Ok(())
+    with_spoilt_samples(
+        session,
+        |args| oracle::fista(args, 2.0, 10),
+        |call, args| kernel::fista(&mut call.plan, args, 10, 2.0),
+    )
 }
 
 pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
@@ -507,6 +511,44 @@ pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
                 })
             })?;
         }
+    }
+    with_spoilt_samples(
+        session,
+        |args| oracle::newton(args).z,
+        |call, args| kernel::newton(&mut call.plan, args),
+    )
+}
+
+/// A value that is not finite shows in its own place, may spoil its sample, and leaves the others alone. `z` is what the
+/// others come to.
+fn spoilt_sample<'e>(z: &'e Bounded<Matrix>, bound: Bound, place: (usize, usize)) -> Expected<'e> {
+    let columns = z.value.cols();
+    Expected::Each(Box::new(move |values, index| match (index / columns, index % columns) {
+        (row, column) if (row, column) == place && values[index].is_finite() => {
+            Verdict::Not("NaN or infinite".into())
+        }
+        (row, _) if row == place.0 => Verdict::Near(0.0),
+        _ => {
+            let (value, magnitude) = (z.value.data()[index], z.magnitude.data()[index]);
+            Verdict::of(values[index], value, magnitude + value.abs(), bound)
+        }
+    }))
+}
+
+/// Runs `record` on three samples, the second with a value that is not finite, for few classes and for many.
+fn with_spoilt_samples(
+    session: &mut Session<'_>,
+    oracle: impl Fn(oracle::LastLayer<'_>) -> Bounded<Matrix>,
+    record: impl Fn(&mut Call<'_>, &kernel::LastLayer<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (classes, odd) in [10, 1_000].into_iter().flat_map(|classes| NOT_FINITE.map(|odd| (classes, odd))) {
+        let mut last = Last::new(session, (3, classes), 1.0);
+        last.product[(1, 4)] = odd;
+        let z = oracle(last.oracle());
+        session.check(&format!("{odd} in product[1, 4] of {classes} classes"), |call| {
+            let expected = spoilt_sample(&z, Bound::roundings(16), (1, 4));
+            last.call(call, (expected, Expected::Unchanged), |call, args| record(call, args))
+        })?;
     }
     Ok(())
 }
