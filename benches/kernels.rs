@@ -101,6 +101,9 @@ const ROWS: &[(&str, Record)] = &[
         };
         dladmm::activation_gradient(plan, args)
     }),
+    ("dladmm/weight_penalty", |b, plan| {
+        dladmm::weight_penalty(plan, &b.weights()?, &b.control()?, (1e-4, false), &b.weights()?)
+    }),
     ("dladmm/step_size", |b, plan| {
         let (list, control) = (b.partials()?, b.control()?);
         let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
@@ -108,7 +111,7 @@ const ROWS: &[(&str, Record)] = &[
             gradient: (&list, b.samples),
             product: (&list, b.samples),
             control: &control,
-            block: Block::Weights,
+            block: Block::Weights { lambda: 0.0 },
             last_layer: false,
             steps: &steps,
             slot: 0,
@@ -140,7 +143,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("dladmm/keep", |b, plan| dladmm::keep(plan, &b.side()?, &b.list(dladmm::STATUS_LENGTH)?, &b.side()?)),
     ("dladmm/record", |b, plan| {
-        let (totals, steps, ring) = (b.list(20)?, b.list(40)?, b.list(64)?);
+        let (totals, steps, ring) = (b.list(24)?, b.list(40)?, b.list(64)?);
         let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
         let args = dladmm::Record {
             totals: &totals,
@@ -159,6 +162,7 @@ const ROWS: &[(&str, Record)] = &[
             wide: 0,
             origin: 1,
             samples: b.samples as f32,
+            lambda: 0.0,
         };
         dladmm::record(plan, &args, params)
     }),

@@ -2,12 +2,13 @@
 // telemetry ring and moves the schedules on (ALGORITHMS: initialisation and schedules).
 //
 //   objective = loss + <u, r_L> + (rho/2) |r_L|^2 + (nu/2) sum over hidden layers of |r_l|^2 + |a_l - f(z_l)|^2
+//               + (lambda/2) sum over layers of |W_l|^2
 //   paper:     rho = 10 rho after every 100th iteration
 //   official:  when the training cost rose for at least the third iteration running: rho = nu = min(10 rho, 0.1),
 //              and tau_0, theta_0 = 10 tau_0, 10 theta_0 for widths of at least 100
 //
-// totals: slot l - 1 holds hidden layer l's terms, then the last layer's terms, the training scores and the test
-// scores. Record, as f32: 16 head values (see solvers::dladmm::Record), |r_l|^2 of each layer, |a_l - f(z_l)|^2 of each
+// totals: slot l - 1 holds hidden layer l's terms, then the last layer's terms, the training scores, the test scores
+// and the sum of |W_l|^2, which is read only where lambda is not 0. Record, as f32: 16 head values (see solvers::dladmm::Record), |r_l|^2 of each layer, |a_l - f(z_l)|^2 of each
 // hidden layer, exponents in the order of the sweep. One lane does it all. Oracle: reference::dladmm::record.
 #import "shared/status.wgsl"
 #import "dladmm/control.wgsl"
@@ -26,6 +27,7 @@ struct Params {
     wide: u32,
     origin: u32,
     samples: f32,
+    lambda: f32,
 }
 
 @group(0) @binding(0) var<storage, read> totals: array<vec4f>;
@@ -50,7 +52,10 @@ fn main() {
     for (var slot = 0u; slot < params.slots; slot++) {
         ring[first + 16u + params.layers + hidden + slot] = steps[slot].y;
     }
-    let objective = end.x + end.y + 0.5 * (control.rho * end.z + control.nu * squares);
+    var objective = end.x + end.y + 0.5 * (control.rho * end.z + control.nu * squares);
+    if params.lambda > 0.0 {
+        objective += 0.5 * params.lambda * totals[params.layers + 2u].x;
+    }
     status = after_seeing(status, objective, params.origin);
     let train = totals[params.layers];
     let test = totals[params.layers + 1u];

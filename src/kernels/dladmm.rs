@@ -346,6 +346,42 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     })
 }
 
+/// `dladmm/weight_penalty`
+pub static WEIGHT_PENALTY: Kernel = Kernel {
+    name: "dladmm/weight_penalty",
+    bindings: &[Binding::read("weights"), Binding::read("control"), Binding::update("gradient")],
+    params: WeightPenaltyParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct WeightPenaltyParams { quads: u32, last_layer: u32, lambda: f32 }
+}
+
+/// G ← G + (λ/κ) W: the part of (λ/2) ‖W‖² in a gradient that is kept without its factor κ.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn weight_penalty(
+    plan: &mut PlanBuilder,
+    weights: &Tensor,
+    control: &Tensor,
+    (lambda, last_layer): (f32, bool),
+    gradient: &Tensor,
+) -> Result<(), Error> {
+    expect_shape(&WEIGHT_PENALTY, "gradient", gradient, weights.shape())?;
+    expect_length(&WEIGHT_PENALTY, "control", control, CONTROL_LENGTH.into())?;
+    let params = WeightPenaltyParams { quads: quads(weights), last_layer: last_layer.into(), lambda };
+    plan.dispatch(Dispatch {
+        kernel: &WEIGHT_PENALTY,
+        variant: Variant::new("plain"),
+        operands: &[weights, control, gradient],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(quads(weights).into(), WG_SIZE),
+        flops: 2 * weights.shape().elements(),
+    })
+}
+
 /// `dladmm/step_size`
 pub static STEP_SIZE: Kernel = Kernel {
     name: "dladmm/step_size",
@@ -368,14 +404,18 @@ params! {
         last_layer: u32,
         activation: u32,
         origin: u32,
+        lambda: f32,
     }
 }
 
 /// Which quadratic block a step size is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Block {
-    /// W: start θ₀, no shift, κ in the step.
-    Weights,
+    /// W: start θ₀, κ in the step, the penalty's λ as shift unless the products hold its part already.
+    Weights {
+        /// λ, or 0.
+        lambda: f32,
+    },
     /// a: start τ₀, shift ν.
     Activation,
 }
@@ -422,6 +462,10 @@ pub fn step_size(plan: &mut PlanBuilder, args: StepSize<'_>) -> Result<(), Error
         last_layer: last_layer.into(),
         activation: (block == Block::Activation).into(),
         origin,
+        lambda: match block {
+            Block::Weights { lambda } => lambda,
+            Block::Activation => 0.0,
+        },
     };
     plan.dispatch(Dispatch {
         kernel: &STEP_SIZE,
@@ -783,13 +827,16 @@ params! {
         origin: u32,
         /// Training samples.
         samples: f32,
+        /// λ of the penalty (λ/2) Σ ‖W_l‖².
+        lambda: f32,
     }
 }
 
 /// What [`record`] works on.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Terms of each hidden layer, of the last layer, training scores, test scores: (layers + 2) × 4.
+    /// Terms of each hidden layer, of the last layer, training scores, test scores, and
+    /// Σ ‖W_l‖² where there is a penalty: (layers + 3) × 4.
     pub totals: &'a Tensor,
     /// Steps of the sweep.
     pub steps: &'a Tensor,
@@ -807,7 +854,7 @@ pub struct Record<'a> {
 /// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
 pub fn record(plan: &mut PlanBuilder, args: &Record<'_>, params: RecordParams) -> Result<(), Error> {
     let Record { totals, steps, control, status, ring } = *args;
-    expect_length(&RECORD, "totals", totals, 4 * (u64::from(params.layers) + 2))?;
+    expect_length(&RECORD, "totals", totals, 4 * (u64::from(params.layers) + 3))?;
     expect_length(&RECORD, "steps", steps, 4 * u64::from(params.slots))?;
     expect_length(&RECORD, "control", control, CONTROL_LENGTH.into())?;
     expect_length(&RECORD, "status", status, STATUS_LENGTH.into())?;

@@ -427,11 +427,28 @@ pub fn activation_gradient(
     (gradient, square)
 }
 
+/// `G + (λ/κ) W`: the part of `(λ/2) ‖W‖²` in a gradient that is kept without its factor κ.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn weight_penalty(
+    weights: &Matrix,
+    control: &Control,
+    (lambda, last_layer): (f64, bool),
+    gradient: &Matrix,
+) -> Bounded<Matrix> {
+    super::elementwise::descend(gradient, weights, -lambda / control.kappa(last_layer))
+}
+
 /// Which quadratic block a step size is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Block {
-    /// W. Its gradient is kept without the factor κ, which is then in the step.
-    Weights,
+    /// W. Its gradient is kept without the factor κ, which is then in the step. With a penalty `(λ/2) ‖W‖²` the gradient
+    /// has [`weight_penalty`]'s part, and λ is added to the curvature.
+    Weights {
+        /// λ.
+        lambda: f64,
+    },
     /// a. Its own penalty adds ν to the curvature.
     Activation,
 }
@@ -453,7 +470,7 @@ pub struct StepSize {
 ///
 /// φ is quadratic along the gradient, with curvature `q = shift + κ ‖D‖² / ‖G‖²` where D is the product's change
 /// along G. The test `φ(x − G/α) ≤ φ(x) − ‖G‖²/(2α)` holds exactly when `α ≥ q`, so the first of `base · 2^k` that
-/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. For an a step `shift` is ν and `base` τ₀; for a W step 0 and θ₀.
+/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. For an a step `shift` is ν and `base` τ₀; for a W step λ and θ₀.
 ///
 /// The ratio does not see the scale of G: G may leave out a factor κ as long as D leaves it out too. A NaN gives k = 0
 /// and a curvature beyond the range of f64 gives a step of 0; no argument makes this run on.
@@ -466,7 +483,7 @@ pub fn step_size(
 ) -> StepSize {
     let kappa = control.kappa(last_layer);
     let (shift, base, scale) = match block {
-        Block::Weights => (0.0, control.theta_0, kappa),
+        Block::Weights { lambda } => (lambda, control.theta_0, kappa),
         Block::Activation => (control.nu, control.tau_0, 1.0),
     };
     let moves = gradient_square > 0.0;
@@ -606,7 +623,8 @@ pub enum Schedule {
 /// What [`record`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores.
+    /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores,
+    /// and one with Σ ‖W_l‖² at its head.
     pub totals: &'a Matrix,
     /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
     pub steps: &'a Matrix,
@@ -622,6 +640,8 @@ pub struct Record<'a> {
     pub origin: u32,
     /// Training samples.
     pub samples: f64,
+    /// λ of the penalty on W.
+    pub lambda: f64,
 }
 
 /// What [`record`] returns.
@@ -638,14 +658,15 @@ pub struct Recorded {
 /// Closes an iteration: its augmented Lagrangian, its record for the host, and the schedules' next move.
 ///
 /// # Panics
-/// If `totals` has fewer than three rows.
+/// If `totals` has fewer than four rows.
 pub fn record(args: Record<'_>) -> Recorded {
     let Record { totals, steps, control, status, evaluated, samples, .. } = args;
-    let layers = totals.rows() - 2;
+    let layers = totals.rows() - 3;
     let (hidden, end) = (0..layers - 1, totals.row(layers - 1));
     let squares: f64 = hidden.clone().map(|l| totals[(l, 0)] + totals[(l, 1)]).sum();
     let quadratic = (control.rho * end[2] + control.nu * squares) / 2.0;
-    let objective = end[0] + end[1] + quadratic;
+    let penalty = if args.lambda > 0.0 { args.lambda / 2.0 * totals[(layers + 2, 0)] } else { 0.0 };
+    let objective = end[0] + end[1] + quadratic + penalty;
     let after = status.after_seeing(objective, args.origin);
     let (train, test) = (totals.row(layers), totals.row(layers + 1));
     let mut values = vec![f64::from(status.iteration + 1), objective, end[0]];
@@ -665,7 +686,7 @@ pub fn record(args: Record<'_>) -> Recorded {
     values.extend((0..steps.rows()).map(|slot| steps[(slot, 1)]));
     let values = Matrix::new(1, values.len(), values);
     let mut magnitude = values.map(f64::abs);
-    magnitude[(0, 1)] = end[0].abs() + end[1].abs() + quadratic;
+    magnitude[(0, 1)] = end[0].abs() + end[1].abs() + quadratic + penalty;
     Recorded {
         values: Bounded { value: values, magnitude },
         control: move_schedule(args.schedule, status.iteration + 1, train[0] / samples, control),
@@ -755,15 +776,16 @@ mod tests {
     fn step_size_at_the_edges() {
         let size =
             |g, d, rho, nu, base, block| step_size(g, d, &Control::new(rho, nu, base, base), block, true);
-        let exponent = |q: f64, base: f64| size(1.0, q, 1.0, 0.0, base, Block::Weights).exponent;
+        let exponent =
+            |q: f64, base: f64| size(1.0, q, 1.0, 0.0, base, Block::Weights { lambda: 0.0 }).exponent;
         assert_eq!([exponent(0.0, 1.0), exponent(1.0, 1.0), exponent(4.0, 1.0)], [0, 0, 2]);
         assert_eq!([exponent(4.0f64.next_up(), 1.0), exponent(4.0f64.next_down(), 1.0)], [3, 2]);
         let activation = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Activation);
         assert_eq!((activation.exponent, activation.step, activation.curvature), (2, 1.0 / 16.0, 9.0));
-        let weights = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Weights);
+        let weights = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Weights { lambda: 0.0 });
         assert_eq!((weights.exponent, weights.step, weights.curvature), (1, 2.0 / 8.0, 6.0));
         assert_eq!(size(0.0, 0.0, 1.0, 1.0, 4.0, Block::Activation).step, 0.25);
-        assert_eq!(size(1.0, f64::INFINITY, 1.0, 0.0, 1.0, Block::Weights).step, 0.0);
+        assert_eq!(size(1.0, f64::INFINITY, 1.0, 0.0, 1.0, Block::Weights { lambda: 0.0 }).step, 0.0);
         assert_eq!(exponent(f64::NAN, 1.0), 0);
         assert_eq!(exponent(1.0, 0.0), 0);
     }
@@ -789,7 +811,7 @@ mod tests {
 
     #[test]
     fn record_puts_the_augmented_lagrangian_together() {
-        let totals = Matrix::new(4, 4, (1..=16).map(f64::from).collect());
+        let totals = Matrix::new(5, 4, (1..=20).map(f64::from).collect());
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
         let control = Control::new(0.5, 0.25, 1.0, 2.0);
         let status = Status { iteration: 4, ..Status::default() };
@@ -802,8 +824,9 @@ mod tests {
             evaluated: true,
             origin: 9,
             samples: 3.0,
+            lambda: 0.5,
         };
-        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0));
+        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + 0.25 * 17.0;
         let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0, 0.0];
         let recorded = record(args);
         assert_eq!(recorded.values.value.data(), [&head[..], &[1.0, 7.0, 2.0, 3.0, 7.0]].concat());

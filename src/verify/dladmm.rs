@@ -247,6 +247,40 @@ pub(super) fn activation_gradient(session: &mut Session<'_>) -> Result<(), Error
     Ok(())
 }
 
+pub(super) fn weight_penalty(session: &mut Session<'_>) -> Result<(), Error> {
+    let control = penalties(0.3, 0.02);
+    for (shape, profile) in operands(session.effort()) {
+        let (weights, gradient) = (session.matrix(shape, profile), session.matrix(shape, profile));
+        for last_layer in [false, true] {
+            let lambda = 0.01f32;
+            let sum = oracle::weight_penalty(&weights, &control, (lambda.into(), last_layer), &gradient);
+            session.check(&format!("{shape}, {profile}, last layer: {last_layer}"), |call| {
+                let weights = call.input("weights", &weights)?;
+                let control = call.input("control", &control_row(&control))?;
+                // A quotient of 2.5 ULPs, a product, a sum.
+                let near = Expected::near(&sum, Bound::roundings(5));
+                let gradient = call.update("gradient", &gradient, near)?;
+                kernel::weight_penalty(&mut call.plan, &weights, &control, (lambda, last_layer), &gradient)
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let shape = Shape::new(3, 5);
+        let (mut weights, gradient) =
+            (session.matrix(shape, Profile::Ordinary), session.matrix(shape, Profile::Ordinary));
+        weights[(1, 2)] = odd;
+        let sum = oracle::weight_penalty(&weights, &control, (1.0, true), &gradient);
+        session.check(&format!("{odd} in weights[1, 2]"), |call| {
+            let weights = call.input("weights", &weights)?;
+            let control = call.input("control", &control_row(&control))?;
+            let hit = Expected::not_finite(&sum, Bound::roundings(5), |index| index == 7);
+            let gradient = call.update("gradient", &gradient, hit)?;
+            kernel::weight_penalty(&mut call.plan, &weights, &control, (1.0, true), &gradient)
+        })?;
+    }
+    Ok(())
+}
+
 /// Two lists of partial sums, and what their step size is for.
 struct Lists {
     case: String,
@@ -269,8 +303,9 @@ fn lists(session: &mut Session<'_>) -> Vec<Lists> {
     let mut all = Vec::new();
     for &(gradients, products) in lengths {
         for (block, last_layer) in [
-            (kernel::Block::Weights, false),
-            (kernel::Block::Weights, true),
+            (kernel::Block::Weights { lambda: 0.0 }, false),
+            (kernel::Block::Weights { lambda: 0.0 }, true),
+            (kernel::Block::Weights { lambda: 0.7 }, true),
             (kernel::Block::Activation, false),
             (kernel::Block::Activation, true),
         ] {
@@ -284,7 +319,8 @@ fn lists(session: &mut Session<'_>) -> Vec<Lists> {
         }
     }
     let one = |value| Matrix::new(1, 1, vec![value]);
-    let (rho_one, block, last_layer) = (Control::new(1.0, 0.5, 1.0, 1.0), kernel::Block::Weights, true);
+    let (rho_one, block, last_layer) =
+        (Control::new(1.0, 0.5, 1.0, 1.0), kernel::Block::Weights { lambda: 0.0 }, true);
     for (gradient, product) in
         [(1.0, 4.0), (1.0, exact(4.0f32.next_up())), (2.0, 1.0), (0.0, 0.0), (0.25, 2.0f64.powi(90))]
     {
@@ -312,13 +348,13 @@ pub(super) fn step_size(session: &mut Session<'_>) -> Result<(), Error> {
     for lists in lists(session) {
         let Lists { case, gradient, product, control, block, last_layer, status } = &lists;
         let oracle_block = match block {
-            kernel::Block::Weights => Block::Weights,
+            kernel::Block::Weights { lambda } => Block::Weights { lambda: exact(*lambda) },
             kernel::Block::Activation => Block::Activation,
         };
         let squares = [gradient, product].map(|list| list.data().iter().sum::<f64>());
         let size = oracle::step_size(squares[0], squares[1], control, oracle_block, *last_layer);
         let after = status.after_seeing(squares[0] + squares[1], ORIGIN);
-        let start = if oracle_block == Block::Weights { control.theta_0 } else { control.tau_0 };
+        let start = if oracle_block == Block::Activation { control.tau_0 } else { control.theta_0 };
         // Rounds of a lane and the tree in each sum, two quotients of 2.5 ULPs, a product, a sum.
         let longest = gradient.cols().max(product.cols()).div_ceil(256);
         let bound = Bound::roundings(2 * (longest + 8) + 8);
@@ -736,8 +772,10 @@ fn one_record(
     odd: Option<f64>,
 ) -> Result<(), Error> {
     const SAMPLES: f32 = 16.0;
+    // With a penalty on the weights, and without.
+    let lambda = if layers > 2 { 0.25f32 } else { 0.0 };
     let slots = 4 * layers - 2;
-    let mut totals = session.matrix(Shape::new(layers + 2, 4), Profile::Ordinary).map(f64::abs);
+    let mut totals = session.matrix(Shape::new(layers + 3, 4), Profile::Ordinary).map(f64::abs);
     totals[(layers as usize, 0)] = 8.0 * exact(SAMPLES);
     if let Some(odd) = odd {
         totals[(0, 1)] = odd;
@@ -752,6 +790,7 @@ fn one_record(
         evaluated: true,
         origin: ORIGIN,
         samples: exact(SAMPLES),
+        lambda: exact(lambda),
     });
     let record_length = recorded.values.value.cols() as u32;
     let (code, wide) = match schedule {
@@ -771,6 +810,7 @@ fn one_record(
             wide: wide.into(),
             origin: ORIGIN,
             samples: SAMPLES,
+            lambda,
         };
         let first = (status.iteration % RING * record_length) as usize;
         let ring = match odd {

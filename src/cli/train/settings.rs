@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::ValueEnum;
-use dualstep::solvers::dladmm::{Activation, Config, Schedule, ZLast};
+use dualstep::solvers::dladmm::{Activation, Config, Penalty, Schedule, ZLast};
 
 use crate::cli::{Failure, text};
 
@@ -25,6 +25,9 @@ pub struct Settings {
     /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
     #[arg(long, value_name = "FUNCTION", value_parser = activation)]
     activation: Option<Activation>,
+    /// Penalty on the weights: `none` or `l2:LAMBDA`, (λ/2) ‖W‖² beside the sum over samples [default: none].
+    #[arg(long, value_name = "PENALTY", value_parser = penalty)]
+    penalty: Option<Penalty>,
     /// How penalties move [default: constant].
     #[arg(long)]
     schedule: Option<ScheduleName>,
@@ -97,6 +100,7 @@ impl Settings {
         let config = Config {
             hidden: self.hidden.clone().unwrap_or(base.hidden),
             activation: self.activation.unwrap_or(base.activation),
+            penalty: self.penalty.unwrap_or(base.penalty),
             schedule,
             rho,
             nu: self.nu.unwrap_or(rho),
@@ -147,6 +151,7 @@ impl Settings {
             self.activation.map(activation_name),
             activation_name(config.activation),
         )?;
+        agree.check("penalty", self.penalty.map(penalty_name), penalty_name(config.penalty))?;
         agree.check(
             "schedule",
             self.schedule.map(|name| schedule_name(name.into())),
@@ -207,6 +212,26 @@ fn activation(text: &str) -> Result<Activation, String> {
     }
 }
 
+/// Reads `--penalty`.
+fn penalty(text: &str) -> Result<Penalty, String> {
+    match text.split_once(':') {
+        None if text == "none" => Ok(Penalty::None),
+        Some(("l2", lambda)) => match lambda.parse() {
+            Ok(lambda) => Ok(Penalty::L2 { lambda }),
+            Err(_) => Err(format!("{lambda:?} is no weight; give a number")),
+        },
+        _ => Err("must be none or l2:LAMBDA".into()),
+    }
+}
+
+/// As on the command line.
+fn penalty_name(penalty: Penalty) -> String {
+    match penalty {
+        Penalty::None => "none".into(),
+        Penalty::L2 { lambda } => format!("l2:{lambda}"),
+    }
+}
+
 /// As on the command line.
 fn activation_name(activation: Activation) -> String {
     match activation {
@@ -241,6 +266,7 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
     };
     vec![
         ("activation", activation_name(config.activation)),
+        ("penalty on weights", penalty_name(config.penalty)),
         ("schedule", schedule_name(config.schedule).into()),
         ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),
         ("curvatures", format!("τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)),

@@ -12,7 +12,7 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use config::{Activation, Config, Loss, Problem, Samples, Schedule, Targets, ZLast};
+pub use config::{Activation, Config, Loss, Penalty, Problem, Samples, Schedule, Targets, ZLast};
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};

@@ -264,7 +264,7 @@ impl State {
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
             status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
             steps: gpu.zeros(Shape::new(layout.slots(), 4), StorageType::F32)?,
-            totals: gpu.zeros(Shape::new(layout.layers + 2, 4), StorageType::F32)?,
+            totals: gpu.zeros(Shape::new(layout.layers + 3, 4), StorageType::F32)?,
             ring: gpu.zeros(Shape::vector(layout.record_length() * RING_LENGTH), StorageType::F32)?,
             kept: Vec::new(),
             widths,

@@ -257,12 +257,13 @@ impl Sweep<'_> {
         let previous = self.state.output(l - 1);
         let (moved, moved_squares) =
             self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
-        let slot = self.step_size(Block::Weights, l, &squares, &moved_squares)?;
+        let block = Block::Weights { lambda: self.config.penalty.lambda() };
+        let slot = self.step_size(block, l, &squares, &moved_squares)?;
         elementwise::descend(&mut self.plan, &gradient, &self.state.steps, slot, &layer.weights)?;
         self.descend(&moved, slot, &layer.product)
     }
 
-    /// G = Σ over samples of r_l a_{l−1}ᵀ, the gradient in W_l without its factor κ.
+    /// G = Σ over samples of r_l a_{l−1}ᵀ + (λ/κ) W_l, the gradient in W_l without its factor κ.
     fn weight_gradient(&mut self, l: usize) -> Result<Tensor, Error> {
         let residual = self.residual(l)?;
         let gradient = self.plan.temporary(self.state.layer(l).weights.shape());
@@ -271,7 +272,17 @@ impl Sweep<'_> {
             let operands = ((residual, Transposed::Yes), (previous, Transposed::No));
             linalg::matmul_add(&mut self.plan, operands.0, operands.1, &gradient)?;
         }
+        self.penalise(&self.state.layer(l).weights, l, &gradient)?;
         Ok(gradient)
+    }
+
+    /// Adds (λ/κ) `weights` to `gradient`, if there is a penalty.
+    fn penalise(&mut self, weights: &Tensor, l: usize, gradient: &Tensor) -> Result<(), Error> {
+        let penalty = (self.config.penalty.lambda(), self.is_last(l));
+        match penalty.0 {
+            0.0 => Ok(()),
+            _ => kernel::weight_penalty(&mut self.plan, weights, &self.state.control, penalty, gradient),
+        }
     }
 
     /// a_l by one quadratic step; P_{l+1} moves along.
@@ -328,12 +339,14 @@ impl Sweep<'_> {
         forward::products(&mut self.plan, self.state.output(0), &layer.weights, &layer.product)
     }
 
-    /// W_1 ← W_1 − s G with ‖G x‖² = ⟨G (x xᵀ), G⟩; leaves G (x xᵀ) in `curvature` and returns the step's slot.
+    /// W_1 ← W_1 − s G with ‖G x‖² = ⟨G (x xᵀ), G⟩; leaves G (x xᵀ) in `curvature` and returns the step's slot. With a
+    /// penalty (λ/κ) G is added to that, which brings λ into the curvature and into the next gradient.
     fn gram_step(&mut self, gradient: &Tensor, gram: &Tensor, curvature: &Tensor) -> Result<u32, Error> {
         linalg::matmul(&mut self.plan, (gradient, Transposed::No), (gram, Transposed::No), curvature)?;
+        self.penalise(gradient, 1, curvature)?;
         let squares = self.dot(gradient, gradient)?;
         let moved_squares = self.dot(curvature, gradient)?;
-        let slot = self.step_size(Block::Weights, 1, &squares, &moved_squares)?;
+        let slot = self.step_size(Block::Weights { lambda: 0.0 }, 1, &squares, &moved_squares)?;
         elementwise::descend(
             &mut self.plan,
             gradient,
@@ -383,7 +396,7 @@ impl Sweep<'_> {
         moved: &Partials,
     ) -> Result<u32, Error> {
         let (name, curved) = match block {
-            Block::Weights => ("W", l),
+            Block::Weights { .. } => ("W", l),
             Block::Activation => ("a", l + 1),
         };
         let slot = self.next_slot();
@@ -438,7 +451,23 @@ impl Sweep<'_> {
         for (k, offset) in offsets.into_iter().enumerate() {
             kernel::dual_step(&mut self.plan, &state.last_layer(k), self.config.loss, &partials, offset)?;
         }
-        self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
+        self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())?;
+        self.weight_squares()
+    }
+
+    /// Σ ‖W_l‖², if there is a penalty.
+    fn weight_squares(&mut self) -> Result<(), Error> {
+        if self.config.penalty.lambda() == 0.0 {
+            return Ok(());
+        }
+        let layers = &self.state.layers;
+        let (offsets, count) = offsets(layers.iter().map(|layer| reduce::partial_count(&layer.weights)));
+        let partials = self.plan.temporary(Shape::new(count, 4));
+        for (layer, offset) in layers.iter().zip(offsets) {
+            reduce::dots(&mut self.plan, &layer.weights, &layer.weights, &partials, offset)?;
+        }
+        let place = format!("{} of the weights", reduce::DOTS.name);
+        self.totals(&partials, count, self.state.depth() as u32 + 2, place)
     }
 
     fn totals(&mut self, partials: &Tensor, count: u32, slot: u32, place: String) -> Result<(), Error> {
@@ -480,6 +509,7 @@ impl Sweep<'_> {
             wide: self.config.hidden.iter().any(|width| *width >= WIDE).into(),
             origin,
             samples: state.cut.samples() as f32,
+            lambda: self.config.penalty.lambda(),
         };
         let args = kernel::Record {
             totals: &state.totals,
