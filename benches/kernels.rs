@@ -129,6 +129,9 @@ const ROWS: &[(&str, Record)] = &[
         };
         dladmm::activation_gradient(plan, args)
     }),
+    ("dladmm/weight_penalty", |b, plan| {
+        dladmm::weight_penalty(plan, &b.weights()?, &b.control()?, (1e-4, false), &b.weights()?)
+    }),
     ("dladmm/step_size", |b, plan| {
         let (list, control) = (b.partials()?, b.control()?);
         let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
@@ -136,7 +139,7 @@ const ROWS: &[(&str, Record)] = &[
             gradient: (&list, b.samples),
             product: (&list, b.samples),
             control: &control,
-            block: Block::Weights,
+            block: Block::Weights { lambda: 0.0 },
             last_layer: false,
             steps: &steps,
             slot: 0,

@@ -185,7 +185,7 @@ fn number<T: FromStr>(archive: &Archive<'_>, key: &str) -> Result<T, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::solvers::dladmm::{Activation, Loss};
+    use crate::solvers::dladmm::{Activation, Loss, Penalty, Steps};
 
     /// A state of 2 samples in a 3-2-2 network, its values all different.
     fn checkpoint() -> Checkpoint {
@@ -246,11 +246,13 @@ mod tests {
         let mut saved = checkpoint();
         saved.config.activation = Activation::LeakyRelu { slope: 0.1 };
         saved.config.loss = Loss::Squared;
+        saved.config.penalty = Penalty::L2 { lambda: 1e-4 };
+        saved.config.steps = Steps::Quadratic;
         assert_eq!(parse(&bytes_of(&saved)).unwrap(), saved);
         let older = edited(|header| {
             let config = &mut header["__metadata__"]["config"];
             let mut settings: serde_json::Value = serde_json::from_str(config.as_str().unwrap()).unwrap();
-            for setting in ["activation", "loss"] {
+            for setting in ["activation", "loss", "penalty", "steps", "acceleration"] {
                 settings.as_object_mut().unwrap().remove(setting).unwrap();
             }
             *config = settings.to_string().into();

@@ -202,7 +202,11 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
         return;
     }
     let bench = Bench::new();
-    for schedule in ["constant", "official --z-last fista --fista-iterations 30"] {
+    for schedule in [
+        "constant",
+        "official --z-last fista --fista-iterations 30",
+        "constant --activation leaky-relu:0.1 --penalty l2:0.01",
+    ] {
         let line = format!("{TRAIN} --seed 3 --schedule {schedule}");
         bench.succeed(&format!("{line} --iterations 20 --checkpoint whole --json whole.log"));
         bench.succeed(&format!("{line} --iterations 9 --checkpoint half --json half.log"));
@@ -238,7 +242,7 @@ fn a_checkpoint_is_evaluated_as_it_was_trained() {
         return;
     }
     let bench = Bench::new();
-    let line = "--samples 50 --iterations 15 --json log --checkpoint run --checkpoint-weights-only";
+    let line = "--samples 50 --iterations 15 --activation tanh --json log --checkpoint run --checkpoint-weights-only";
     bench.succeed(&format!("{TRAIN} {line}"));
     let scores: serde_json::Value = serde_json::from_str(&bench.succeed("eval run --json")).unwrap();
     let last = &bench.log("log")[14];
@@ -252,6 +256,15 @@ fn a_checkpoint_is_evaluated_as_it_was_trained() {
     assert!(bench.succeed("eval run").contains("accuracy"));
     let message = bench.fail("train --resume run --iterations 30");
     assert!(message.contains("holds weights alone"), "{message}");
+    let message = bench.fail("train --resume run --iterations 30 --activation relu");
+    assert!(message.contains("--activation relu contradicts activation tanh"), "{message}");
+    for (flag, word) in [
+        ("--activation leaky-relu:1.5", "a slope from 0 to less than 1"),
+        ("--penalty l2:-1", "not negative"),
+    ] {
+        let message = bench.fail(&format!("{TRAIN} {flag}"));
+        assert!(message.contains(word), "{flag}: {message}");
+    }
     let message = bench.fail("eval run --data embedded");
     assert!(
         message.contains("takes 16 features to 3 classes, but embedded/train has 784 and 10"),

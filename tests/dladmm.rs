@@ -268,7 +268,9 @@ fn a_run_that_overflows_says_where_and_keeps_the_state_before() {
 fn any_depth_width_and_number_of_classes_trains() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(130);
-    for (hidden, classes) in [(vec![1], 10), (vec![5, 3, 7], 10), (vec![9], 37), (vec![130, 33], 11)] {
+    for (hidden, classes) in
+        [(vec![1], 10), (vec![5, 3, 7], 10), (vec![9], 37), (vec![9], 1_003), (vec![130, 33], 11)]
+    {
         let problem = Problem { outputs: classes, ..images.problem() };
         let (records, _) = train(&gpu, &constant(1e-2, &hidden), &problem, 3);
         assert!(records.iter().all(|record| record.objective.is_finite()), "{hidden:?}, {classes} classes");

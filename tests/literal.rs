@@ -42,6 +42,7 @@ fn settings(trace: &DlAdmmTrace) -> Settings {
     let settings = &trace.settings;
     Settings {
         function: Function::Relu,
+        lambda: 0.0,
         rho: settings.rho,
         nu: settings.nu,
         theta_base: settings.theta_base,
@@ -163,6 +164,7 @@ fn twins_compose_to_the_transcription_of_every_activation() {
         let bias: Vec<_> = (1..4).map(|l| random(&mut rng, widths[l], 1)).collect();
         let settings = Settings {
             function,
+            lambda: 0.3,
             rho: 0.7,
             nu: 0.4,
             theta_base: 1.0,
@@ -246,7 +248,7 @@ proptest! {
         let change = linalg::matmul_norm(&problem.a, false, &g, true).1.value;
         let square = reduce::dot(&g, &g).value;
         prop_assume!(!is_borderline(kappa * change / square));
-        let size = dladmm::step_size(square, change, &Control::new(kappa, 1.0, 1.0, 1.0), Block::Weights, true);
+        let size = dladmm::step_size(square, change, &Control::new(kappa, 1.0, 1.0, 1.0), Block::Weights { lambda: 0.0 }, true);
         let phi = |weight: &Matrix| kappa / 2.0 * square_norm(&problem.residual(weight, &problem.a));
         let (expected, doublings) = backtrack(&problem.weight, &g.map(|g| kappa * g), 1.0, phi);
         prop_assert_eq!(size.exponent, doublings);
@@ -309,6 +311,7 @@ fn augmented_lagrangian_never_rises_at_rho_1() {
         let bias = (1..4).map(|l| random(&mut rng, widths[l], 1)).collect();
         let settings = Settings {
             function: Function::Relu,
+            lambda: 0.0,
             rho: 1.0,
             nu: 1.0,
             theta_base: 1.0,

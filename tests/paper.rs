@@ -9,8 +9,8 @@ mod literal_dladmm;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Activation, Config, DlAdmm, HostLayer, HostState, Loss, Problem, Record, Samples, Steps, Targets, ZLast,
-    evaluate,
+    Activation, Config, DlAdmm, HostLayer, HostState, Loss, Penalty, Problem, Record, Samples, Steps,
+    Targets, ZLast, evaluate,
 };
 use literal_dladmm::{Function, LiteralDlAdmm, Settings, Target, product, transpose};
 use rand::{RngExt, SeedableRng};
@@ -128,6 +128,7 @@ fn settings(activation: Activation) -> (Config, Settings) {
             Activation::Sigmoid => Function::Sigmoid,
             Activation::Tanh => Function::Tanh,
         },
+        lambda: 0.0,
         rho: rho.into(),
         nu: nu.into(),
         theta_base: 1.0,
@@ -156,6 +157,19 @@ fn squared_loss_runs_as_it_is_written_down() {
         let (config, settings) = settings(activation);
         let config = Config { loss: Loss::Squared, ..config };
         Twins::new(Loss::Squared).compare(&gpu, &config, settings);
+    }
+}
+
+#[test]
+fn a_penalty_on_weights_runs_as_it_is_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (loss, activation) in [(Loss::CrossEntropy, Activation::Relu), (Loss::Squared, Activation::Tanh)] {
+        for lambda in [0.25f32, 40.0] {
+            let (config, settings) = settings(activation);
+            let config = Config { loss, penalty: Penalty::L2 { lambda }, ..config };
+            let settings = Settings { lambda: lambda.into(), ..settings };
+            Twins::new(loss).compare(&gpu, &config, settings);
+        }
     }
 }
 

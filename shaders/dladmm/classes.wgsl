@@ -1,6 +1,9 @@
-// One sample's classes in registers, for the kernels of the last layer: CLASS_QUADS vec4s, the padding excluded from
-// maxima and sums. The importing kernel declares `product`, `bias`, `dual`, `labels`, `control` and
+// One sample's classes, for the z-steps of the last layer: CLASS_QUADS vec4s in the registers of each lane that shares
+// the sample, the padding excluded from maxima and sums. How many lanes share it, and what they add up, is said in
+// dladmm/classes_in_*. The importing kernel declares `product`, `bias`, `dual`, `z`, `control` and
 // `params { quads, samples, classes }`.
+#import "dladmm/classes_in_lane.wgsl"
+
 const CLASS_QUADS: u32 = 3u; // @spec
 
 alias Classes = array<vec4f, CLASS_QUADS>;
@@ -15,13 +18,37 @@ fn largest(v: vec4f) -> f32 {
 
 // rho c = rho (P + b) - u, c being the point that the proximal step of the last layer stays close to. Times rho, because
 // u / rho is huge where rho is small and would drown the rest.
-fn scaled_centre(sample: u32) -> Classes {
+fn scaled_centre(sample: u32, lane: u32) -> Classes {
     var c: Classes;
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        let i = sample * params.quads + quad;
-        c[quad] = control.rho * (product[i] + bias[quad]) - dual[i];
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        let quad = quad_of(k, lane);
+        if quad < params.quads {
+            let i = sample * params.quads + quad;
+            c[k] = control.rho * (product[i] + bias[quad]) - dual[i];
+        }
     }
     return c;
+}
+
+fn read_z(sample: u32, lane: u32) -> Classes {
+    var point: Classes;
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        let quad = quad_of(k, lane);
+        if quad < params.quads {
+            point[k] = z[sample * params.quads + quad];
+        }
+    }
+    return point;
+}
+
+fn write_z(sample: u32, lane: u32, value: Classes) {
+    var point = value;
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        let quad = quad_of(k, lane);
+        if quad < params.quads {
+            z[sample * params.quads + quad] = point[k];
+        }
+    }
 }
 
 // The label as a one-hot vec4 of the given quad.
@@ -29,21 +56,21 @@ fn one_hot(label: u32, quad: u32) -> vec4f {
     return select(vec4f(), vec4f(1.0), quad * 4u + vec4u(0u, 1u, 2u, 3u) == vec4u(label));
 }
 
-fn softmax(z: Classes) -> Classes {
+fn softmax(z: Classes, lane: u32) -> Classes {
     var v = z;
     var top = vec4f(-3.4e38);
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        top = max(top, select(vec4f(-3.4e38), v[quad], is_class(quad)));
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        top = max(top, select(vec4f(-3.4e38), v[k], is_class(quad_of(k, lane))));
     }
-    let shift = largest(top);
+    let shift = largest(greatest(top, lane));
     var sum = vec4f();
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        v[quad] = select(vec4f(), exp(v[quad] - shift), is_class(quad));
-        sum += v[quad];
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        v[k] = select(vec4f(), exp(v[k] - shift), is_class(quad_of(k, lane)));
+        sum += v[k];
     }
-    let scale = 1.0 / dot(sum, vec4f(1.0));
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        v[quad] *= scale;
+    let scale = 1.0 / dot(total(sum, lane), vec4f(1.0));
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        v[k] *= scale;
     }
     return v;
 }

@@ -7,7 +7,7 @@
 //       z = (1 - gamma) zeta' + gamma zeta
 //
 // P, u, z: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
-// One lane owns one sample, its classes in registers. Oracle: reference::dladmm::fista.
+// A lane owns one sample, or a workgroup where classes are many; see dladmm/classes. Oracle: reference::dladmm::fista.
 #import "shared/index.wgsl"
 #import "dladmm/control.wgsl"
 #import "dladmm/classes.wgsl"
@@ -33,32 +33,27 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let sample = linear_group(group, groups) * WG_SIZE + lane;
+    let sample = sample_of(linear_group(group, groups), lane);
     if sample >= params.samples {
         return;
     }
     let label = labels[sample];
-    var centre = scaled_centre(sample);
-    var point: Classes;
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        point[quad] = z[sample * params.quads + quad];
-    }
+    var centre = scaled_centre(sample, lane);
+    var point = read_z(sample, lane);
     var previous = point;
     var lambda = 1.0;
     let scale = 1.0 / (control.rho + 1.0 / params.eta);
-    for (var k = 0u; k < params.iterations; k++) {
+    for (var iteration = 0u; iteration < params.iterations; iteration++) {
         let next_lambda = 0.5 * (1.0 + sqrt(1.0 + 4.0 * lambda * lambda));
         let gamma = (1.0 - lambda) / next_lambda;
-        var p = softmax(point);
-        for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-            let gradient = p[quad] - one_hot(label, quad);
-            let next = (centre[quad] + (point[quad] / params.eta - gradient)) * scale;
-            point[quad] = (1.0 - gamma) * next + gamma * previous[quad];
-            previous[quad] = next;
+        var p = softmax(point, lane);
+        for (var k = 0u; k < CLASS_QUADS; k++) {
+            let gradient = p[k] - one_hot(label, quad_of(k, lane));
+            let next = (centre[k] + (point[k] / params.eta - gradient)) * scale;
+            point[k] = (1.0 - gamma) * next + gamma * previous[k];
+            previous[k] = next;
         }
         lambda = next_lambda;
     }
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        z[sample * params.quads + quad] = point[quad];
-    }
+    write_z(sample, lane, point);
 }

@@ -8,7 +8,7 @@
 //   step descends. Stops when the step is below 1e-5 max(1, max|z|), after STEPS at the latest.
 //
 // P, u, z: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
-// One lane owns one sample, its classes in registers. Oracle: reference::dladmm::newton.
+// A lane owns one sample, or a workgroup where classes are many; see dladmm/classes. Oracle: reference::dladmm::newton.
 #import "shared/index.wgsl"
 #import "dladmm/control.wgsl"
 #import "dladmm/classes.wgsl"
@@ -33,58 +33,57 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let sample = linear_group(group, groups) * WG_SIZE + lane;
+    let sample = sample_of(linear_group(group, groups), lane);
     if sample >= params.samples {
         return;
     }
     let label = labels[sample];
-    let centre = scaled_centre(sample);
-    var point: Classes;
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        point[quad] = z[sample * params.quads + quad];
-    }
-    for (var k = 0u; k < STEPS; k++) {
-        let step = newton_step(point, centre, label);
+    let centre = scaled_centre(sample, lane);
+    var point = read_z(sample, lane);
+    for (var round = 0u; round < STEPS; round++) {
+        let step = newton_step(point, centre, label, lane);
         var high = vec4f(-3.4e38);
         var low = vec4f(3.4e38);
         var size = vec4f(1.0);
-        for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-            high = max(high, select(vec4f(-3.4e38), step[quad], is_class(quad)));
-            low = min(low, select(vec4f(3.4e38), step[quad], is_class(quad)));
-            size = max(size, abs(point[quad]));
+        for (var k = 0u; k < CLASS_QUADS; k++) {
+            let mask = is_class(quad_of(k, lane));
+            high = max(high, select(vec4f(-3.4e38), step[k], mask));
+            low = min(low, select(vec4f(3.4e38), step[k], mask));
+            size = max(size, abs(point[k]));
         }
-        let range = largest(high) + largest(-low);
+        let rise = largest(greatest(high, lane));
+        let fall = largest(greatest(-low, lane));
+        let range = rise + fall;
         let damping = select(1.0, log(1.0 + range) / range, range > 1e-3);
-        for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-            point[quad] -= damping * step[quad];
+        for (var k = 0u; k < CLASS_QUADS; k++) {
+            point[k] -= damping * step[k];
         }
-        if damping * max(largest(high), largest(-low)) < 1e-5 * largest(size) {
+        let is_there = damping * max(rise, fall) < 1e-5 * largest(greatest(size, lane));
+        if agreed(is_there, lane) {
             break;
         }
     }
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        z[sample * params.quads + quad] = point[quad];
-    }
+    write_z(sample, lane, point);
 }
 
-fn newton_step(point: Classes, centre: Classes, label: u32) -> Classes {
+fn newton_step(point: Classes, centre: Classes, label: u32, lane: u32) -> Classes {
     var z_now = point;
     var near = centre;
-    var p = softmax(point);
+    var p = softmax(point, lane);
     var step: Classes;
     var weight = vec4f();
     var along = vec4f();
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        let gradient = p[quad] - one_hot(label, quad) + (control.rho * z_now[quad] - near[quad]);
-        let e = 1.0 / (p[quad] + control.rho);
-        step[quad] = e * gradient;
-        p[quad] *= e;
-        weight += p[quad];
-        along += p[quad] * gradient;
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        let gradient = p[k] - one_hot(label, quad_of(k, lane)) + (control.rho * z_now[k] - near[k]);
+        let e = 1.0 / (p[k] + control.rho);
+        step[k] = e * gradient;
+        p[k] *= e;
+        weight += p[k];
+        along += p[k] * gradient;
     }
-    let ratio = dot(along, vec4f(1.0)) / (control.rho * dot(weight, vec4f(1.0)));
-    for (var quad = 0u; quad < CLASS_QUADS; quad++) {
-        step[quad] = fma(p[quad], vec4f(ratio), step[quad]);
+    let ratio = dot(total(along, lane), vec4f(1.0)) / (control.rho * dot(total(weight, lane), vec4f(1.0)));
+    for (var k = 0u; k < CLASS_QUADS; k++) {
+        step[k] = fma(p[k], vec4f(ratio), step[k]);
     }
     return step;
 }

@@ -2,11 +2,11 @@
 // backtracking test holds exactly when the curvature along the gradient is at most alpha).
 //
 //   q = shift + kappa |M g|^2 / |g|^2           k = ceil(log2(max(1, q / start)))         alpha = start 2^k
-//   weights:      g = r a^T without its factor kappa, shift = 0,  start = theta_0,  steps[slot].x = kappa / alpha
-//   activations:  g with its factors,                 shift = nu, start = tau_0,    steps[slot].x = 1 / alpha
+//   weights:      g = r a^T without its factor kappa, shift = lambda,  start = theta_0,  steps[slot].x = kappa / alpha
+//   activations:  g with its factors,                 shift = nu,      start = tau_0,    steps[slot].x = 1 / alpha
 //   steps[slot] = ( step, k, |g|^2, q )         |g| = 0 gives k = 0
 //
-// gradient, product: partial sums of |g|^2 and |M g|^2. kappa is rho for the last layer, else nu. One workgroup; lanes
+// lambda: weight of the penalty (lambda/2) |W|^2, of which g then has its part. gradient, product: partial sums of |g|^2 and |M g|^2. kappa is rho for the last layer, else nu. One workgroup; lanes
 // stride through each list, then a fixed tree adds them. Norms that are not finite are noted in the status under
 // `origin`. Oracle: reference::dladmm::step_size.
 #import "shared/reduce_tree.wgsl"
@@ -22,6 +22,7 @@ struct Params {
     last_layer: u32,
     activation: u32,
     origin: u32,
+    lambda: f32,
 }
 
 @group(0) @binding(0) var<storage, read> gradient: array<f32>;
@@ -46,7 +47,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     }
     let kappa = select(control.nu, control.rho, params.last_layer != 0u);
     let is_activation = params.activation != 0u;
-    let shift = select(0.0, control.nu, is_activation);
+    let shift = select(params.lambda, control.nu, is_activation);
     let start = select(control.theta_0, control.tau_0, is_activation);
     var q = 0.0;
     if norms.x > 0.0 {

@@ -347,6 +347,42 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     })
 }
 
+/// `dladmm/weight_penalty`
+pub static WEIGHT_PENALTY: Kernel = Kernel {
+    name: "dladmm/weight_penalty",
+    bindings: &[Binding::read("weights"), Binding::read("control"), Binding::update("gradient")],
+    params: WeightPenaltyParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct WeightPenaltyParams { quads: u32, last_layer: u32, lambda: f32 }
+}
+
+/// G ← G + (λ/κ) W: the part of (λ/2) ‖W‖² in a gradient that is kept without its factor κ.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn weight_penalty(
+    plan: &mut PlanBuilder,
+    weights: &Tensor,
+    control: &Tensor,
+    (lambda, last_layer): (f32, bool),
+    gradient: &Tensor,
+) -> Result<(), Error> {
+    expect_shape(&WEIGHT_PENALTY, "gradient", gradient, weights.shape())?;
+    expect_length(&WEIGHT_PENALTY, "control", control, CONTROL_LENGTH.into())?;
+    let params = WeightPenaltyParams { quads: quads(weights), last_layer: last_layer.into(), lambda };
+    plan.dispatch(Dispatch {
+        kernel: &WEIGHT_PENALTY,
+        variant: Variant::new("plain"),
+        operands: &[weights, control, gradient],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(quads(weights).into(), WG_SIZE),
+        flops: 2 * weights.shape().elements(),
+    })
+}
+
 /// `dladmm/step_size`
 pub static STEP_SIZE: Kernel = Kernel {
     name: "dladmm/step_size",
@@ -369,14 +405,18 @@ params! {
         last_layer: u32,
         activation: u32,
         origin: u32,
+        lambda: f32,
     }
 }
 
 /// Which quadratic block a step size is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Block {
-    /// W: start θ₀, no shift, κ in the step.
-    Weights,
+    /// W: start θ₀, κ in the step, the penalty's λ as shift unless the products hold its part already.
+    Weights {
+        /// λ, or 0.
+        lambda: f32,
+    },
     /// a: start τ₀, shift ν.
     Activation,
 }
@@ -423,6 +463,10 @@ pub fn step_size(plan: &mut PlanBuilder, args: StepSize<'_>) -> Result<(), Error
         last_layer: last_layer.into(),
         activation: (block == Block::Activation).into(),
         origin,
+        lambda: match block {
+            Block::Weights { lambda } => lambda,
+            Block::Activation => 0.0,
+        },
     };
     plan.dispatch(Dispatch {
         kernel: &STEP_SIZE,
@@ -463,13 +507,36 @@ impl LastLayer<'_> {
     }
 }
 
-/// A sample's classes are held in a lane's registers, as many as it takes.
+/// Most classes of a sample that one lane takes; of more, a workgroup's lanes take equal parts.
+const LANE_CLASSES: u32 = 64;
+
+/// Lanes that share a sample of more classes than that: so many that their registers hold it.
+fn class_lanes(classes: u32) -> u32 {
+    if classes <= 1024 { 64 } else { 256 }
+}
+
+/// A sample's classes are held in registers, as many as it takes.
 fn class_variant(classes: u32) -> Variant {
-    Variant::new("registers").spec("CLASS_QUADS", classes.div_ceil(4))
+    let quads = classes.div_ceil(4);
+    match classes {
+        0..=LANE_CLASSES => Variant::new("lane").spec("CLASS_QUADS", quads),
+        _ => Variant::new("group")
+            .import("dladmm/classes_in_lane", "dladmm/classes_in_group")
+            .spec("WG_SIZE", class_lanes(classes))
+            .spec("CLASS_QUADS", quads.div_ceil(class_lanes(classes))),
+    }
+}
+
+/// The workgroups that go with it.
+fn class_groups(shape: Shape) -> Groups {
+    match shape.columns {
+        0..=LANE_CLASSES => Groups::over(shape.rows.into(), SAMPLE_LANES),
+        _ => Groups(shape.rows.into()),
+    }
 }
 
 fn class_variants() -> Vec<Variant> {
-    [2, 10, 100].map(class_variant).into()
+    [2, 10, LANE_CLASSES, 100, 1_000, 5_003].map(class_variant).into()
 }
 
 /// `dladmm/fista`
@@ -507,7 +574,7 @@ pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta:
         variant: class_variant(shape.columns),
         operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        groups: class_groups(shape),
         flops: 14 * shape.elements() * u64::from(iterations),
     })
 }
@@ -538,7 +605,7 @@ pub fn newton(plan: &mut PlanBuilder, args: &LastLayer<'_>) -> Result<(), Error>
         variant: class_variant(shape.columns),
         operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(shape.rows.into(), SAMPLE_LANES),
+        groups: class_groups(shape),
         flops: 12 * 24 * shape.elements(),
     })
 }
@@ -861,7 +928,7 @@ pub struct Record<'a> {
     pub totals: &'a Tensor,
     /// Steps of the sweep.
     pub steps: &'a Tensor,
-    /// Ridge of each layer's weights, first in a row: layers × 4.
+    /// Ridge μ and penalty λ of each layer's weights, first in a row: layers × 4.
     pub ridge: &'a Tensor,
     /// The accelerator's ledger, or zeros in its place.
     pub ledger: &'a Tensor,

@@ -41,6 +41,7 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::BIAS_STEP,
     &dladmm::HIDDEN_Z,
     &dladmm::ACTIVATION_GRADIENT,
+    &dladmm::WEIGHT_PENALTY,
     &dladmm::STEP_SIZE,
     &dladmm::FISTA,
     &dladmm::NEWTON,

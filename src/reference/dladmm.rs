@@ -427,11 +427,28 @@ pub fn activation_gradient(
     (gradient, square)
 }
 
+/// `G + (λ/κ) W`: the part of `(λ/2) ‖W‖²` in a gradient that is kept without its factor κ.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn weight_penalty(
+    weights: &Matrix,
+    control: &Control,
+    (lambda, last_layer): (f64, bool),
+    gradient: &Matrix,
+) -> Bounded<Matrix> {
+    super::elementwise::descend(gradient, weights, -lambda / control.kappa(last_layer))
+}
+
 /// Which quadratic block a step size is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Block {
-    /// W. Its gradient is kept without the factor κ, which is then in the step.
-    Weights,
+    /// W. Its gradient is kept without the factor κ, which is then in the step. With a penalty `(λ/2) ‖W‖²` the gradient
+    /// has [`weight_penalty`]'s part, and λ is added to the curvature.
+    Weights {
+        /// λ.
+        lambda: f64,
+    },
     /// a. Its own penalty adds ν to the curvature.
     Activation,
 }
@@ -453,7 +470,7 @@ pub struct StepSize {
 ///
 /// φ is quadratic along the gradient, with curvature `q = shift + κ ‖D‖² / ‖G‖²` where D is the product's change
 /// along G. The test `φ(x − G/α) ≤ φ(x) − ‖G‖²/(2α)` holds exactly when `α ≥ q`, so the first of `base · 2^k` that
-/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. For an a step `shift` is ν and `base` τ₀; for a W step 0 and θ₀.
+/// passes it has `k = ⌈log₂ max(1, q/base)⌉`. For an a step `shift` is ν and `base` τ₀; for a W step λ and θ₀.
 ///
 /// The ratio does not see the scale of G: G may leave out a factor κ as long as D leaves it out too. A NaN gives k = 0
 /// and a curvature beyond the range of f64 gives a step of 0; no argument makes this run on.
@@ -466,7 +483,7 @@ pub fn step_size(
 ) -> StepSize {
     let kappa = control.kappa(last_layer);
     let (shift, base, scale) = match block {
-        Block::Weights => (0.0, control.theta_0, kappa),
+        Block::Weights { lambda } => (lambda, control.theta_0, kappa),
         Block::Activation => (control.nu, control.tau_0, 1.0),
     };
     let moves = gradient_square > 0.0;
@@ -635,7 +652,7 @@ pub struct Record<'a> {
     /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores;
     /// then ‖W‖² of each layer, first in a row.
     pub totals: &'a Matrix,
-    /// The ridge μ of each layer, first in a row.
+    /// The ridge μ of each layer and the penalty λ on its weights, first in a row.
     pub ridge: &'a Matrix,
     /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
     pub steps: &'a Matrix,
@@ -667,16 +684,18 @@ pub struct Recorded {
     pub status: Status,
 }
 
-/// The augmented Lagrangian (equation 1, and the ridge of exact steps) from its terms, as [`Record`] has them.
+/// The augmented Lagrangian (equation 1, the ridge of exact steps included) from its terms, as [`Record`] has them;
+/// `weights` is its `ridge`.
 ///
 /// # Panics
-/// If `totals` or `ridge` lacks a row.
-pub fn augmented_lagrangian(totals: &Matrix, ridge: &Matrix, control: &Control) -> Bounded<f64> {
-    let layers = ridge.rows();
+/// If `totals` or `weights` lacks a row.
+pub fn augmented_lagrangian(totals: &Matrix, weights: &Matrix, control: &Control) -> Bounded<f64> {
+    let layers = weights.rows();
     let end = totals.row(layers - 1);
-    let ridge = |l: usize| ridge[(l, 0)] * totals[(layers + 2 + l, 0)];
+    let ridge = |l: usize| weights[(l, 0)] * totals[(layers + 2 + l, 0)];
+    let penalty: f64 = (0..layers).map(|l| weights[(l, 1)] * totals[(layers + 2 + l, 0)]).sum();
     let squares: f64 = (0..layers - 1).map(|l| totals[(l, 0)] + totals[(l, 1)] + ridge(l)).sum();
-    let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares) / 2.0;
+    let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares + penalty) / 2.0;
     Bounded { value: end[0] + end[1] + quadratic, magnitude: end[0].abs() + end[1].abs() + quadratic.abs() }
 }
 
@@ -798,15 +817,16 @@ mod tests {
     fn step_size_at_the_edges() {
         let size =
             |g, d, rho, nu, base, block| step_size(g, d, &Control::new(rho, nu, base, base), block, true);
-        let exponent = |q: f64, base: f64| size(1.0, q, 1.0, 0.0, base, Block::Weights).exponent;
+        let exponent =
+            |q: f64, base: f64| size(1.0, q, 1.0, 0.0, base, Block::Weights { lambda: 0.0 }).exponent;
         assert_eq!([exponent(0.0, 1.0), exponent(1.0, 1.0), exponent(4.0, 1.0)], [0, 0, 2]);
         assert_eq!([exponent(4.0f64.next_up(), 1.0), exponent(4.0f64.next_down(), 1.0)], [3, 2]);
         let activation = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Activation);
         assert_eq!((activation.exponent, activation.step, activation.curvature), (2, 1.0 / 16.0, 9.0));
-        let weights = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Weights);
+        let weights = size(2.0, 6.0, 2.0, 3.0, 4.0, Block::Weights { lambda: 0.0 });
         assert_eq!((weights.exponent, weights.step, weights.curvature), (1, 2.0 / 8.0, 6.0));
         assert_eq!(size(0.0, 0.0, 1.0, 1.0, 4.0, Block::Activation).step, 0.25);
-        assert_eq!(size(1.0, f64::INFINITY, 1.0, 0.0, 1.0, Block::Weights).step, 0.0);
+        assert_eq!(size(1.0, f64::INFINITY, 1.0, 0.0, 1.0, Block::Weights { lambda: 0.0 }).step, 0.0);
         assert_eq!(exponent(f64::NAN, 1.0), 0);
         assert_eq!(exponent(1.0, 0.0), 0);
     }
@@ -833,7 +853,7 @@ mod tests {
     #[test]
     fn record_puts_the_augmented_lagrangian_together() {
         let totals = Matrix::new(6, 4, (1..=24).map(f64::from).collect());
-        let ridge = Matrix::new(2, 4, vec![0.5, 9.0, 9.0, 9.0, 0.25, 9.0, 9.0, 9.0]);
+        let ridge = Matrix::new(2, 4, vec![0.5, 0.125, 9.0, 9.0, 0.25, 0.75, 9.0, 9.0]);
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
         let control = Control::new(0.5, 0.25, 1.0, 2.0);
         let status = Status { iteration: 4, ..Status::default() };
@@ -849,7 +869,7 @@ mod tests {
             origin: 9,
             samples: 3.0,
         };
-        let ridge_terms = 0.5 * (0.5 * 0.25 * 21.0 + 0.25 * 0.5 * 17.0);
+        let ridge_terms = 0.5 * (0.5 * 0.25 * 21.0 + 0.25 * 0.5 * 17.0 + 0.125 * 17.0 + 0.75 * 21.0);
         let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + ridge_terms;
         let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0];
         let recorded = record(args);

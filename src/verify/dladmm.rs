@@ -248,6 +248,40 @@ pub(super) fn activation_gradient(session: &mut Session<'_>) -> Result<(), Error
     Ok(())
 }
 
+pub(super) fn weight_penalty(session: &mut Session<'_>) -> Result<(), Error> {
+    let control = penalties(0.3, 0.02);
+    for (shape, profile) in operands(session.effort()) {
+        let (weights, gradient) = (session.matrix(shape, profile), session.matrix(shape, profile));
+        for last_layer in [false, true] {
+            let lambda = 0.01f32;
+            let sum = oracle::weight_penalty(&weights, &control, (lambda.into(), last_layer), &gradient);
+            session.check(&format!("{shape}, {profile}, last layer: {last_layer}"), |call| {
+                let weights = call.input("weights", &weights)?;
+                let control = call.input("control", &control_row(&control))?;
+                // A quotient of 2.5 ULPs, a product, a sum.
+                let near = Expected::near(&sum, Bound::roundings(5));
+                let gradient = call.update("gradient", &gradient, near)?;
+                kernel::weight_penalty(&mut call.plan, &weights, &control, (lambda, last_layer), &gradient)
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let shape = Shape::new(3, 5);
+        let (mut weights, gradient) =
+            (session.matrix(shape, Profile::Ordinary), session.matrix(shape, Profile::Ordinary));
+        weights[(1, 2)] = odd;
+        let sum = oracle::weight_penalty(&weights, &control, (1.0, true), &gradient);
+        session.check(&format!("{odd} in weights[1, 2]"), |call| {
+            let weights = call.input("weights", &weights)?;
+            let control = call.input("control", &control_row(&control))?;
+            let hit = Expected::not_finite(&sum, Bound::roundings(5), |index| index == 7);
+            let gradient = call.update("gradient", &gradient, hit)?;
+            kernel::weight_penalty(&mut call.plan, &weights, &control, (1.0, true), &gradient)
+        })?;
+    }
+    Ok(())
+}
+
 /// Two lists of partial sums, and what their step size is for.
 struct Lists {
     case: String,
@@ -270,8 +304,9 @@ fn lists(session: &mut Session<'_>) -> Vec<Lists> {
     let mut all = Vec::new();
     for &(gradients, products) in lengths {
         for (block, last_layer) in [
-            (kernel::Block::Weights, false),
-            (kernel::Block::Weights, true),
+            (kernel::Block::Weights { lambda: 0.0 }, false),
+            (kernel::Block::Weights { lambda: 0.0 }, true),
+            (kernel::Block::Weights { lambda: 0.7 }, true),
             (kernel::Block::Activation, false),
             (kernel::Block::Activation, true),
         ] {
@@ -285,7 +320,8 @@ fn lists(session: &mut Session<'_>) -> Vec<Lists> {
         }
     }
     let one = |value| Matrix::new(1, 1, vec![value]);
-    let (rho_one, block, last_layer) = (Control::new(1.0, 0.5, 1.0, 1.0), kernel::Block::Weights, true);
+    let (rho_one, block, last_layer) =
+        (Control::new(1.0, 0.5, 1.0, 1.0), kernel::Block::Weights { lambda: 0.0 }, true);
     for (gradient, product) in
         [(1.0, 4.0), (1.0, exact(4.0f32.next_up())), (2.0, 1.0), (0.0, 0.0), (0.25, 2.0f64.powi(90))]
     {
@@ -313,13 +349,13 @@ pub(super) fn step_size(session: &mut Session<'_>) -> Result<(), Error> {
     for lists in lists(session) {
         let Lists { case, gradient, product, control, block, last_layer, status } = &lists;
         let oracle_block = match block {
-            kernel::Block::Weights => Block::Weights,
+            kernel::Block::Weights { lambda } => Block::Weights { lambda: exact(*lambda) },
             kernel::Block::Activation => Block::Activation,
         };
         let squares = [gradient, product].map(|list| list.data().iter().sum::<f64>());
         let size = oracle::step_size(squares[0], squares[1], control, oracle_block, *last_layer);
         let after = status.after_seeing(squares[0] + squares[1], ORIGIN);
-        let start = if oracle_block == Block::Weights { control.theta_0 } else { control.tau_0 };
+        let start = if oracle_block == Block::Activation { control.tau_0 } else { control.theta_0 };
         // Rounds of a lane and the tree in each sum, two quotients of 2.5 ULPs, a product, a sum.
         let longest = gradient.cols().max(product.cols()).div_ceil(256);
         let bound = Bound::roundings(2 * (longest + 8) + 8);
@@ -486,7 +522,11 @@ pub(super) fn fista(session: &mut Session<'_>) -> Result<(), Error> {
             })?;
         }
     }
-    Ok(())
+    with_spoilt_samples(
+        session,
+        |args| oracle::fista(args, 2.0, 10),
+        |call, args| kernel::fista(&mut call.plan, args, 10, 2.0),
+    )
 }
 
 pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
@@ -508,6 +548,44 @@ pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {
                 })
             })?;
         }
+    }
+    with_spoilt_samples(
+        session,
+        |args| oracle::newton(args).z,
+        |call, args| kernel::newton(&mut call.plan, args),
+    )
+}
+
+/// A value that is not finite shows in its own place, may spoil its sample, and leaves the others alone. `z` is what the
+/// others come to.
+fn spoilt_sample<'e>(z: &'e Bounded<Matrix>, bound: Bound, place: (usize, usize)) -> Expected<'e> {
+    let columns = z.value.cols();
+    Expected::Each(Box::new(move |values, index| match (index / columns, index % columns) {
+        (row, column) if (row, column) == place && values[index].is_finite() => {
+            Verdict::Not("NaN or infinite".into())
+        }
+        (row, _) if row == place.0 => Verdict::Near(0.0),
+        _ => {
+            let (value, magnitude) = (z.value.data()[index], z.magnitude.data()[index]);
+            Verdict::of(values[index], value, magnitude + value.abs(), bound)
+        }
+    }))
+}
+
+/// Runs `record` on three samples, the second with a value that is not finite, for few classes and for many.
+fn with_spoilt_samples(
+    session: &mut Session<'_>,
+    oracle: impl Fn(oracle::LastLayer<'_>) -> Bounded<Matrix>,
+    record: impl Fn(&mut Call<'_>, &kernel::LastLayer<'_>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    for (classes, odd) in [10, 1_000].into_iter().flat_map(|classes| NOT_FINITE.map(|odd| (classes, odd))) {
+        let mut last = Last::new(session, (3, classes), 1.0);
+        last.product[(1, 4)] = odd;
+        let z = oracle(last.oracle());
+        session.check(&format!("{odd} in product[1, 4] of {classes} classes"), |call| {
+            let expected = spoilt_sample(&z, Bound::roundings(16), (1, 4));
+            last.call(call, (expected, Expected::Unchanged), |call, args| record(call, args))
+        })?;
     }
     Ok(())
 }
@@ -624,7 +702,7 @@ pub(super) fn merit(session: &mut Session<'_>) -> Result<(), Error> {
         session.check(&format!("{layers} layers"), |call| {
             let merits = Expected::Each(Box::new(move |values, index| match index {
                 2 => {
-                    let bound = Bound::roundings(2 * layers as usize + 8);
+                    let bound = Bound::roundings(3 * layers as usize + 10);
                     Verdict::of(values[2], expected.value, expected.magnitude, bound)
                 }
                 _ if values[index].is_nan() => Verdict::Near(0.0),
@@ -782,7 +860,7 @@ fn one_record(
         totals: &totals,
         steps: &steps,
         ridge: &ridge,
-        ledger: LEDGER.map(|word| f64::from(word)),
+        ledger: LEDGER.map(f64::from),
         control,
         status,
         schedule,
@@ -811,10 +889,10 @@ fn one_record(
         };
         let first = (status.iteration % RING * record_length) as usize;
         let ring = match odd {
-            // A sum over hidden layers, two terms each, three products, three sums.
+            // A sum over hidden layers, three terms each, four products, four sums.
             None => Expected::Near {
                 value: &recorded.values,
-                bound: Bound::roundings(2 * layers as usize + 8),
+                bound: Bound::roundings(3 * layers as usize + 10),
                 first,
             },
             Some(_) => Expected::Each(Box::new(move |values, index| match index.checked_sub(first) {

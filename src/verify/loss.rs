@@ -15,7 +15,17 @@ use crate::reference::{Bounded, Matrix, loss as oracle};
 pub(super) fn sizes(session: &Session<'_>) -> Vec<(u32, u32)> {
     let mut sizes = vec![(0, 10), (1, 10), (65, 3), (70, 10)];
     if session.is_full() {
-        sizes.extend([(63, 10), (64, 10), (257, 10), (4096, 10), (9, 100)]);
+        sizes.extend([
+            (63, 10),
+            (64, 10),
+            (257, 10),
+            (4096, 10),
+            (9, 64),
+            (9, 65),
+            (9, 100),
+            (5, 1_000),
+            (3, 5_003),
+        ]);
     }
     sizes
 }

@@ -102,6 +102,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::BIAS_STEP, dladmm::bias_step),
     (&kernels::dladmm::HIDDEN_Z, dladmm::hidden_z),
     (&kernels::dladmm::ACTIVATION_GRADIENT, dladmm::activation_gradient),
+    (&kernels::dladmm::WEIGHT_PENALTY, dladmm::weight_penalty),
     (&kernels::dladmm::STEP_SIZE, dladmm::step_size),
     (&kernels::dladmm::FISTA, dladmm::fista),
     (&kernels::dladmm::NEWTON, dladmm::newton),

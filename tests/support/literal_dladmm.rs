@@ -79,6 +79,8 @@ pub struct Settings {
     pub theta_base: f64,
     /// τ₀, the first curvature tried by a steps.
     pub tau_base: f64,
+    /// λ of the penalty (λ/2) ‖W‖².
+    pub lambda: f64,
     /// Iterations of FISTA.
     pub fista_iterations: usize,
     /// η of FISTA.
@@ -200,7 +202,7 @@ impl LiteralDlAdmm {
 
     /// What the present state is worth.
     pub fn metrics(&self) -> Metrics {
-        let Settings { rho, nu, .. } = self.settings;
+        let Settings { rho, nu, lambda, .. } = self.settings;
         let last = self.weight.len() - 1;
         let residuals: Vec<Matrix> = (0..=last).map(|l| self.constraint(l)).collect();
         let residual_squares: Vec<f64> = residuals.iter().map(square_norm).collect();
@@ -209,6 +211,9 @@ impl LiteralDlAdmm {
         let mut objective = loss + dual + rho / 2.0 * residual_squares[last];
         for (l, square) in residual_squares[..last].iter().enumerate() {
             objective += nu / 2.0 * (square + self.activation_gap(l, &self.a[l + 1]));
+        }
+        for weight in &self.weight {
+            objective += lambda / 2.0 * square_norm(weight);
         }
         let logits = self.forward();
         let samples = logits.cols() as f64;
@@ -256,8 +261,14 @@ impl LiteralDlAdmm {
     fn step_weight(&mut self, l: usize) -> u32 {
         let penalty = self.penalty(l);
         let residual = self.residual(l, &self.weight[l], &self.a[l]);
-        let gradient = product(&residual, &transpose(&self.a[l])).map(|g| penalty * g);
-        let phi = |weight: &Matrix| penalty / 2.0 * square_norm(&self.residual(l, weight, &self.a[l]));
+        let lambda = self.settings.lambda;
+        let gradient = zip(&product(&residual, &transpose(&self.a[l])), &self.weight[l], |g, w| {
+            penalty * g + lambda * w
+        });
+        let phi = |weight: &Matrix| {
+            penalty / 2.0 * square_norm(&self.residual(l, weight, &self.a[l]))
+                + lambda / 2.0 * square_norm(weight)
+        };
         let (weight, doublings) = backtrack(&self.weight[l], &gradient, self.settings.theta_base, phi);
         self.weight[l] = weight;
         doublings

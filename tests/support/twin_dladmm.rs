@@ -156,10 +156,12 @@ impl TwinDlAdmm {
     /// The W step of a layer after the first: `product[l]` follows it.
     fn step_weight(&mut self, l: usize) -> u32 {
         let a = &self.a[l];
+        let (last, lambda) = (self.is_last(l), self.settings.lambda);
         let g = linalg::matmul(&self.residual(l), true, a, false).value;
+        let g = dladmm::weight_penalty(&self.weight[l], &self.control(), (lambda, last), &g).value;
         let (change, norm) = linalg::matmul_norm(a, false, &g, true);
         let square = reduce::dot(&g, &g).value;
-        let size = dladmm::step_size(square, norm.value, &self.control(), Block::Weights, self.is_last(l));
+        let size = dladmm::step_size(square, norm.value, &self.control(), Block::Weights { lambda }, last);
         self.weight[l] = elementwise::descend(&self.weight[l], &g, size.step).value;
         self.product[l] = elementwise::descend(&self.product[l], &change.value, size.step).value;
         size.exponent
@@ -167,12 +169,16 @@ impl TwinDlAdmm {
 
     /// Both steps of W₁, which follow each other: through the Gram matrix, the product formed once at the end.
     fn step_first_weight_twice(&mut self) -> [u32; 2] {
-        let mut g = linalg::matmul(&self.residual(0), true, &self.a[0], false).value;
+        let (control, lambda) = (self.control(), self.settings.lambda);
+        let g = linalg::matmul(&self.residual(0), true, &self.a[0], false).value;
+        let mut g = dladmm::weight_penalty(&self.weight[0], &control, (lambda, false), &g).value;
         let exponents = [(); 2].map(|()| {
             let curved = linalg::matmul(&g, false, &self.gram, false).value;
+            // The penalty's curvature is in the product already, and with it in the next gradient.
+            let curved = dladmm::weight_penalty(&g, &control, (lambda, false), &curved).value;
             let dots = reduce::dots(&curved, &g);
             let (square, change) = (dots.y_square.value, dots.product.value);
-            let size = dladmm::step_size(square, change, &self.control(), Block::Weights, false);
+            let size = dladmm::step_size(square, change, &control, Block::Weights { lambda: 0.0 }, false);
             self.weight[0] = elementwise::descend(&self.weight[0], &g, size.step).value;
             g = elementwise::descend(&g, &curved, size.step).value;
             size.exponent
@@ -186,6 +192,9 @@ impl TwinDlAdmm {
         let step = dladmm::dual_step(self.last_layer());
         let (loss, last_square) = (step.loss.value, step.residual_square.value);
         let mut objective = loss + step.dual_product.value + rho / 2.0 * last_square;
+        for weight in &self.weight {
+            objective += self.settings.lambda / 2.0 * reduce::dot(weight, weight).value;
+        }
         let mut residual_squares = Vec::new();
         for l in 0..self.weight.len() - 1 {
             let terms =

@@ -173,6 +173,8 @@ impl Walk<'_> {
             E::Select { condition, accept, reject } => any(&[Some(*condition), Some(*accept), Some(*reject)]),
             E::Relational { argument, .. } => self.varies(*argument),
             E::Math { arg, arg1, arg2, arg3, .. } => any(&[Some(*arg), *arg1, *arg2, *arg3]),
+            // One value for all, by its definition.
+            E::WorkGroupUniformLoadResult { .. } => false,
             E::Load { pointer } => self.varies(*pointer) || self.memory_varies(*pointer),
             _ => true,
         }

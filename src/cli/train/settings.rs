@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dualstep::solvers::anderson::{AndersonConfig, Mode};
-use dualstep::solvers::dladmm::{Activation, Config, Exact, Schedule, Steps, SweepKind, ZLast};
+use dualstep::solvers::dladmm::{Activation, Config, Exact, Penalty, Schedule, Steps, SweepKind, ZLast};
 
 use crate::cli::{Failure, text};
 
@@ -44,6 +44,9 @@ pub struct Settings {
     /// Sweeps that `--accelerate anderson` remembers, 1 to 16 [default: 4].
     #[arg(long, value_name = "SWEEPS")]
     memory: Option<u32>,
+    /// Penalty on the weights: `none` or `l2:LAMBDA`, (λ/2) ‖W‖² beside the sum over samples [default: none].
+    #[arg(long, value_name = "PENALTY", value_parser = penalty)]
+    penalty: Option<Penalty>,
     /// How penalties move [default: constant].
     #[arg(long)]
     schedule: Option<ScheduleName>,
@@ -153,6 +156,7 @@ impl Settings {
             acceleration: self.acceleration(steps, z_last)?,
             hidden: self.hidden.clone().unwrap_or(base.hidden),
             activation: self.activation.unwrap_or(base.activation),
+            penalty: self.penalty.unwrap_or(base.penalty),
             steps,
             schedule,
             rho,
@@ -269,6 +273,7 @@ impl Settings {
             self.activation.map(activation_name),
             activation_name(config.activation),
         )?;
+        agree.check("penalty", self.penalty.map(penalty_name), penalty_name(config.penalty))?;
         agree.check(
             "schedule",
             self.schedule.map(|name| schedule_name(name.into())),
@@ -326,6 +331,26 @@ fn activation(text: &str) -> Result<Activation, String> {
             Err(_) => Err(format!("{slope:?} is no slope; give a number from 0 to less than 1")),
         },
         _ => Err("must be relu, leaky-relu, leaky-relu:SLOPE, sigmoid or tanh".into()),
+    }
+}
+
+/// Reads `--penalty`.
+fn penalty(text: &str) -> Result<Penalty, String> {
+    match text.split_once(':') {
+        None if text == "none" => Ok(Penalty::None),
+        Some(("l2", lambda)) => match lambda.parse() {
+            Ok(lambda) => Ok(Penalty::L2 { lambda }),
+            Err(_) => Err(format!("{lambda:?} is no weight; give a number")),
+        },
+        _ => Err("must be none or l2:LAMBDA".into()),
+    }
+}
+
+/// As on the command line.
+fn penalty_name(penalty: Penalty) -> String {
+    match penalty {
+        Penalty::None => "none".into(),
+        Penalty::L2 { lambda } => format!("l2:{lambda}"),
     }
 }
 
@@ -399,6 +424,7 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         ("activation", activation_name(config.activation)),
         ("steps", steps),
         ("acceleration", acceleration),
+        ("penalty on weights", penalty_name(config.penalty)),
         ("schedule", schedule_name(config.schedule).into()),
         ("penalties", format!("ρ = {:e}, ν = {:e} at the start", config.rho, config.nu)),
         ("z of the last layer", z_last),

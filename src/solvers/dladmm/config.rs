@@ -17,6 +17,9 @@ pub struct Config {
     /// What the network is judged by. Settings that were saved before there was a choice mean cross-entropy.
     #[serde(default)]
     pub loss: Loss,
+    /// What is asked of the weights beside. Settings that were saved before there was a choice mean nothing.
+    #[serde(default)]
+    pub penalty: Penalty,
     /// How penalties move.
     pub schedule: Schedule,
     /// Penalty ρ of the last layer's constraint at the start.
@@ -54,6 +57,7 @@ impl Default for Config {
             hidden: vec![200, 200],
             activation: Activation::Relu,
             loss: Loss::CrossEntropy,
+            penalty: Penalty::None,
             schedule: Schedule::Constant,
             rho: 1e-2,
             nu: 1e-2,
@@ -136,6 +140,30 @@ pub enum SweepKind {
     Full,
     /// From the last layer to the first: a quarter less work.
     Backward,
+}
+
+/// The term Ω of every weight matrix. Biases are free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Penalty {
+    /// None.
+    #[default]
+    None,
+    /// (λ/2) ‖W‖², beside losses that are sums over samples.
+    L2 {
+        /// λ.
+        lambda: f32,
+    },
+}
+
+impl Penalty {
+    /// λ of the square, 0 without.
+    pub(super) fn lambda(self) -> f32 {
+        match self {
+            Self::None => 0.0,
+            Self::L2 { lambda } => lambda,
+        }
+    }
 }
 
 /// How `min R(z; y) + (ρ/2)‖z − c‖²` is solved.
@@ -300,6 +328,18 @@ impl Config {
             if !(value.is_finite() && value > 0.0) {
                 return refuse(setting, value.to_string(), "must be positive and finite");
             }
+        }
+        if self.penalty != Penalty::None && self.steps != Steps::Quadratic {
+            return refuse(
+                "penalty",
+                "l2".into(),
+                "is for quadratic steps; exact ones have a ridge of their own",
+            );
+        }
+        if let Penalty::L2 { lambda } = self.penalty
+            && !(lambda.is_finite() && lambda >= 0.0)
+        {
+            return refuse("penalty", format!("l2:{lambda}"), "a weight that is finite and not negative");
         }
         if !(self.deviation.is_finite() && self.deviation >= 0.0) {
             return refuse("deviation", self.deviation.to_string(), "must be finite and not negative");

@@ -13,7 +13,7 @@ mod sweep;
 mod telemetry;
 
 pub use config::{
-    Activation, Config, Exact, Loss, Problem, Samples, Schedule, Steps, SweepKind, Targets, ZLast,
+    Activation, Config, Exact, Loss, Penalty, Problem, Samples, Schedule, Steps, SweepKind, Targets, ZLast,
 };
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};

@@ -159,7 +159,7 @@ pub(super) struct State {
     pub first_root: Option<Tensor>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
-    /// Ridge of each layer's weights: layers × 4, the first of each.
+    /// Ridge and penalty of each layer's weights: layers × 4, the first two of each.
     pub ridge: Tensor,
     /// Augmented Lagrangians before and after a candidate.
     pub merits: Tensor,
@@ -281,7 +281,7 @@ impl State {
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
             merits: gpu.zeros(Shape::vector(4), StorageType::F32)?,
             no_ledger: gpu.zeros(Shape::vector(LEDGER_LENGTH), StorageType::U32)?,
-            ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, layer_count))?,
+            ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, config, layer_count))?,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
             status: gpu.upload_u32(Shape::vector(STATUS_LENGTH), &[0, 0, start.iteration, 0])?,
             steps: gpu.zeros(Shape::new(layout.slots(), 4), StorageType::F32)?,
@@ -497,10 +497,10 @@ fn ones(gpu: &Gpu, cut: Cut) -> Result<Vec<Tensor>, Error> {
     cut.blocks().map(one).collect()
 }
 
-/// The ridge of each layer in a row of its own, zero where it is not known yet.
-fn ridge_rows(start: &HostState, layers: usize) -> Vec<f32> {
+/// Ridge, zero where it is not known yet, and penalty of each layer's weights, first in a row of its own.
+fn ridge_rows(start: &HostState, config: &Config, layers: usize) -> Vec<f32> {
     let ridge = start.ridge.iter().copied().chain(std::iter::repeat(0.0));
-    ridge.take(layers).flat_map(|ridge| [ridge, 0.0, 0.0, 0.0]).collect()
+    ridge.take(layers).flat_map(|ridge| [ridge, config.penalty.lambda(), 0.0, 0.0]).collect()
 }
 
 /// The first of each row; nothing while all are zero.

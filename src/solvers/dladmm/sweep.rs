@@ -12,7 +12,7 @@ mod accelerated;
 mod exact;
 
 use super::Plans;
-use super::config::{Config, Loss, Schedule, Steps, SweepKind, ZLast};
+use super::config::{Config, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
@@ -314,12 +314,13 @@ impl Sweep<'_> {
         let previous = self.state.output(l - 1);
         let (moved, moved_squares) =
             self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
-        let slot = self.step_size(Block::Weights, l, &squares, &moved_squares)?;
+        let block = Block::Weights { lambda: self.config.penalty.lambda() };
+        let slot = self.step_size(block, l, &squares, &moved_squares)?;
         elementwise::descend(&mut self.plan, &gradient, &self.state.steps, slot, &layer.weights)?;
         self.descend(&moved, slot, &layer.product)
     }
 
-    /// G = Σ over samples of r_l a_{l−1}ᵀ, the gradient in W_l without its factor κ.
+    /// G = Σ over samples of r_l a_{l−1}ᵀ + (λ/κ) W_l, the gradient in W_l without its factor κ.
     fn weight_gradient(&mut self, l: usize) -> Result<Tensor, Error> {
         let residual = self.residual(l)?;
         let gradient = self.plan.temporary(self.state.layer(l).weights.shape());
@@ -328,7 +329,17 @@ impl Sweep<'_> {
             let operands = ((residual, Transposed::Yes), (previous, Transposed::No));
             linalg::matmul_add(&mut self.plan, operands.0, operands.1, &gradient)?;
         }
+        self.penalise(&self.state.layer(l).weights, l, &gradient)?;
         Ok(gradient)
+    }
+
+    /// Adds (λ/κ) `weights` to `gradient`, if there is a penalty.
+    fn penalise(&mut self, weights: &Tensor, l: usize, gradient: &Tensor) -> Result<(), Error> {
+        let penalty = (self.config.penalty.lambda(), self.is_last(l));
+        match penalty.0 {
+            0.0 => Ok(()),
+            _ => kernel::weight_penalty(&mut self.plan, weights, &self.state.control, penalty, gradient),
+        }
     }
 
     /// a_l by one quadratic step; P_{l+1} moves along.
@@ -391,12 +402,14 @@ impl Sweep<'_> {
         forward::products(&mut self.plan, self.state.output(0), &layer.weights, &layer.product)
     }
 
-    /// W_1 ← W_1 − s G with ‖G x‖² = ⟨G (x xᵀ), G⟩; leaves G (x xᵀ) in `curvature` and returns the step's slot.
+    /// W_1 ← W_1 − s G with ‖G x‖² = ⟨G (x xᵀ), G⟩; leaves G (x xᵀ) in `curvature` and returns the step's slot. With a
+    /// penalty (λ/κ) G is added to that, which brings λ into the curvature and into the next gradient.
     fn gram_step(&mut self, gradient: &Tensor, gram: &Tensor, curvature: &Tensor) -> Result<u32, Error> {
         linalg::matmul(&mut self.plan, (gradient, Transposed::No), (gram, Transposed::No), curvature)?;
+        self.penalise(gradient, 1, curvature)?;
         let squares = self.dot(gradient, gradient)?;
         let moved_squares = self.dot(curvature, gradient)?;
-        let slot = self.step_size(Block::Weights, 1, &squares, &moved_squares)?;
+        let slot = self.step_size(Block::Weights { lambda: 0.0 }, 1, &squares, &moved_squares)?;
         elementwise::descend(
             &mut self.plan,
             gradient,
@@ -446,7 +459,7 @@ impl Sweep<'_> {
         moved: &Partials,
     ) -> Result<u32, Error> {
         let (name, curved) = match block {
-            Block::Weights => ("W", l),
+            Block::Weights { .. } => ("W", l),
             Block::Activation => ("a", l + 1),
         };
         let slot = self.next_slot();
@@ -476,8 +489,8 @@ impl Sweep<'_> {
     /// The dual step, if it is to be taken, and every term of the augmented Lagrangian.
     fn terms(&mut self, dual: Dual) -> Result<(), Error> {
         let state = self.state;
-        if let Steps::Exact(_) = self.config.steps {
-            self.ridge_terms()?;
+        if self.config.steps != Steps::Quadratic || self.config.penalty != Penalty::None {
+            self.weight_squares()?;
         }
         for l in 1..state.depth() {
             let layer = state.layer(l);
@@ -506,6 +519,19 @@ impl Sweep<'_> {
             kernel::dual_step(plan, &state.last_layer(k), loss, dual, &partials, offset)?;
         }
         self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
+    }
+
+    /// ‖W‖² of each layer, for what ridge and penalty add to the augmented Lagrangian.
+    fn weight_squares(&mut self) -> Result<(), Error> {
+        let state = self.state;
+        let first = state.depth() as u32 + 2;
+        for (slot, layer) in (first..).zip(&state.layers) {
+            let count = reduce::partial_count(&layer.weights);
+            let partials = self.plan.temporary(Shape::new(count, 4));
+            reduce::dots(&mut self.plan, &layer.weights, &layer.weights, &partials, 0)?;
+            self.totals(&partials, count, slot, format!("{} of W{}", reduce::DOTS.name, slot + 1 - first))?;
+        }
+        Ok(())
     }
 
     fn totals(&mut self, partials: &Tensor, count: u32, slot: u32, place: String) -> Result<(), Error> {

@@ -12,9 +12,9 @@
 use super::Sweep;
 use crate::Error;
 use crate::engine::{Shape, Tensor};
+use crate::kernels::elementwise;
 use crate::kernels::exact::{self, Damping, Gram};
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::{elementwise, reduce};
 use crate::solvers::dladmm::config::Exact;
 use crate::solvers::dladmm::forward;
 use crate::solvers::linear;
@@ -153,18 +153,5 @@ impl Sweep<'_> {
             linear::solve_rows(&mut self.plan, weights, &root, &solved)?;
         }
         Ok(solved)
-    }
-
-    /// ‖W‖² of each layer, for the ridge's share of the augmented Lagrangian.
-    pub(super) fn ridge_terms(&mut self) -> Result<(), Error> {
-        let state = self.state;
-        let first = state.depth() as u32 + 2;
-        for (slot, layer) in (first..).zip(&state.layers) {
-            let count = reduce::partial_count(&layer.weights);
-            let partials = self.plan.temporary(Shape::new(count, 4));
-            reduce::dots(&mut self.plan, &layer.weights, &layer.weights, &partials, 0)?;
-            self.totals(&partials, count, slot, format!("reduce/dots of W{}", slot + 1 - first))?;
-        }
-        Ok(())
     }
 }
