@@ -4,6 +4,7 @@
 //! tests that reflect, validate and translate every kernel × variant walk it, and so does `dualstep verify`.
 
 pub mod anderson;
+pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
@@ -30,6 +31,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
     &cholesky::CORNER,
+    &cg::STEP,
     &loss::SOFTMAX_SCORES,
     &dladmm::DUAL_TARGET,
     &dladmm::RESIDUAL,

@@ -14,6 +14,7 @@
 //!   What a twin does with one is written where it matters (`softmax_scores`, `step_size`, `record`).
 
 pub mod anderson;
+pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
