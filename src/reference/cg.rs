@@ -64,9 +64,9 @@ fn step_row(before: &Step<Matrix>, image: &Matrix, row: usize, after: &mut Step<
     }
     let beta = rest.value / squares;
     let beta_magnitude = beta + rest.magnitude / squares;
-    for i in 0..d.len() {
+    for (i, d) in d.iter().enumerate() {
         let residual = after.residual.value[(row, i)];
-        let mut turned = plus(residual, beta * d[i], beta_magnitude * d[i].abs());
+        let mut turned = plus(residual, beta * d, beta_magnitude * d.abs());
         turned.magnitude += after.residual.magnitude[(row, i)];
         set(&mut after.direction, (row, i), turned);
     }

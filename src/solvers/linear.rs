@@ -103,8 +103,23 @@ pub fn conjugate_gradients(
     steps: u32,
     solution: &Tensor,
 ) -> Result<(), Error> {
-    let [image, direction, residual] = [(); 3].map(|()| plan.temporary(right.shape()));
     elementwise::fill(plan, solution, 0.0)?;
+    conjugate_gradients_add(plan, matrix, right, steps, solution)
+}
+
+/// solution += what [`conjugate_gradients`] finds: where `right` is what is left of a system at the present solution,
+/// this goes on from there.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of the kernels.
+pub fn conjugate_gradients_add(
+    plan: &mut PlanBuilder,
+    matrix: &Tensor,
+    right: &Tensor,
+    steps: u32,
+    solution: &Tensor,
+) -> Result<(), Error> {
+    let [image, direction, residual] = [(); 3].map(|()| plan.temporary(right.shape()));
     elementwise::copy(plan, right, &direction)?;
     elementwise::copy(plan, right, &residual)?;
     let step = Step { image: &image, direction: &direction, residual: &residual, solution };

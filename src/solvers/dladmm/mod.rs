@@ -12,7 +12,7 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use config::{Config, Exact, Problem, Samples, Schedule, Steps, SweepKind, ZLast};
+pub use config::{Config, Exact, Problem, Samples, Schedule, Solver, Steps, SweepKind, ZLast};
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
 pub use telemetry::{Record, Scores};
