@@ -2,14 +2,15 @@
 //!
 //! What solvers solve with has many right-hand sides. Two ways:
 //!
-//! - [`inverse_root`] and [`solve_rows`] solve to rounding, at any condition. The factorisation is n/64 panels one after
-//!   another, mostly small dispatches, so that it takes its time however wide the device is.
+//! - [`inverse_root`] and [`solve_rows`] solve as well as f32 can. The factorisation is n/64 panels one after another,
+//!   mostly small dispatches, so that it takes its time however wide the device is.
 //! - [`conjugate_gradients`] takes a given number of steps, each one product and one pass over the solution. Prefer it
 //!   where an answer to some per cent will do, where the condition is small, or where a matrix is solved with once for
 //!   fewer right-hand sides than it has rows.
 //!
-//! The inverse of the Cholesky factor is formed once and each solve is two products with it. That is as accurate as substitution: a solution is off by n ε cond(S) of itself at
-//! most. With the inverse of S itself it would be cond(S) times more for a right-hand side among the large eigenvalues.
+//! The inverse of the Cholesky factor is formed once and each solve is two products with it. That is as accurate as
+//! substitution: a solution is off by n ε cond(S) of itself at most. With the inverse of S itself it would be cond(S)
+//! times more for a right-hand side among the large eigenvalues.
 
 use crate::Error;
 use crate::engine::{PlanBuilder, Tensor};
