@@ -9,6 +9,7 @@ use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
+use dualstep::kernels::cg;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
@@ -88,6 +89,12 @@ const ROWS: &[(&str, Record)] = &[
             status: &status,
         };
         cholesky::corner(plan, args)
+    }),
+    ("cg/step", |b, plan| {
+        let (image, direction, residual, solution) = (b.side()?, b.side()?, b.side()?, b.side()?);
+        let args =
+            cg::Step { image: &image, direction: &direction, residual: &residual, solution: &solution };
+        cg::step(plan, &args)
     }),
     ("loss/softmax_scores", |b, plan| {
         loss::softmax_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.labels()?, &b.partials()?, 0)

@@ -257,7 +257,9 @@ mod tests {
             }
             *config = settings.to_string().into();
         });
-        assert_eq!(parse(&older).unwrap(), checkpoint());
+        let mut first = checkpoint();
+        first.config.steps = Steps::Quadratic;
+        assert_eq!(parse(&older).unwrap(), first);
     }
 
     #[test]

@@ -283,6 +283,7 @@ fn a_resumption_must_not_be_contradicted() {
         ("--hidden 8", "--hidden 8 contradicts hidden 8,6 of the run in run"),
         ("--rho 0.5", "--rho 0.5 contradicts rho 0.01"),
         ("--z-last fista", "--z-last fista contradicts z-last newton"),
+        ("--solver cg", "--solver cg contradicts solver"),
         ("--schedule paper", "--schedule paper contradicts schedule constant"),
         ("--seed 4", "--seed 4 contradicts seed 0"),
         ("--samples 40", "--samples 40 contradicts samples 60"),

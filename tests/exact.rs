@@ -9,13 +9,20 @@ use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Steps, SweepKind, Targets,
+    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Solver, Steps, SweepKind, Targets,
 };
 use literal_exact::{LiteralExact, Settings, transpose};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 const PIXELS: usize = 784;
+
+/// The same with conjugate gradients, so many steps for weights and for activations.
+fn with_steps(config: Config, weight_steps: u32, activation_steps: u32) -> Config {
+    let Steps::Exact(exact) = config.steps else { panic!("exact steps") };
+    let solver = Solver::ConjugateGradients { weight_steps, activation_steps };
+    Config { steps: Steps::Exact(Exact { solver, ..exact }), ..config }
+}
 
 /// Samples with their labels.
 struct Data {
@@ -77,7 +84,7 @@ fn train(gpu: &Gpu, config: &Config, data: &Data, iterations: u32) -> (Vec<Recor
 
 /// The same start as on the device, in float64.
 fn literal(config: &Config, data: &Data, start: &[HostLayer]) -> LiteralExact {
-    let Steps::Exact(Exact { damping, ridge, sweep }) = config.steps else { panic!("exact steps") };
+    let Steps::Exact(Exact { damping, ridge, sweep, .. }) = config.steps else { panic!("exact steps") };
     let widths = config.widths(&data.problem());
     let matrix =
         |rows: u32, columns: u32, values: &[f32]| Matrix::from_f32(rows as usize, columns as usize, values);
@@ -108,19 +115,34 @@ fn iterations_follow_the_literal_transcription() {
     // The second widens, then narrows, so that both forms of the a step run; the third is wider than a panel.
     for (hidden, count) in [(&[9][..], 60), (&[7, 12, 6], 90), (&[70, 8], 80)] {
         for sweep in [SweepKind::Full, SweepKind::Backward] {
-            let (data, config) = (Data::clusters(count, 11, 4, 5), exact(hidden, sweep));
-            let start = train(&gpu, &config, &data, 0).1;
-            let mut literal = literal(&config, &data, &start.layers);
-            for iterations in 1..=3 {
-                literal.sweep();
-                let (records, state) = train(&gpu, &config, &data, iterations);
-                let case = format!("{hidden:?}, {sweep:?}, iteration {iterations}");
-                let objective = f64::from(records[iterations as usize - 1].objective);
-                let error = (objective - literal.objective()).abs() / literal.objective().abs();
-                assert!(error < TOLERANCE, "{case}: objective {objective}, literal {}", literal.objective());
-                compare(&case, &state, &literal);
-            }
+            follow(&gpu, &exact(hidden, sweep), &Data::clusters(count, 11, 4, 5));
         }
+    }
+}
+
+/// With so many steps, conjugate gradients leave as little as a factorisation does.
+#[test]
+fn many_conjugate_gradients_follow_the_literal_transcription() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (hidden, count) in [(&[9][..], 60), (&[7, 12, 6], 90)] {
+        for sweep in [SweepKind::Full, SweepKind::Backward] {
+            follow(&gpu, &with_steps(exact(hidden, sweep), 60, 40), &Data::clusters(count, 11, 4, 5));
+        }
+    }
+}
+
+/// Three iterations, each against the transcription's.
+fn follow(gpu: &Gpu, config: &Config, data: &Data) {
+    let start = train(gpu, config, data, 0).1;
+    let mut literal = literal(config, data, &start.layers);
+    for iterations in 1..=3 {
+        literal.sweep();
+        let (records, state) = train(gpu, config, data, iterations);
+        let case = format!("{:?}, {:?}, iteration {iterations}", config.hidden, config.steps);
+        let objective = f64::from(records[iterations as usize - 1].objective);
+        let error = (objective - literal.objective()).abs() / literal.objective().abs();
+        assert!(error < TOLERANCE, "{case}: objective {objective}, literal {}", literal.objective());
+        compare(&case, &state, &literal);
     }
 }
 
@@ -223,5 +245,48 @@ fn degenerate_inputs_stay_finite() {
         // A centred Gram matrix of equal samples is zero, and so is its damping: every pivot is dropped.
         let nothing_varies = ["constant", "one"].contains(&case);
         assert_eq!(records[0].dropped_pivots > 0, nothing_varies, "{case}: {}", records[0].dropped_pivots);
+    }
+}
+
+/// The figures that the documentation of `Solver::ConjugateGradients` cites; run with `--nocapture` to see them.
+#[test]
+fn few_conjugate_gradients_do_as_well_on_real_images() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let data = Data::images(1_000);
+    let base = Config { deviation: 0.1, evaluate_every: 20, ..exact(&[100, 100], SweepKind::Full) };
+    let Steps::Exact(settings) = base.steps else { panic!("exact steps") };
+    for nu in [1e-2, 1e-4] {
+        let [factored, iterated] = [Solver::Cholesky, Solver::conjugate_gradients()].map(|solver| {
+            let steps = Steps::Exact(Exact { solver, ..settings });
+            let (records, _) = train(&gpu, &Config { nu, steps, ..base.clone() }, &data, 20);
+            let last = records.last().expect("20 iterations");
+            let accuracy = last.train.expect("taken").accuracy.expect("labelled");
+            for pair in records.windows(2) {
+                let (before, after) = (pair[0].objective, pair[1].objective);
+                assert!(after <= before * (1.0 + 1e-5), "{solver:?}: {before} to {after}");
+            }
+            (last.objective, accuracy)
+        });
+        assert!(iterated.0 < 1.05 * factored.0, "ν {nu}: objective {} and {}", iterated.0, factored.0);
+        assert!(iterated.1 > factored.1 - 0.01, "ν {nu}: accuracy {} and {}", iterated.1, factored.1);
+    }
+}
+
+/// Degenerate inputs leave rows without curvature alone; a run repeats bit for bit, and resumes as well.
+#[test]
+fn conjugate_gradients_repeat_and_stay_finite() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let config = with_steps(exact(&[8, 12], SweepKind::Full), 8, 4);
+    let mut constant = Data::clusters(40, 6, 3, 4);
+    constant.values.fill(0.5);
+    for data in [constant, Data::clusters(1, 6, 2, 7), Data::clusters(60, 6, 3, 9)] {
+        let (records, whole) = train(&gpu, &config, &data, 6);
+        assert!(records.iter().all(|record| record.objective.is_finite() && record.dropped_pivots == 0));
+        assert!(whole.layers.iter().flat_map(|layer| &layer.weights).all(|weight| weight.is_finite()));
+        let (_, half) = train(&gpu, &config, &data, 3);
+        let mut resumed = DlAdmm::resume(&gpu, &config, &data.problem(), &half).expect("a sound state");
+        resumed.run(3).expect("submits");
+        resumed.finish().expect("finite");
+        assert_eq!(resumed.state().expect("reads back"), whole);
     }
 }

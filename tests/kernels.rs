@@ -39,7 +39,10 @@ fn checked_shaders() {
 #[test]
 fn folded_grids() {
     for (limit, families) in [
-        (20, &["elementwise", "reduce", "loss", "dladmm/hidden_z", "dladmm/residual", "dladmm/fista"][..]),
+        (
+            20,
+            &["elementwise", "reduce", "cg", "loss", "dladmm/hidden_z", "dladmm/residual", "dladmm/fista"][..],
+        ),
         (5, &["linalg", "dladmm/activation_gradient"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {

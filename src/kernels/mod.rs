@@ -5,6 +5,7 @@
 
 mod activation;
 pub mod anderson;
+pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
@@ -33,6 +34,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
     &cholesky::CORNER,
+    &cg::STEP,
     &loss::SOFTMAX_SCORES,
     &loss::SQUARED_SCORES,
     &dladmm::DUAL_TARGET,

@@ -15,6 +15,7 @@
 
 mod activation;
 pub mod anderson;
+pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;

@@ -18,6 +18,7 @@
 
 mod anderson;
 mod call;
+mod cg;
 mod cholesky;
 mod dladmm;
 mod elementwise;
@@ -94,6 +95,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
     (&kernels::cholesky::CORNER, cholesky::corner),
+    (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
     (&kernels::loss::SQUARED_SCORES, loss::squared_scores),
     (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use dualstep::solvers::anderson::{AndersonConfig, Mode};
-use dualstep::solvers::dladmm::{Activation, Config, Exact, Penalty, Schedule, Steps, SweepKind, ZLast};
+use dualstep::solvers::dladmm::{
+    Activation, Config, Exact, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
+};
 
 use crate::cli::{Failure, text};
 
@@ -38,6 +40,9 @@ pub struct Settings {
     /// Blocks that an iteration of exact steps goes through [default: full].
     #[arg(long, value_name = "KIND")]
     sweep: Option<SweepName>,
+    /// How the systems of exact steps are solved [default: cholesky].
+    #[arg(long, value_name = "METHOD")]
+    solver: Option<SolverName>,
     /// How iterations are accelerated [default: anderson with exact steps, else none].
     #[arg(long, value_name = "METHOD")]
     accelerate: Option<AccelerateName>,
@@ -109,6 +114,14 @@ enum AccelerateName {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum SolverName {
+    /// To rounding, with a factorisation.
+    Cholesky,
+    /// A few steps of conjugate gradients: matrix products only.
+    Cg,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum ScheduleName {
     /// They do not.
     Constant,
@@ -141,6 +154,15 @@ impl From<SweepName> for SweepKind {
         match name {
             SweepName::Full => Self::Full,
             SweepName::Backward => Self::Backward,
+        }
+    }
+}
+
+impl From<SolverName> for Solver {
+    fn from(name: SolverName) -> Self {
+        match name {
+            SolverName::Cholesky => Self::Cholesky,
+            SolverName::Cg => Self::conjugate_gradients(),
         }
     }
 }
@@ -178,12 +200,14 @@ impl Settings {
             ("--damping", self.damping.is_some()),
             ("--ridge", self.ridge.is_some()),
             ("--sweep", self.sweep.is_some()),
+            ("--solver", self.solver.is_some()),
         ];
         let base = Exact::default();
         let exact = Exact {
             damping: self.damping.unwrap_or(base.damping),
             ridge: self.ridge.unwrap_or(base.ridge),
             sweep: self.sweep.map_or(base.sweep, SweepKind::from),
+            solver: self.solver.map_or(base.solver, Solver::from),
         };
         let steps = match self.steps {
             Some(StepsName::Exact) => Steps::Exact(exact),
@@ -249,11 +273,14 @@ impl Settings {
         let widths = self.hidden.as_ref().map(|widths| text::joined(widths, ","));
         let agree = Agreement { checkpoint };
         agree.check("hidden", widths, text::joined(&config.hidden, ","))?;
-        let (damping, ridge, sweep) = match config.steps {
-            Steps::Exact(exact) => {
-                (exact.damping.to_string(), exact.ridge.to_string(), sweep_name(exact.sweep))
-            }
-            Steps::Quadratic => ("none".into(), "none".into(), "none"),
+        let (damping, ridge, sweep, solver) = match config.steps {
+            Steps::Exact(exact) => (
+                exact.damping.to_string(),
+                exact.ridge.to_string(),
+                sweep_name(exact.sweep),
+                solver_name(exact.solver),
+            ),
+            Steps::Quadratic => ("none".into(), "none".into(), "none", "none"),
         };
         let steps =
             self.steps.map(|name| if matches!(name, StepsName::Exact) { "exact" } else { "quadratic" });
@@ -268,6 +295,7 @@ impl Settings {
         agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
         agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
+        agree.check("solver", self.solver.map(|name| solver_name(name.into())), solver)?;
         agree.check(
             "activation",
             self.activation.map(activation_name),
@@ -395,6 +423,13 @@ fn sweep_name(sweep: SweepKind) -> &'static str {
     }
 }
 
+fn solver_name(solver: Solver) -> &'static str {
+    match solver {
+        Solver::Cholesky => "cholesky",
+        Solver::ConjugateGradients { .. } => "cg",
+    }
+}
+
 fn z_last_name(method: ZLast) -> &'static str {
     match method {
         ZLast::Fista { .. } => "fista",
@@ -409,8 +444,14 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         ZLast::Newton => "newton".into(),
     };
     let steps = match config.steps {
-        Steps::Exact(Exact { damping, ridge, sweep }) => {
-            format!("exact, damping {damping}, ridge {ridge}, {} sweeps", sweep_name(sweep))
+        Steps::Exact(Exact { damping, ridge, sweep, solver }) => {
+            let solver = match solver {
+                Solver::Cholesky => "a Cholesky factorisation".into(),
+                Solver::ConjugateGradients { weight_steps, activation_steps } => {
+                    format!("{weight_steps} (W) and {activation_steps} (a) steps of conjugate gradients")
+                }
+            };
+            format!("exact, damping {damping}, ridge {ridge}, {} sweeps, {solver}", sweep_name(sweep))
         }
         Steps::Quadratic => {
             format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)

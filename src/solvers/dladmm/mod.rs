@@ -13,7 +13,8 @@ mod sweep;
 mod telemetry;
 
 pub use config::{
-    Activation, Config, Exact, Loss, Penalty, Problem, Samples, Schedule, Steps, SweepKind, Targets, ZLast,
+    Activation, Config, Exact, Loss, Penalty, Problem, Samples, Schedule, Solver, Steps, SweepKind, Targets,
+    ZLast,
 };
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
@@ -108,7 +109,7 @@ impl DlAdmm {
         let arena = Arena::default();
         let mut state = State::upload(gpu, config, problem, start, &arena)?;
         if let Steps::Exact(_) = config.steps {
-            state.first_root = Some(sweep::first_root(gpu, config, &state, &arena)?);
+            state.first_system = Some(sweep::first_system(gpu, config, &state, &arena)?);
         }
         let layout = Layout {
             layers: widths.len() as u32 - 1,

@@ -155,8 +155,9 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
-    /// What exact steps solve layer 1 with: L⁻¹ of its damped Gram matrix, which never changes.
-    pub first_root: Option<Tensor>,
+    /// What exact steps solve layer 1 with: its damped Gram matrix, which never changes, or L⁻¹ of it, as the solver
+    /// needs.
+    pub first_system: Option<Tensor>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
     /// Ridge and penalty of each layer's weights: layers × 4, the first two of each.
@@ -277,7 +278,7 @@ impl State {
             activations,
             dual: side(problem.outputs, &start.dual)?,
             gram: None,
-            first_root: None,
+            first_system: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
             merits: gpu.zeros(Shape::vector(4), StorageType::F32)?,
             no_ledger: gpu.zeros(Shape::vector(LEDGER_LENGTH), StorageType::U32)?,

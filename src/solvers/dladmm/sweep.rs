@@ -58,14 +58,19 @@ pub(super) fn record_plans(
     Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, origins })
 }
 
-/// L⁻¹ with L Lᵀ = M + t I of the inputs, for exact steps of layer 1; settles that layer's ridge.
-pub(super) fn first_root(gpu: &Gpu, config: &Config, state: &State, arena: &Arena) -> Result<Tensor, Error> {
+/// What exact steps of layer 1 solve with, M + t I of the inputs or L⁻¹ of it; settles that layer's ridge.
+pub(super) fn first_system(
+    gpu: &Gpu,
+    config: &Config,
+    state: &State,
+    arena: &Arena,
+) -> Result<Tensor, Error> {
     let features = state.widths[0];
     let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
     if let Steps::Exact(exact) = config.steps {
-        let plan = PlanBuilder::with_arena(gpu, "factor of layer 1", arena);
+        let plan = PlanBuilder::with_arena(gpu, "system of layer 1", arena);
         let mut sweep = Sweep::new(plan, state, config);
-        let root = sweep.weights_root(1, exact)?;
+        let root = sweep.weights_system(1, exact)?;
         elementwise::copy(&mut sweep.plan, &root, &kept)?;
         sweep.plan.finish()?.run()?;
     }

@@ -6,8 +6,9 @@
 //! ```
 //!
 //! b is part of W's step: solved before, so that the residual has no mean, and after. Every product that a step changes
-//! is formed afresh, which costs what moving it along would. Small matrices are factored, never sample-side ones:
-//! whatever is solved for all samples is one product with a matrix that was solved for before.
+//! is formed afresh, which costs what moving it along would. Small matrices are solved with, never sample-side ones:
+//! whatever is solved for all samples is one product with a matrix that was solved for before. How a matrix is solved
+//! with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself.
 
 use super::Sweep;
 use crate::Error;
@@ -15,7 +16,7 @@ use crate::engine::{Shape, Tensor};
 use crate::kernels::elementwise;
 use crate::kernels::exact::{self, Damping, Gram};
 use crate::kernels::linalg::{self, Transposed};
-use crate::solvers::dladmm::config::Exact;
+use crate::solvers::dladmm::config::{Exact, Solver};
 use crate::solvers::dladmm::forward;
 use crate::solvers::linear;
 use Transposed::{No, Yes};
@@ -27,7 +28,7 @@ impl Sweep<'_> {
         self.form_goal()?;
         self.exact_weights(depth, exact)?;
         for l in (1..depth).rev() {
-            self.exact_activation(l)?;
+            self.exact_activation(l, exact)?;
             self.z_hidden(l)?;
             self.exact_weights(l, exact)?;
         }
@@ -42,7 +43,7 @@ impl Sweep<'_> {
                 self.exact_weights(l, exact)?;
             }
             self.z_hidden(l)?;
-            self.exact_activation(l)?;
+            self.exact_activation(l, exact)?;
         }
         self.exact_weights(depth, exact)?;
         self.z_last()
@@ -52,9 +53,9 @@ impl Sweep<'_> {
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         self.bias(l)?;
-        let root = match &state.first_root {
-            Some(root) if l == 1 => root.clone(),
-            _ => self.weights_root(l, exact)?,
+        let system = match &state.first_system {
+            Some(system) if l == 1 => system.clone(),
+            _ => self.weights_system(l, exact)?,
         };
         // C negated, so that the step adds.
         let descent = self.plan.temporary(state.layer(l).weights.shape());
@@ -65,15 +66,34 @@ impl Sweep<'_> {
         }
         let layer = state.layer(l);
         elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
-        let half = self.plan.temporary(descent.shape());
-        linalg::matmul(&mut self.plan, (&descent, No), (&root, Yes), &half)?;
-        linalg::matmul_add(&mut self.plan, (&half, No), (&root, No), &layer.weights)?;
+        self.add_solved(&descent, &system, exact.solver, &layer.weights)?;
         forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
         self.bias(l)
     }
 
-    /// L⁻¹ with L Lᵀ = M + t I of layer l's inputs; settles the layer's ridge at the first call.
-    pub(super) fn weights_root(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
+    /// weights += descent S⁻¹, with what [`Self::system`] made of S.
+    fn add_solved(
+        &mut self,
+        descent: &Tensor,
+        system: &Tensor,
+        solver: Solver,
+        weights: &Tensor,
+    ) -> Result<(), Error> {
+        match solver {
+            Solver::Cholesky => {
+                let half = self.plan.temporary(descent.shape());
+                linalg::matmul(&mut self.plan, (descent, No), (system, Yes), &half)?;
+                linalg::matmul_add(&mut self.plan, (&half, No), (system, No), weights)
+            }
+            Solver::ConjugateGradients { weight_steps, .. } => {
+                linear::conjugate_gradients_add(&mut self.plan, system, descent, weight_steps, weights)
+            }
+        }
+    }
+
+    /// What layer l's weights are solved with, made of M + t I of its inputs; settles the layer's ridge at the first
+    /// call.
+    pub(super) fn weights_system(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
         let state = self.state;
         let inputs = state.output(l - 1);
         let gram = match &state.gram {
@@ -91,7 +111,7 @@ impl Sweep<'_> {
             damping: exact.damping,
             ridge: exact.ridge,
         };
-        self.damped_root(Gram { matrix: &gram, sums: Some(&sums) }, kind)
+        self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)
     }
 
     /// Σ over rows of aᵀa, a row at a time.
@@ -105,12 +125,16 @@ impl Sweep<'_> {
         Ok(gram)
     }
 
-    fn damped_root(&mut self, gram: Gram<'_>, kind: Damping) -> Result<Tensor, Error> {
+    /// The damped Gram matrix S, or L⁻¹ with L Lᵀ = S where that is what is solved with.
+    fn system(&mut self, gram: Gram<'_>, kind: Damping, solver: Solver) -> Result<Tensor, Error> {
         let state = self.state;
         let steps = (&state.steps, self.next_slot());
         exact::damping(&mut self.plan, gram, kind, &state.control, &state.ridge, steps)?;
         let damped = self.plan.temporary(gram.matrix.shape());
         exact::damped(&mut self.plan, gram, kind, steps, &damped)?;
+        if solver != Solver::Cholesky {
+            return Ok(damped);
+        }
         let root = self.plan.temporary(gram.matrix.shape());
         linear::inverse_root(&mut self.plan, &damped, steps, &state.status, &root)?;
         Ok(root)
@@ -118,10 +142,10 @@ impl Sweep<'_> {
 
     /// a_l: `a −= (κ W'ᵀW' + ν I)⁻¹ g`. That is the minimiser, wherever a was, and the same as
     /// `a = f(z) − W'ᵀ (W'W'ᵀ + ν/κ I)⁻¹ R'`, R' that of a = f(z), in which nothing cancels.
-    fn exact_activation(&mut self, l: usize) -> Result<(), Error> {
+    fn exact_activation(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         let next = state.layer(l + 1);
-        let solved = self.solved_weights(l + 1)?;
+        let solved = self.solved_weights(l + 1, exact.solver)?;
         let no_bias = self.plan.temporary(Shape::vector(next.weights.shape().columns));
         elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
         for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
@@ -135,22 +159,29 @@ impl Sweep<'_> {
         forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)
     }
 
-    /// `(W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`, by whichever system is smaller.
-    fn solved_weights(&mut self, l: usize) -> Result<Tensor, Error> {
+    /// `K = (W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`: factored, by whichever system is smaller; by conjugate gradients,
+    /// by the one whose solutions are the rows of K.
+    fn solved_weights(&mut self, l: usize, solver: Solver) -> Result<Tensor, Error> {
         let weights = &self.state.layer(l).weights;
         let Shape { rows, columns } = weights.shape();
         let kind = Damping::Activations { last_layer: self.is_last(l) };
-        let (half, solved) = (self.plan.temporary(weights.shape()), self.plan.temporary(weights.shape()));
-        if rows < columns {
+        let solved = self.plan.temporary(weights.shape());
+        if rows < columns && solver == Solver::Cholesky {
             let gram = self.plan.temporary(Shape::new(rows, rows));
             linalg::matmul(&mut self.plan, (weights, No), (weights, Yes), &gram)?;
-            let root = self.damped_root(Gram { matrix: &gram, sums: None }, kind)?;
+            let root = self.system(Gram { matrix: &gram, sums: None }, kind, solver)?;
+            let half = self.plan.temporary(weights.shape());
             linalg::matmul(&mut self.plan, (&root, No), (weights, No), &half)?;
             linalg::matmul(&mut self.plan, (&root, Yes), (&half, No), &solved)?;
-        } else {
-            let gram = self.gram(std::slice::from_ref(weights))?;
-            let root = self.damped_root(Gram { matrix: &gram, sums: None }, kind)?;
-            linear::solve_rows(&mut self.plan, weights, &root, &solved)?;
+            return Ok(solved);
+        }
+        let gram = self.gram(std::slice::from_ref(weights))?;
+        let system = self.system(Gram { matrix: &gram, sums: None }, kind, solver)?;
+        match solver {
+            Solver::Cholesky => linear::solve_rows(&mut self.plan, weights, &system, &solved)?,
+            Solver::ConjugateGradients { activation_steps, .. } => {
+                linear::conjugate_gradients(&mut self.plan, &system, weights, activation_steps, &solved)?;
+            }
         }
         Ok(solved)
     }
