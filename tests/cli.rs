@@ -138,7 +138,7 @@ fn a_run_leaves_everything_that_was_asked_for() {
         return;
     }
     let bench = Bench::new();
-    let line = "--iterations 12 --json log --report report --checkpoint run --profile";
+    let line = "--steps quadratic --iterations 12 --json log --report report --checkpoint run --profile";
     let printed = bench.succeed(&format!("{TRAIN} {line}"));
     for word in ["trained", "12 iterations", "training data", "test data", "iterations/s", "kernel"] {
         assert!(printed.contains(word), "{word} is missing in {printed}");
@@ -173,6 +173,29 @@ fn a_run_leaves_everything_that_was_asked_for() {
     assert_eq!((saved.widths, saved.samples, saved.state.iteration), (vec![16, 8, 6, 3], 60, 12));
 }
 
+/// Unless said otherwise, steps are exact and accelerated.
+#[test]
+fn an_accelerated_run_reports_what_was_tried() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.succeed(&format!("{TRAIN} --iterations 6 --json log --report report"));
+    let last = &bench.log("log")[5];
+    assert_eq!(last["exponents"].as_array().unwrap().len(), 0);
+    assert_eq!((&last["acceleration"]["tries"], &last["dropped_pivots"]), (&2.into(), &0.into()), "{last}");
+    for (flags, message) in [
+        ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact"),
+        ("--accelerate extrapolate --memory 5", "--memory is for --accelerate anderson"),
+        ("--memory 17", "must be 1 to 16 columns"),
+        ("--steps exact --penalty l2:0.1", "exact ones have a ridge of their own"),
+        ("--accelerate anderson --z-last fista", "must be newton"),
+    ] {
+        let said = bench.fail(&format!("{TRAIN} {flags}"));
+        assert!(said.contains(message), "{flags}: {said}");
+    }
+}
+
 #[test]
 fn scores_that_are_not_taken_are_null() {
     if !has_device() {
@@ -203,7 +226,7 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
     }
     let bench = Bench::new();
     for schedule in [
-        "constant",
+        "constant --accelerate none",
         "official --z-last fista --fista-iterations 30",
         "constant --activation leaky-relu:0.1 --penalty l2:0.01",
     ] {
@@ -303,7 +326,7 @@ fn a_diverging_run_saves_its_last_finite_state() {
         return;
     }
     let bench = Bench::new();
-    let line = format!("{TRAIN} --rho 1e38 --nu 1e38 --json log --report report");
+    let line = format!("{TRAIN} --steps quadratic --rho 1e38 --nu 1e38 --json log --report report");
     let output = bench.run(&format!("{line} --checkpoint run"));
     let said = stderr(&output);
     let last = said.lines().last().unwrap();
