@@ -14,7 +14,10 @@
 
 const TILE_ROWS: u32 = 12u;
 const TILE_COLUMNS: u32 = 64u;
-const BAND: u32 = 1u; // @spec
+
+fn band_width() -> u32 {
+    return select(1u, 64u, params.inner <= 256u);
+}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

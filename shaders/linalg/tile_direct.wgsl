@@ -16,7 +16,10 @@
 
 const TILE_ROWS: u32 = 16u;
 const TILE_COLUMNS: u32 = 128u;
-const BAND: u32 = 1u; // @spec
+
+fn band_width() -> u32 {
+    return select(1u, 64u, params.inner <= 256u);
+}
 
 var<workgroup> lane_sums: array<f32, 8>;
 

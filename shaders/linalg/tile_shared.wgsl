@@ -19,7 +19,6 @@
 const TILE_ROWS: u32 = 64u;
 const TILE_COLUMNS: u32 = 64u;
 const TILE_INNER: u32 = 16u;
-const BAND: u32 = 8u; // @spec
 const LANES: u32 = 64u;
 // Quads from one k to the next: 16 and one more, so that the four k of the blocks that neighbouring lanes store fall
 // on different banks.
@@ -28,6 +27,10 @@ const STEP: u32 = 17u;
 var<workgroup> left_tile: array<vec4f, TILE_INNER * STEP>;
 var<workgroup> right_tile: array<vec4f, TILE_INNER * STEP>;
 var<workgroup> lane_sums: array<f32, LANES>;
+
+fn band_width() -> u32 {
+    return 8u;
+}
 
 struct Sums {
     near_near: mat4x4f,

@@ -113,16 +113,6 @@ fn choose(class: AdapterClass, output: Shape) -> Tile {
     }
 }
 
-/// Tile columns that are walked together (`linalg/tile_order`): neighbours share operands in cache. Where sums are
-/// short, whole rows are better written together.
-fn band(class: AdapterClass, inner: u32) -> u32 {
-    match class {
-        AdapterClass::Gpu => 8,
-        _ if inner <= 256 => 64,
-        _ => 1,
-    }
-}
-
 /// The longest sum in one dispatch when both operands are stored with their inner index outermost (sums over samples).
 /// On a CPU each step of such a sum lies on another page: 512 keep address translation in cache and are three times as
 /// fast as 5,000.
@@ -151,7 +141,7 @@ impl TileVariant {
 pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
     let class = gpu.capabilities().class;
     let tile = choose(class, shape.output());
-    TileVariant { variant: assemble(tile, shape.transposed).spec("BAND", band(class, shape.inner)), tile }
+    TileVariant { variant: assemble(tile, shape.transposed), tile }
 }
 
 /// Every tile machine with each of the given ways to store the operands.
@@ -423,7 +413,7 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
         };
         plan.dispatch(Dispatch {
             kernel: &GRAM,
-            variant: assemble(tile, ALL_WAYS[0]).spec("BAND", band(class, inner)),
+            variant: assemble(tile, ALL_WAYS[0]),
             operands: &[&samples, &samples, gram],
             params: bytemuck::bytes_of(&params),
             groups: Groups(groups),

@@ -689,7 +689,7 @@ pub struct Recorded {
 ///
 /// # Panics
 /// If `totals` or `weights` lacks a row.
-pub fn augmented_lagrangian(totals: &Matrix, weights: &Matrix, control: &Control) -> Bounded<f64> {
+pub fn merit(totals: &Matrix, weights: &Matrix, control: &Control) -> Bounded<f64> {
     let layers = weights.rows();
     let end = totals.row(layers - 1);
     let ridge = |l: usize| weights[(l, 0)] * totals[(layers + 2 + l, 0)];
@@ -707,7 +707,7 @@ pub fn record(args: Record<'_>) -> Recorded {
     let Record { totals, steps, ridge, control, status, evaluated, samples, .. } = args;
     let layers = args.ridge.rows();
     let (hidden, end) = (0..layers - 1, totals.row(layers - 1));
-    let Bounded { value: objective, magnitude: size } = augmented_lagrangian(totals, ridge, &control);
+    let Bounded { value: objective, magnitude: size } = merit(totals, ridge, &control);
     let after = status.after_seeing(objective, args.origin);
     let (train, test) = (totals.row(layers), totals.row(layers + 1));
     let mut values = vec![f64::from(status.iteration + 1), objective, end[0]];
@@ -851,7 +851,7 @@ mod tests {
     }
 
     #[test]
-    fn record_puts_the_augmented_lagrangian_together() {
+    fn record_puts_the_merit_together() {
         let totals = Matrix::new(6, 4, (1..=24).map(f64::from).collect());
         let ridge = Matrix::new(2, 4, vec![0.5, 0.125, 9.0, 9.0, 0.25, 0.75, 9.0, 9.0]);
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);

@@ -698,7 +698,7 @@ pub(super) fn merit(session: &mut Session<'_>) -> Result<(), Error> {
         let totals = session.matrix(Shape::new(2 * layers + 2, 4), Profile::Ordinary).map(f64::abs);
         let ridge = session.matrix(Shape::new(layers, 4), Profile::Ordinary).map(f64::abs);
         let control = Control::new(exact(0.02), exact(0.05), 1.0, 2.0);
-        let expected = oracle::augmented_lagrangian(&totals, &ridge, &control);
+        let expected = oracle::merit(&totals, &ridge, &control);
         session.check(&format!("{layers} layers"), |call| {
             let merits = Expected::Each(Box::new(move |values, index| match index {
                 2 => {

@@ -8,19 +8,8 @@ use crate::graphics::Graphics;
 use crate::process::announce_and_run;
 use crate::workspace;
 
-/// What is trained: 784-200-200-10 on the 10,000 images that are part of the program.
-const TRAINING: [&str; 10] = [
-    "--hidden",
-    "200,200",
-    "--iterations",
-    "200",
-    "--schedule",
-    "constant",
-    "--rho",
-    "1e-2",
-    "--z-last",
-    "newton",
-];
+/// What is trained: 784-200-200-10 on the 10,000 images that are part of the program, by exact steps, accelerated.
+const TRAINING: [&str; 4] = ["--hidden", "200,200", "--iterations", "20"];
 
 /// Where the report goes, from the root of the workspace.
 const REPORT: &str = "target/demo";
