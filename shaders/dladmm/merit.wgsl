@@ -2,7 +2,7 @@
 //
 //   merits[slot] = L_rho(W, b, z, a, u)
 //
-// totals, ridge: as in dladmm/augmented. One lane does it all. Oracle: reference::dladmm::augmented_lagrangian.
+// totals, ridge: as in dladmm/augmented. One lane does it all. Oracle: reference::dladmm::merit.
 #import "dladmm/control.wgsl"
 #import "dladmm/augmented.wgsl"
 

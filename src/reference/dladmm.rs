@@ -851,7 +851,7 @@ mod tests {
     }
 
     #[test]
-    fn record_puts_the_merit_together() {
+    fn record_puts_the_augmented_lagrangian_together() {
         let totals = Matrix::new(6, 4, (1..=24).map(f64::from).collect());
         let ridge = Matrix::new(2, 4, vec![0.5, 0.125, 9.0, 9.0, 0.25, 0.75, 9.0, 9.0]);
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
