@@ -225,14 +225,17 @@ pub fn matmul(
     product_into(plan, &MATMUL, left, right, product)
 }
 
+/// Operands of a product that is taken into what is there.
+const ACCUMULATED: &[Binding] = &[
+    Binding::read("left").windowed(),
+    Binding::read("right").windowed(),
+    Binding::update("product").windowed(),
+];
+
 /// `linalg/matmul_add`
 pub static MATMUL_ADD: Kernel = Kernel {
     name: "linalg/matmul_add",
-    bindings: &[
-        Binding::read("left").windowed(),
-        Binding::read("right").windowed(),
-        Binding::update("product").windowed(),
-    ],
+    bindings: ACCUMULATED,
     params: MatmulParams::LAYOUT,
     variants: || tile_variants(&ALL_WAYS),
 };
@@ -253,11 +256,7 @@ pub fn matmul_add(
 /// `linalg/matmul_subtract`
 pub static MATMUL_SUBTRACT: Kernel = Kernel {
     name: "linalg/matmul_subtract",
-    bindings: &[
-        Binding::read("left").windowed(),
-        Binding::read("right").windowed(),
-        Binding::update("product").windowed(),
-    ],
+    bindings: ACCUMULATED,
     params: MatmulParams::LAYOUT,
     variants: || tile_variants(&ALL_WAYS),
 };

@@ -8,7 +8,7 @@ use super::expected::{Bound, Expected, Verdict};
 use super::reduce::{OFFSET, list, sums};
 use super::values::Profile;
 use crate::Error;
-use crate::engine::{Shape, Tensor};
+use crate::engine::{PlanBuilder, Shape, Tensor};
 use crate::kernels::linalg::{self as kernel, Transposed};
 use crate::reference::{Bounded, Matrix, linalg as oracle};
 use std::ops::Range;
@@ -145,18 +145,30 @@ fn odd_operand(session: &mut Session<'_>, odd: f64, in_left: bool) -> Result<(),
     })
 }
 
-pub(super) fn matmul_add(session: &mut Session<'_>) -> Result<(), Error> {
+/// The oracle of a product that is taken into `start`, and its kernel.
+type Accumulation = (
+    fn(&Matrix, &Matrix, bool, &Matrix, bool) -> Bounded<Matrix>,
+    fn(&mut PlanBuilder, (&Tensor, Transposed), (&Tensor, Transposed), &Tensor) -> Result<(), Error>,
+);
+
+/// Cases of such a kernel, its operands mostly stored as way `usual` has it.
+fn accumulated(session: &mut Session<'_>, usual: usize, (oracle, kernel): Accumulation) -> Result<(), Error> {
     let is_full = session.is_full();
-    for product in products(session, 2, |size| is_full && size == CROSSING) {
+    for product in products(session, usual, |size| is_full && size == CROSSING) {
         let start = session.matrix(product.output, Profile::Ordinary);
         let (left, flip_left, right, flip_right) = product.oracle();
-        let expected = oracle::matmul_add(&start, left, flip_left, right, flip_right);
+        let expected = oracle(&start, left, flip_left, right, flip_right);
         session.check(&product.case, |call| {
             let (left, right) = product.operands(call)?;
             let output = call.update("product", &start, Expected::near(&expected, product.bound()))?;
-            kernel::matmul_add(&mut call.plan, (&left, product.left.1), (&right, product.right.1), &output)
+            kernel(&mut call.plan, (&left, product.left.1), (&right, product.right.1), &output)
         })?;
     }
+    Ok(())
+}
+
+pub(super) fn matmul_add(session: &mut Session<'_>) -> Result<(), Error> {
+    accumulated(session, 2, (oracle::matmul_add, kernel::matmul_add))?;
     let inner = if session.is_full() { 1_100 } else { 70 };
     for cuts in [&[0, 32, inner][..], &[0, 16, 20, 64, inner]] {
         in_parts(session, inner, cuts)?;
@@ -165,18 +177,7 @@ pub(super) fn matmul_add(session: &mut Session<'_>) -> Result<(), Error> {
 }
 
 pub(super) fn matmul_subtract(session: &mut Session<'_>) -> Result<(), Error> {
-    let is_full = session.is_full();
-    for product in products(session, 0, |size| is_full && size == CROSSING) {
-        let start = session.matrix(product.output, Profile::Ordinary);
-        let (left, flip_left, right, flip_right) = product.oracle();
-        let expected = oracle::matmul_subtract(&start, left, flip_left, right, flip_right);
-        session.check(&product.case, |call| {
-            let (left, right) = product.operands(call)?;
-            let output = call.update("product", &start, Expected::near(&expected, product.bound()))?;
-            let (left, right) = ((&left, product.left.1), (&right, product.right.1));
-            kernel::matmul_subtract(&mut call.plan, left, right, &output)
-        })?;
-    }
+    accumulated(session, 0, (oracle::matmul_subtract, kernel::matmul_subtract))?;
     windows(session)
 }
 

@@ -107,10 +107,6 @@ impl DlAdmm {
         let widths = config.widths(problem);
         start.check(&widths, problem.train.count())?;
         let arena = Arena::default();
-        let mut state = State::upload(gpu, config, problem, start, &arena)?;
-        if let Steps::Exact(_) = config.steps {
-            state.first_system = Some(sweep::first_system(gpu, config, &state, &arena)?);
-        }
         let layout = Layout {
             layers: widths.len() as u32 - 1,
             backtracks: config.steps == Steps::Quadratic,
@@ -119,6 +115,10 @@ impl DlAdmm {
             test_samples: problem.test.map_or(0, |test| test.count()),
             loss: config.loss,
         };
+        let mut state = State::upload(gpu, config, problem, start, layout, &arena)?;
+        if let Steps::Exact(exact) = config.steps {
+            state.first_system = Some(sweep::first_system(gpu, config, exact, &state, &arena)?);
+        }
         let accelerator = match &config.acceleration {
             Some(settings) => Some(
                 Anderson::new(gpu, settings, &state.mixed(), &state.dependants())?

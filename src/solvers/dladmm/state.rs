@@ -232,6 +232,7 @@ impl State {
         config: &Config,
         problem: &Problem<'_>,
         start: &HostState,
+        layout: Layout,
         arena: &Arena,
     ) -> Result<Self, Error> {
         let widths = config.widths(problem);
@@ -263,14 +264,6 @@ impl State {
             }
         }
         let is_exact = matches!(config.steps, Steps::Exact(_));
-        let layout = Layout {
-            layers: layer_count as u32,
-            backtracks: !is_exact,
-            accelerated: false,
-            train_samples: 0,
-            test_samples: 0,
-            loss: config.loss,
-        };
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,

@@ -12,7 +12,7 @@ mod accelerated;
 mod exact;
 
 use super::Plans;
-use super::config::{Config, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
+use super::config::{Config, Exact, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
 use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
@@ -62,18 +62,17 @@ pub(super) fn record_plans(
 pub(super) fn first_system(
     gpu: &Gpu,
     config: &Config,
+    exact: Exact,
     state: &State,
     arena: &Arena,
 ) -> Result<Tensor, Error> {
     let features = state.widths[0];
     let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
-    if let Steps::Exact(exact) = config.steps {
-        let plan = PlanBuilder::with_arena(gpu, "system of layer 1", arena);
-        let mut sweep = Sweep::new(plan, state, config);
-        let root = sweep.weights_system(1, exact)?;
-        elementwise::copy(&mut sweep.plan, &root, &kept)?;
-        sweep.plan.finish()?.run()?;
-    }
+    let plan = PlanBuilder::with_arena(gpu, "system of layer 1", arena);
+    let mut sweep = Sweep::new(plan, state, config);
+    let system = sweep.weights_system(1, exact)?;
+    elementwise::copy(&mut sweep.plan, &system, &kept)?;
+    sweep.plan.finish()?.run()?;
     Ok(kept)
 }
 
