@@ -63,10 +63,7 @@ impl<'a> Archive<'a> {
 
     /// The bytes of a tensor of the given type and shape, hence of that many elements.
     pub(crate) fn bytes(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<&'a [u8], String> {
-        let info = self
-            .metadata
-            .info(name)
-            .ok_or_else(|| format!("tensor `{name}` is missing; use another file"))?;
+        let info = self.metadata.info(name).ok_or_else(|| missing(name))?;
         if info.dtype != dtype || info.shape != shape {
             let (expected, actual) = (describe(dtype, shape), describe(info.dtype, &info.shape));
             return Err(format!("tensor `{name}` is {actual}; by the metadata it must be {expected}"));
@@ -77,6 +74,31 @@ impl<'a> Archive<'a> {
             .ok_or_else(|| format!("tensor `{name}` lies outside the file; copy it again"))
     }
 
+    /// How many rows a tensor has, of whatever type.
+    pub(crate) fn rows(&self, name: &str) -> Result<usize, String> {
+        let info = self.metadata.info(name).ok_or_else(|| missing(name))?;
+        Ok(info.shape.first().copied().unwrap_or(0))
+    }
+
+    /// A tensor of whole numbers, none of them negative, in any of the types that such are stored in.
+    pub(crate) fn naturals(&self, name: &str, shape: &[usize]) -> Result<Vec<u32>, String> {
+        let dtype = self.metadata.info(name).ok_or_else(|| missing(name))?.dtype;
+        let bytes = self.bytes(name, dtype, shape)?;
+        match dtype {
+            Dtype::U8 => Ok(bytes.iter().copied().map(u32::from).collect()),
+            Dtype::U16 => Ok(words(bytes).map(|word| u16::from_le_bytes(word).into()).collect()),
+            Dtype::U32 => Ok(words(bytes).map(u32::from_le_bytes).collect()),
+            Dtype::I32 => words(bytes)
+                .map(i32::from_le_bytes)
+                .map(|value| u32::try_from(value).map_err(|_| format!("tensor `{name}` holds {value}")))
+                .collect(),
+            _ => Err(format!(
+                "tensor `{name}` is {}; it must hold u8, u16, i32 or u32",
+                describe(dtype, shape)
+            )),
+        }
+    }
+
     /// A tensor of f32, all finite.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let values: Vec<f32> = words(self.bytes(name, Dtype::F32, shape)?).map(f32::from_le_bytes).collect();
@@ -85,6 +107,10 @@ impl<'a> Archive<'a> {
             Some(index) => Err(format!("tensor `{name}` holds {} at element {index}", values[index])),
         }
     }
+}
+
+fn missing(name: &str) -> String {
+    format!("tensor `{name}` is missing; use another file")
 }
 
 /// `32 × 784 f32`.

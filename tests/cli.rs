@@ -525,3 +525,51 @@ fn parity_judges_every_file() {
     assert_eq!((&verdict["passes"], &verdict["differing_exponents"]), (&true.into(), &0.into()));
     assert!(bench.succeed(&format!("parity {}", trace.display())).contains("passed"));
 }
+
+#[test]
+fn a_comparison_leaves_a_table_a_chart_and_its_curves() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut command = bench.command(
+        "compare --data data --hidden 6 --iterations 4 --seeds 0,3 --report report --json curves.jsonl",
+    );
+    command.args(["--run", "plain=--steps exact --accelerate none", "--run", "--steps quadratic"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let table = String::from_utf8(output.stdout).unwrap();
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 2 + 2, "{table}");
+    assert!(rows[0].contains("iterations to plain's cost") && rows[3].starts_with("| --steps quadratic |"));
+    let lines = bench.log("curves.jsonl");
+    let named: Vec<_> =
+        lines.iter().map(|it| (it["run"].as_str().unwrap(), it["seed"].as_u64().unwrap())).collect();
+    assert_eq!(named, [("plain", 0), ("plain", 3), ("--steps quadratic", 0), ("--steps quadratic", 3)]);
+    for line in &lines {
+        for list in ["iteration", "seconds", "objective", "train_accuracy", "test_cost"] {
+            assert_eq!(line[list].as_array().unwrap().len(), 4, "{list}");
+        }
+    }
+    assert_ne!(lines[0]["objective"], lines[1]["objective"], "seeds draw other weights");
+    let page = fs::read_to_string(bench.path("report/index.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("plain"));
+}
+
+#[test]
+fn a_run_to_compare_that_makes_no_sense_is_refused_before_any_work() {
+    let bench = Bench::new();
+    let cases = [
+        ("compare --data data --run --stepz=exact", "unexpected argument '--stepz"),
+        ("compare --data data --run wild=--rho=-1", "rho = -1"),
+        (
+            "compare --data data --run odd=--steps=quadratic --run x=--damping=0.1 --steps quadratic",
+            "--damping is for",
+        ),
+        ("compare --data data --json data", "--json"),
+    ];
+    for (line, part) in cases {
+        let said = bench.fail(line);
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+}

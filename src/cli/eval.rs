@@ -18,8 +18,9 @@ use super::{Failure, Outcome, print, text};
 pub struct Arguments {
     /// A file that `dualstep train --checkpoint` wrote.
     checkpoint: PathBuf,
-    /// Other data than the network was trained on: `embedded`, `fashion-mnist`, `mnist`, or a folder of IDX files.
-    #[arg(long, value_name = "SET|FOLDER")]
+    /// Other data than the network was trained on: `embedded`, `fashion-mnist`, `mnist`, a folder of IDX files, or
+    /// a graph in FILE.safetensors.
+    #[arg(long, value_name = "SET|PATH")]
     data: Option<DataSource>,
     /// Of the training data, the first so many samples [default: as many as it was trained on; with --data, all].
     #[arg(long, value_name = "COUNT")]

@@ -5,6 +5,7 @@
 //! go to standard output, everything said on the way to standard error.
 
 mod adapters;
+mod compare;
 mod eval;
 mod interrupt;
 mod outputs;
@@ -61,6 +62,8 @@ enum Command {
     Adapters,
     /// Train a network by dlADMM.
     Train(Box<train::Arguments>),
+    /// Train in several ways from the same weights, and show them side by side.
+    Compare(Box<compare::Arguments>),
     /// Take a checkpoint's accuracy and mean cost on training and test data.
     Eval(eval::Arguments),
     /// Check every kernel against its float64 oracle on the device.
@@ -121,6 +124,7 @@ fn run(arguments: &Arguments) -> Outcome {
     match &arguments.command {
         Command::Adapters => adapters::run(&options),
         Command::Train(train) => train::run(&options, train),
+        Command::Compare(compare) => compare::run(&options, compare),
         Command::Eval(eval) => eval::run(&options, eval),
         Command::Verify(verify) => verify::run(&options, verify),
         Command::Parity(parity) => parity::run(&options, parity),

@@ -1,12 +1,25 @@
 //! Data on its way to the device, for the commands that need some.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dualstep::Error;
 use dualstep::data::{DataSource, Dataset, Split};
 use dualstep::solvers::dladmm::{Problem, Samples, Targets};
 
 use super::Failure;
+
+/// Which data to train on.
+#[derive(clap::Args)]
+pub struct DataArguments {
+    /// `embedded` (10,000 images of Fashion-MNIST), `fashion-mnist`, `mnist`, a folder of IDX files, or a graph in
+    /// FILE.safetensors, with `@SEED` behind it for another half of the nodes or `@public` for the split it comes with
+    /// [default: embedded].
+    #[arg(long, value_name = "SET|PATH")]
+    pub data: Option<DataSource>,
+    /// Train on the first so many samples [default: all].
+    #[arg(long, value_name = "COUNT")]
+    pub samples: Option<usize>,
+}
 
 /// Samples as solvers take them.
 pub struct HostSamples<'a> {
@@ -47,15 +60,15 @@ pub fn load(source: &DataSource, samples: Option<usize>) -> Result<Split, Error>
 
 /// The same source, named so that it is found from any folder.
 pub fn absolute(source: DataSource) -> Result<DataSource, Failure> {
-    match source {
-        DataSource::Folder(folder) => match std::path::absolute(&folder) {
-            Ok(folder) => Ok(DataSource::Folder(folder)),
-            Err(error) => {
-                Err(Failure(format!("--data {}: {error}; name a folder of IDX files", folder.display())))
-            }
-        },
-        known => Ok(known),
-    }
+    let absolute = |path: PathBuf| match std::path::absolute(&path) {
+        Ok(path) => Ok(path),
+        Err(error) => Err(Failure(format!("--data {}: {error}; name a folder or file", path.display()))),
+    };
+    Ok(match source {
+        DataSource::Folder(folder) => DataSource::Folder(absolute(folder)?),
+        DataSource::Graph { path, partition } => DataSource::Graph { path: absolute(path)?, partition },
+        known => known,
+    })
 }
 
 /// Makes sure that the network of a checkpoint takes this data.

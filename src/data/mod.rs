@@ -6,6 +6,7 @@
 //! features and classes. Everything downstream relies on that and checks none of it again.
 
 mod cache;
+pub mod graph;
 pub mod idx;
 mod sources;
 

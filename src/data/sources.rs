@@ -1,7 +1,7 @@
-//! Where a data set is taken from: the program itself, the cache folder, or a folder of the user's.
+//! Where a data set is taken from: the program itself, the cache folder, a folder or a file of the user's.
 //!
 //! The command line parses `--data` into a [`DataSource`] and loads it. This file alone knows which files make a
-//! set; `idx` knows what is in one.
+//! set; `idx` and `graph` know what is in one.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -9,6 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::graph::{Graph, Partition};
 use super::{Dataset, Split, Values, cache, idx, label_fault};
 use crate::Error;
 
@@ -26,8 +27,8 @@ const KNOWN_CLASSES: usize = 10;
 
 /// Where training and test data come from.
 ///
-/// Parses from `embedded`, `fashion-mnist`, `mnist`, or else the path of a folder (`./mnist` for a folder of such a
-/// name).
+/// Parses from `embedded`, `fashion-mnist`, `mnist`, a graph's `FILE.safetensors`, perhaps with `@SEED` or `@public`
+/// behind it, or else the path of a folder (`./mnist` for a folder of such a name).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DataSource {
     /// 10,000 training and 2,000 test images of Fashion-MNIST that are part of the program.
@@ -40,6 +41,28 @@ pub enum DataSource {
     /// A folder with the four IDX files under their usual names (`train-images-idx3-ubyte`, also
     /// `train-images.idx3-ubyte`, each with or without `.gz`). It has as many classes as its training labels need.
     Folder(PathBuf),
+    /// The nodes of a graph by their own features, in the format of [`graph`](super::graph).
+    Graph {
+        /// The file.
+        path: PathBuf,
+        /// Which nodes are learnt from.
+        partition: Partition,
+    },
+}
+
+/// How the name of a graph's file ends.
+const GRAPH_ENDING: &str = ".safetensors";
+
+/// What `text` says if it names a graph.
+fn graph(text: &str) -> Option<DataSource> {
+    let (path, partition) = match text.rsplit_once('@') {
+        Some((path, "public")) => (path, Partition::Public),
+        Some((path, seed)) if path.ends_with(GRAPH_ENDING) => {
+            (path, Partition::Half { seed: seed.parse().ok()? })
+        }
+        _ => (text, Partition::Half { seed: 0 }),
+    };
+    path.ends_with(GRAPH_ENDING).then(|| DataSource::Graph { path: path.into(), partition })
 }
 
 impl FromStr for DataSource {
@@ -50,7 +73,7 @@ impl FromStr for DataSource {
             "embedded" => Self::Embedded,
             "fashion-mnist" => Self::FashionMnist,
             "mnist" => Self::Mnist,
-            folder => Self::Folder(folder.into()),
+            path => graph(path).unwrap_or_else(|| Self::Folder(path.into())),
         })
     }
 }
@@ -62,6 +85,11 @@ impl fmt::Display for DataSource {
             Self::FashionMnist => f.write_str("fashion-mnist"),
             Self::Mnist => f.write_str("mnist"),
             Self::Folder(folder) => folder.display().fmt(f),
+            Self::Graph { path, partition: Partition::Half { seed: 0 } } => path.display().fmt(f),
+            Self::Graph { path, partition: Partition::Half { seed } } => {
+                write!(f, "{}@{seed}", path.display())
+            }
+            Self::Graph { path, partition: Partition::Public } => write!(f, "{}@public", path.display()),
         }
     }
 }
@@ -98,6 +126,7 @@ impl DataSource {
                 let files = find(folder).map_err(|missing| no_folder(folder, &missing))?;
                 self.split(read(files)?, None)
             }
+            Self::Graph { path, partition } => Graph::read(path)?.split(*partition, &self.to_string()),
         }
     }
 
@@ -226,7 +255,9 @@ fn no_folder(folder: &Path, missing: &str) -> Error {
             cache::FILES.join(", ")
         )
     } else {
-        "no such folder; --data takes embedded, fashion-mnist, mnist or a folder of IDX files".to_owned()
+        "no such folder; --data takes embedded, fashion-mnist, mnist, a folder of IDX files, or FILE.safetensors, \
+         FILE.safetensors@SEED or FILE.safetensors@public for a graph"
+            .to_owned()
     };
     refuse(folder, detail)
 }

@@ -1,4 +1,4 @@
-//! Charts as SVG text: a title, two axes, lines or coloured bands, and a legend beside them.
+//! Charts as SVG text: a title, two axes, lines or coloured bands, and a legend beside or below them.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -14,6 +14,10 @@ use super::axis::{Axis, Scale};
 const SIZE: (u32, u32) = (900, 480);
 /// Width of the legend's strip at the right.
 const LEGEND: i32 = 150;
+/// Of each panel of a sheet.
+const PANEL: (u32, u32) = (640, 400);
+/// Room of an entry in the legend below a sheet.
+const ENTRY: (i32, i32) = (320, 22);
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
@@ -27,6 +31,8 @@ pub struct Words<'a> {
     pub title: &'a str,
     /// Beside its vertical axis.
     pub vertical: &'a str,
+    /// Below its horizontal axis.
+    pub horizontal: &'a str,
 }
 
 /// A line and its legend.
@@ -35,8 +41,20 @@ pub struct Line {
     pub name: String,
     /// Of the line.
     pub colour: RGBColor,
-    /// Iteration and value, ascending.
+    /// Of the line, in pixels.
+    pub width: u32,
+    /// Iteration or seconds, ascending, and value.
     pub points: Vec<(f64, f64)>,
+}
+
+/// One of the charts of a sheet.
+pub struct Panel<'a> {
+    /// What it says.
+    pub words: Words<'a>,
+    /// Of its vertical axis.
+    pub scale: Scale,
+    /// What it shows.
+    pub lines: Vec<Line>,
 }
 
 /// A row of coloured cells and its name.
@@ -47,26 +65,51 @@ pub struct Band {
     pub cells: Vec<(u32, u32, RGBColor)>,
 }
 
-/// Draws lines over iterations.
+/// Draws lines.
 pub fn lines(words: &Words<'_>, scale: Scale, lines: &[Line]) -> Result<String, Failure> {
+    let legend: Vec<_> = lines.iter().map(|line| (line.name.clone(), line.colour)).collect();
+    draw(SIZE, |root| {
+        let (area, strip) = root.split_horizontally(SIZE.0 as i32 - LEGEND);
+        plot(&area, words, scale, lines)?;
+        draw_legend(&strip, (4, 60), 1, &legend)
+    })
+}
+
+/// Draws panels two in a row, and below them one legend of the first panel's names, each once.
+pub fn sheet(panels: &[Panel<'_>]) -> Result<String, Failure> {
+    let rows = panels.len().div_ceil(2);
+    let mut legend: Vec<_> = panels
+        .iter()
+        .take(1)
+        .flat_map(|panel| panel.lines.iter().map(|line| (line.name.clone(), line.colour)))
+        .collect();
+    legend.dedup();
+    let across = (2 * PANEL.0) as usize / ENTRY.0 as usize;
+    let plots = rows as u32 * PANEL.1;
+    let size = (2 * PANEL.0, plots + (legend.len().div_ceil(across) as u32 + 1) * ENTRY.1 as u32);
+    draw(size, |root| {
+        let (plots, strip) = root.split_vertically(plots as i32);
+        for (panel, area) in panels.iter().zip(plots.split_evenly((rows, 2))) {
+            plot(&area, &panel.words, panel.scale, &panel.lines)?;
+        }
+        draw_legend(&strip, (74, ENTRY.1 / 2), across, &legend)
+    })
+}
+
+fn plot(area: &Area<'_>, words: &Words<'_>, scale: Scale, lines: &[Line]) -> Drawn<()> {
     let points = || lines.iter().flat_map(|line| &line.points);
     let across = Axis::covering(Scale::Linear, points().map(|point| point.0));
     let up = Axis::covering(scale, points().map(|point| point.1));
-    let legend: Vec<_> = lines.iter().map(|line| (line.name.clone(), line.colour)).collect();
-    draw(|root| {
-        let (plot, strip) = root.split_horizontally(SIZE.0 as i32 - LEGEND);
-        let mut chart = frame(&plot, words, 74, (&across, &up))?;
-        mesh(&mut chart, words)?;
-        for line in lines {
-            // A value that cannot be shown leaves a gap.
-            for run in line.points.split(|point| up.position(point.1).is_none()) {
-                let run =
-                    run.iter().filter_map(|(iteration, value)| Some((*iteration, up.position(*value)?)));
-                chart.draw_series(LineSeries::new(run, line.colour.stroke_width(2)))?;
-            }
+    let mut chart = frame(area, words, 74, (&across, &up))?;
+    mesh(&mut chart, words)?;
+    for line in lines {
+        // A value that cannot be shown leaves a gap.
+        for run in line.points.split(|point| up.position(point.1).is_none()) {
+            let run = run.iter().filter_map(|(at, value)| Some((*at, up.position(*value)?)));
+            chart.draw_series(LineSeries::new(run, line.colour.stroke_width(line.width)))?;
         }
-        draw_legend(&strip, &legend)
-    })
+    }
+    Ok(())
 }
 
 /// Draws rows of coloured cells over iterations, the first row on top.
@@ -76,7 +119,7 @@ pub fn bands(words: &Words<'_>, bands: &[Band], legend: &[(String, RGBColor)]) -
     let last = cells().map(|cell| cell.1).max().unwrap_or(1);
     let across = Axis::counting(first, last);
     let up = Axis::naming(bands.iter().map(|band| band.name.clone()));
-    draw(|root| {
+    draw(SIZE, |root| {
         let (plot, strip) = root.split_horizontally(SIZE.0 as i32 - LEGEND);
         let mut chart = frame(&plot, words, 110, (&across, &up))?;
         mesh(&mut chart, words)?;
@@ -84,7 +127,7 @@ pub fn bands(words: &Words<'_>, bands: &[Band], legend: &[(String, RGBColor)]) -
             let height = row as f64 + 0.06..row as f64 + 0.94;
             chart.draw_series(band.cells.iter().map(|cell| rectangle(cell, &height)))?;
         }
-        draw_legend(&strip, legend)
+        draw_legend(&strip, (4, 60), 1, legend)
     })
 }
 
@@ -96,9 +139,9 @@ fn rectangle((first, last, colour): &(u32, u32, RGBColor), height: &Range<f64>) 
 type Drawn<T> = Result<T, DrawingAreaErrorKind<std::io::Error>>;
 
 /// Runs `paint` on a white sheet and returns the SVG.
-fn draw(paint: impl FnOnce(&Area<'_>) -> Drawn<()>) -> Result<String, Failure> {
+fn draw(size: (u32, u32), paint: impl FnOnce(&Area<'_>) -> Drawn<()>) -> Result<String, Failure> {
     let mut svg = String::new();
-    let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
+    let root = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     let painted = root.fill(&WHITE).and_then(|()| paint(&root)).and_then(|()| root.present());
     drop(root);
     match painted {
@@ -131,18 +174,24 @@ fn mesh(chart: &mut Context<'_, '_>, words: &Words<'_>) -> Drawn<()> {
         .axis_style(INK)
         .label_style((FONT, 14).into_font().color(&INK))
         .axis_desc_style((FONT, 15).into_font().color(&INK))
-        .x_desc("iteration")
+        .x_desc(words.horizontal)
         .y_desc(words.vertical)
         .draw()
 }
 
-/// Names beside strokes of their colour, from the top.
-fn draw_legend<T: Display>(strip: &Area<'_>, entries: &[(T, RGBColor)]) -> Drawn<()> {
+/// Names beside strokes of their colour, the first at `corner`, so many in a row.
+fn draw_legend<T: Display>(
+    strip: &Area<'_>,
+    corner: (i32, i32),
+    across: usize,
+    entries: &[(T, RGBColor)],
+) -> Drawn<()> {
     let style = (FONT, 14).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Center));
-    for (row, (name, colour)) in entries.iter().enumerate() {
-        let middle = 60 + 22 * row as i32;
-        strip.draw(&Rectangle::new([(4, middle - 5), (22, middle + 5)], colour.filled()))?;
-        strip.draw(&Text::new(name.to_string(), (30, middle), style.clone()))?;
+    for (place, (name, colour)) in entries.iter().enumerate() {
+        let left = corner.0 + ENTRY.0 * (place % across) as i32;
+        let middle = corner.1 + ENTRY.1 * (place / across) as i32;
+        strip.draw(&Rectangle::new([(left, middle - 5), (left + 18, middle + 5)], colour.filled()))?;
+        strip.draw(&Text::new(name.to_string(), (left + 26, middle), style.clone()))?;
     }
     Ok(())
 }

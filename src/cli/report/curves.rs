@@ -19,13 +19,14 @@ pub struct Curve {
 }
 
 /// Told apart by colour-blind readers, too (Okabe and Ito); the palest are left out.
-const COLOURS: [RGBColor; 6] = [
+pub const COLOURS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xb2),
     RGBColor(0xd5, 0x5e, 0x00),
     RGBColor(0x00, 0x9e, 0x73),
     RGBColor(0xcc, 0x79, 0xa7),
     RGBColor(0xe6, 0x9f, 0x00),
     RGBColor(0x56, 0xb4, 0xe9),
+    RGBColor(0x00, 0x00, 0x00),
 ];
 
 /// From few to many: dark and light tell as much as hue does.
@@ -87,7 +88,7 @@ fn curve(
     scale: Scale,
     lines: &[Line],
 ) -> Result<Curve, Failure> {
-    let words = Words { title, vertical: unit };
+    let words = Words { title, vertical: unit, horizontal: "iteration" };
     Ok(Curve { name, title, svg: chart::lines(&words, scale, lines)? })
 }
 
@@ -102,7 +103,7 @@ fn thinned(entries: &[Entry]) -> Vec<&Entry> {
 fn line(entries: &[&Entry], name: String, colour: usize, value: impl Fn(&Record) -> Option<f64>) -> Line {
     let points =
         entries.iter().filter_map(|entry| Some((f64::from(entry.record.iteration), value(&entry.record)?)));
-    Line { name, colour: COLOURS[colour % COLOURS.len()], points: points.collect() }
+    Line { name, colour: COLOURS[colour % COLOURS.len()], width: 2, points: points.collect() }
 }
 
 fn scores(entries: &[&Entry], value: impl Fn(Scores) -> f64) -> [Line; 2] {
@@ -124,7 +125,7 @@ fn exponents(entries: &[&Entry], layers: usize) -> Result<Curve, Failure> {
     let legend: Vec<_> =
         (0..=most).step_by(every).map(|k| (format!("{k} doublings"), shade(k, most))).collect();
     let title = "Doublings of each step's curvature";
-    let words = Words { title, vertical: "step of the sweep" };
+    let words = Words { title, vertical: "step of the sweep", horizontal: "iteration" };
     Ok(Curve { name: "exponents", title, svg: chart::bands(&words, &bands, &legend)? })
 }
 

@@ -1,9 +1,11 @@
-//! `--report`: a training in a folder of curves, with a summary to paste and a page to look at.
+//! `--report`: a training, or a [comparison] of some, in a folder of curves, with a summary to paste and a page to
+//! look at.
 //!
 //! What always holds: each file is written whole or not at all, and the page needs no other file.
 
 mod axis;
 mod chart;
+pub mod comparison;
 mod curves;
 
 use std::fmt::Write as _;
@@ -22,22 +24,63 @@ pub const PAGE: &str = "index.html";
 
 /// Writes the report of a training into `folder`, which is made if it is not there. `facts` are names and values.
 pub fn write(folder: &Path, facts: &[(&str, String)], history: &History) -> Result<(), Failure> {
-    std::fs::create_dir_all(folder).map_err(|source| Error::Io {
-        action: "create",
-        path: folder.to_owned(),
-        source,
-    })?;
-    let put = |name: &str, content: &str| {
-        write_atomically(&folder.join(name), |out| out.write_all(content.as_bytes())).map_err(Failure::from)
-    };
     let curves = if history.entries().is_empty() { Vec::new() } else { curves::draw(history)? };
-    for curve in &curves {
-        put(&format!("{}.svg", curve.name), &curve.svg)?;
+    let tables = vec![
+        ("Settings", facts_table(facts)),
+        ("Figures", facts_table(&figures(history))),
+        ("Milestones", milestones_table(history)),
+    ];
+    Report { title: "A training by dlADMM", tables, curves }.write(folder)
+}
+
+/// What a folder is filled with.
+struct Report {
+    title: &'static str,
+    tables: Vec<(&'static str, Table)>,
+    curves: Vec<curves::Curve>,
+}
+
+impl Report {
+    fn write(&self, folder: &Path) -> Result<(), Failure> {
+        std::fs::create_dir_all(folder).map_err(|source| Error::Io {
+            action: "create",
+            path: folder.to_owned(),
+            source,
+        })?;
+        let put = |name: &str, content: &str| {
+            write_atomically(&folder.join(name), |out| out.write_all(content.as_bytes()))
+                .map_err(Failure::from)
+        };
+        for curve in &self.curves {
+            put(&format!("{}.svg", curve.name), &curve.svg)?;
+        }
+        put("summary.md", &self.summary())?;
+        put(PAGE, &self.page())
     }
-    let tables = [("Settings", facts_table(facts)), ("Figures", facts_table(&figures(history)))];
-    let milestones = milestones_table(history);
-    put("summary.md", &summary(&tables, &milestones, &curves))?;
-    put(PAGE, &page(&tables, &milestones, &curves))
+
+    fn summary(&self) -> String {
+        let mut text = format!("# {}\n", self.title);
+        for (title, table) in &self.tables {
+            text += &format!("\n## {title}\n\n{}", table.markdown());
+        }
+        text += "\n## Curves\n\n";
+        for curve in &self.curves {
+            text += &format!("![{}]({}.svg)\n\n", curve.title, curve.name);
+        }
+        text
+    }
+
+    fn page(&self) -> String {
+        let mut text = PAGE_START.replace("TITLE", self.title);
+        for (title, table) in &self.tables {
+            text += &format!("<h2>{title}</h2>\n{}", table.html());
+        }
+        text += "<h2>Curves</h2>\n<div class=\"curves\">\n";
+        for curve in &self.curves {
+            text += &format!("<figure>{}</figure>\n", curve.svg);
+        }
+        text + "</div>\n</body>\n</html>\n"
+    }
 }
 
 /// The figures a training is remembered by: names and values.
@@ -64,7 +107,7 @@ fn describe(scores: Scores) -> String {
 }
 
 /// Rows of cells, the first row being the heading, the first column text and the others numbers.
-struct Table(Vec<Vec<String>>);
+pub struct Table(Vec<Vec<String>>);
 
 fn facts_table(facts: &[(&str, String)]) -> Table {
     let rows = facts.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]);
@@ -98,7 +141,8 @@ fn milestone(entry: &Entry) -> Vec<String> {
 }
 
 impl Table {
-    fn markdown(&self) -> String {
+    /// As text that a terminal shows and a page takes.
+    pub fn markdown(&self) -> String {
         let row = |cells: &[String]| format!("| {} |\n", cells.join(" | ").replace('\n', " "));
         let numbers = self.0[0].len() - 1;
         let mut text = row(&self.0[0]);
@@ -123,36 +167,12 @@ impl Table {
     }
 }
 
-fn summary(tables: &[(&str, Table)], milestones: &Table, curves: &[curves::Curve]) -> String {
-    let mut text = String::from("# A training by dlADMM\n");
-    for (title, table) in tables {
-        text += &format!("\n## {title}\n\n{}", table.markdown());
-    }
-    text += &format!("\n## Milestones\n\n{}\n## Curves\n\n", milestones.markdown());
-    for curve in curves {
-        text += &format!("![{}]({}.svg)\n\n", curve.title, curve.name);
-    }
-    text
-}
-
-fn page(tables: &[(&str, Table)], milestones: &Table, curves: &[curves::Curve]) -> String {
-    let mut text = String::from(PAGE_START);
-    for (title, table) in tables {
-        text += &format!("<h2>{title}</h2>\n{}", table.html());
-    }
-    text += "<h2>Curves</h2>\n<div class=\"curves\">\n";
-    for curve in curves {
-        text += &format!("<figure>{}</figure>\n", curve.svg);
-    }
-    text + "</div>\n<h2>Milestones</h2>\n" + &milestones.html() + "</body>\n</html>\n"
-}
-
 const PAGE_START: &str = r#"<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>A training by dlADMM</title>
+<title>TITLE</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1180px; margin: 2em auto; padding: 0 1em; }
 h1, h2 { font-weight: 600; }
@@ -165,7 +185,7 @@ svg { width: 100%; height: auto; }
 </style>
 </head>
 <body>
-<h1>A training by dlADMM</h1>
+<h1>TITLE</h1>
 "#;
 
 fn escaped(text: &str) -> String {

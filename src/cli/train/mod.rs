@@ -19,13 +19,16 @@ use dualstep::data::{DataSource, Split};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{Config, DlAdmm, HostState};
 
-use super::samples::{self, HostSamples};
+use super::samples::{self, DataArguments, HostSamples};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
 
 pub use history::{Entry, History};
+pub use session::{End, Session};
+pub use settings::Settings;
+
 use log::Log;
-use session::{End, Keeper, Session};
-use settings::{Agreement, Settings};
+use session::Keeper;
+use settings::Agreement;
 
 #[cfg(test)]
 pub use history::tests::plausible;
@@ -33,16 +36,14 @@ pub use history::tests::plausible;
 /// Flags of `dualstep train`.
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// `embedded` (10,000 images of Fashion-MNIST), `fashion-mnist`, `mnist`, or a folder of IDX files
-    /// [default: embedded].
-    #[arg(long, value_name = "SET|FOLDER")]
-    data: Option<DataSource>,
-    /// Train on the first so many samples [default: all].
-    #[arg(long, value_name = "COUNT")]
-    samples: Option<usize>,
+    #[command(flatten)]
+    data: DataArguments,
     /// Train until this iteration; those before a resumption count.
     #[arg(long, value_name = "COUNT", default_value_t = 200, value_parser = value_parser!(u32).range(1..))]
     iterations: u32,
+    /// Seed of the initial weights [default: 0].
+    #[arg(long)]
+    seed: Option<u64>,
     #[command(flatten)]
     settings: Settings,
     #[command(flatten)]
@@ -121,13 +122,13 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
 
 impl Job {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
-        let given = arguments.data.clone().map(samples::absolute).transpose()?;
+        let given = arguments.data.data.clone().map(samples::absolute).transpose()?;
         let mut job = match &arguments.results.resume {
             Some(path) => Self::resumed(path, given, arguments)?,
             None => Self {
-                config: arguments.settings.config()?,
+                config: arguments.settings.config(arguments.seed.unwrap_or_default())?,
                 data: given.unwrap_or_default(),
-                samples: arguments.samples,
+                samples: arguments.data.samples,
                 resumed: None,
             },
         };
@@ -141,7 +142,8 @@ impl Job {
         arguments.settings.check_agreement(&config, path)?;
         let agreement = Agreement { checkpoint: path };
         agreement.check("data", given.map(|source| source.to_string()), data.clone())?;
-        agreement.check("samples", arguments.samples, samples as usize)?;
+        agreement.check("samples", arguments.data.samples, samples as usize)?;
+        agreement.check("seed", arguments.seed, config.seed)?;
         let refuse = |detail: String| Err(Failure(format!("{}: {detail}", path.display())));
         if !state.is_whole() {
             return refuse(

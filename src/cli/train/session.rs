@@ -89,6 +89,11 @@ impl Session {
         &self.history
     }
 
+    /// The same, when nothing else of the session is needed.
+    pub fn into_history(self) -> History {
+        self.history
+    }
+
     /// The last iteration that was begun; once training has ended without diverging, it is finished.
     pub fn reached(&self) -> u32 {
         self.submitted

@@ -19,7 +19,7 @@ const LEAKY_SLOPE: f32 = 0.01;
 const FISTA_ETA: f32 = 4.0;
 
 /// What is computed, and how. A run that is resumed takes all of it from its checkpoint.
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(next_help_heading = "What is computed")]
 pub struct Settings {
     /// Widths of the hidden layers [default: 200,200].
@@ -77,9 +77,6 @@ pub struct Settings {
     /// Step length of `--z-last fista`; 2 is safe for every ρ [default: 4].
     #[arg(long, value_name = "ETA")]
     fista_eta: Option<f32>,
-    /// Seed of the initial weights [default: 0].
-    #[arg(long)]
-    seed: Option<u64>,
     /// Take accuracy and cost every so many iterations; 0 for never [default: 1].
     #[arg(long, value_name = "ITERATIONS")]
     eval_every: Option<u32>,
@@ -169,8 +166,8 @@ impl From<SolverName> for Solver {
 }
 
 impl Settings {
-    /// The settings of a new run, their ranges checked.
-    pub fn config(&self) -> Result<Config, Failure> {
+    /// The settings of a new run from the weights that `seed` draws, their ranges checked.
+    pub fn config(&self, seed: u64) -> Result<Config, Failure> {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
@@ -187,7 +184,7 @@ impl Settings {
             tau_0: self.tau_0.unwrap_or(base.tau_0),
             theta_0: self.theta_0.unwrap_or(base.theta_0),
             z_last,
-            seed: self.seed.unwrap_or(base.seed),
+            seed,
             evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
             refresh_every: self.refresh_every.unwrap_or(base.refresh_every),
             ..base
@@ -319,7 +316,6 @@ impl Settings {
         agree.check("z-last", method, z_last_name(config.z_last))?;
         agree.check("fista-iterations", self.fista_iterations.map(|it| it.to_string()), iterations)?;
         agree.check("fista-eta", self.fista_eta.map(|it| it.to_string()), eta)?;
-        agree.check("seed", self.seed, config.seed)?;
         agree.check("eval-every", self.eval_every, config.evaluate_every)?;
         agree.check("refresh-every", self.refresh_every, config.refresh_every)
     }

@@ -1,0 +1,201 @@
+//! Graphs whose nodes carry features and a class, one safetensors file each.
+//!
+//! [`DataSource`](super::DataSource) reads a [`Graph`] and makes a [`Split`] of its nodes. What always holds: every row
+//! of features has ascending ends within the entries, every column, edge and class is in range, every value is finite.
+//!
+//! # The file
+//!
+//! Metadata holds the counts `nodes`, `features` and `classes` as strings. Tensors:
+//!
+//! | tensor | shape | what |
+//! |---|---|---|
+//! | `feature_indptr` | nodes + 1 | where the entries of each node's row begin; the last is their number |
+//! | `feature_indices` | entries | column of each entry |
+//! | `feature_values` | entries, f32 | absent where every entry is 1 |
+//! | `edges` | edges × 2 | undirected, each once |
+//! | `labels` | nodes | class of each node, 255 for none |
+//! | `train`, `test` | any | nodes of the public split, if there is one |
+//!
+//! Whole numbers may be stored as u8, u16, i32 or u32.
+
+use std::path::Path;
+
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::{Dataset, Split, Values};
+use crate::Error;
+use crate::archive::{self, Archive};
+
+/// The label of a node that has none.
+const NO_LABEL: u32 = 255;
+
+/// Which nodes of a graph are learnt from. Nodes without a label are in neither half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Partition {
+    /// Half of each class, drawn by a seed; the odd one is learnt from.
+    Half {
+        /// The seed.
+        seed: u64,
+    },
+    /// The split that the file comes with.
+    Public,
+}
+
+/// A graph read from a file.
+#[derive(Clone, Debug)]
+pub struct Graph {
+    features: usize,
+    classes: usize,
+    /// Where each node's entries begin, and the end of the last.
+    rows: Vec<u32>,
+    columns: Vec<u32>,
+    /// Every entry is 1 where there are none.
+    values: Option<Vec<f32>>,
+    edges: Vec<[u32; 2]>,
+    labels: Vec<u32>,
+    public: Option<[Vec<u32>; 2]>,
+}
+
+impl Graph {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when it cannot be read; [`Error::Data`] when it is no safetensors file, a tensor is missing, or
+    /// one holds something out of range.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        archive::read(path, |bytes| Self::parse(&Archive::open(bytes)?)).map_err(|error| match error {
+            Error::Checkpoint { path, detail } => Error::Data { path, detail },
+            other => other,
+        })
+    }
+
+    fn parse(archive: &Archive<'_>) -> Result<Self, String> {
+        let [nodes, features, classes] =
+            [count(archive, "nodes")?, count(archive, "features")?, count(archive, "classes")?];
+        let rows =
+            archive.naturals("feature_indptr", &[nodes.checked_add(1).ok_or("has too many nodes")?])?;
+        let entries = rows[nodes] as usize;
+        if rows[0] != 0 || rows.windows(2).any(|ends| ends[0] > ends[1]) {
+            return Err("tensor `feature_indptr` does not ascend from 0; write the file again".into());
+        }
+        let columns = archive.naturals("feature_indices", &[entries])?;
+        let values = archive.holds("feature_values").then(|| archive.floats("feature_values", &[entries]));
+        let edges = archive.naturals("edges", &[archive.rows("edges")?, 2])?;
+        let labels = archive.naturals("labels", &[nodes])?;
+        below(&columns, "feature_indices", features, "features")?;
+        below(&edges, "edges", nodes, "nodes")?;
+        let stray = labels.iter().position(|label| *label != NO_LABEL && *label as usize >= classes);
+        if let Some(node) = stray {
+            return Err(format!(
+                "label {} of node {node} is out of range: the classes are 0 to {}, and 255 is none",
+                labels[node],
+                classes - 1
+            ));
+        }
+        Ok(Self {
+            features,
+            classes,
+            rows,
+            columns,
+            values: values.transpose()?,
+            edges: edges.as_chunks::<2>().0.to_vec(),
+            labels,
+            public: public_split(archive, nodes)?,
+        })
+    }
+
+    /// Number of nodes.
+    pub fn nodes(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Pairs of nodes with an edge between them.
+    pub fn edges(&self) -> &[[u32; 2]] {
+        &self.edges
+    }
+
+    /// The nodes to learn from and those to be judged by, each ascending, or what is missing, in words.
+    fn halves(&self, partition: Partition) -> Result<[Vec<u32>; 2], String> {
+        match partition {
+            Partition::Public => {
+                self.public.clone().ok_or_else(|| "has no public split; leave @public out".into())
+            }
+            Partition::Half { seed } => Ok(self.half(seed)),
+        }
+    }
+
+    fn half(&self, seed: u64) -> [Vec<u32>; 2] {
+        let mut generator = ChaCha8Rng::seed_from_u64(seed);
+        let [mut train, mut test] = [Vec::new(), Vec::new()];
+        for class in 0..self.classes as u32 {
+            let members = (0..self.nodes() as u32).filter(|node| self.labels[*node as usize] == class);
+            let mut members: Vec<u32> = members.collect();
+            members.shuffle(&mut generator);
+            let (learnt, judged) = members.split_at(members.len().div_ceil(2));
+            train.extend(learnt);
+            test.extend(judged);
+        }
+        train.sort_unstable();
+        test.sort_unstable();
+        [train, test]
+    }
+
+    /// Features and labels of both halves; errors call them by `name`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file has no public split but it is asked for, or a half is empty.
+    pub fn split(&self, partition: Partition, name: &str) -> Result<Split, Error> {
+        let refuse = |detail| Error::Data { path: name.into(), detail };
+        let [train, test] = self.halves(partition).map_err(refuse)?;
+        Ok(Split {
+            train: self.dataset(&train, format!("{name}/train"))?,
+            test: self.dataset(&test, format!("{name}/test"))?,
+        })
+    }
+
+    /// The rows of some nodes, zeros and all.
+    fn dataset(&self, nodes: &[u32], name: String) -> Result<Dataset, Error> {
+        let mut values = vec![0.0; nodes.len() * self.features];
+        for (row, node) in values.chunks_exact_mut(self.features.max(1)).zip(nodes) {
+            let node = *node as usize;
+            for entry in self.rows[node] as usize..self.rows[node + 1] as usize {
+                row[self.columns[entry] as usize] = self.values.as_ref().map_or(1.0, |values| values[entry]);
+            }
+        }
+        let labels = nodes.iter().map(|node| self.labels[*node as usize]).collect();
+        Dataset::new(name, self.features, self.classes, Values::Reals(values), labels)
+    }
+}
+
+/// A count from the metadata.
+fn count(archive: &Archive<'_>, key: &str) -> Result<usize, String> {
+    let text =
+        archive.text(key).ok_or_else(|| format!("its metadata has no `{key}`; no graph is read without"))?;
+    match text.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(format!("its metadata says {key} = {text:?}; it must be a number above 0")),
+    }
+}
+
+fn below(values: &[u32], name: &str, limit: usize, of: &str) -> Result<(), String> {
+    match values.iter().position(|value| *value as usize >= limit) {
+        None => Ok(()),
+        Some(at) => {
+            Err(format!("tensor `{name}` holds {} at element {at}, but there are {limit} {of}", values[at]))
+        }
+    }
+}
+
+fn public_split(archive: &Archive<'_>, nodes: usize) -> Result<Option<[Vec<u32>; 2]>, String> {
+    if !archive.holds("train") || !archive.holds("test") {
+        return Ok(None);
+    }
+    let part = |name| {
+        let members = archive.naturals(name, &[archive.rows(name)?])?;
+        below(&members, name, nodes, "nodes")?;
+        Ok::<_, String>(members)
+    };
+    Ok(Some([part("train")?, part("test")?]))
+}

@@ -1,0 +1,139 @@
+//! Graph files: the features of nodes as a data set, how nodes are divided, and what is refused.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+
+use dualstep::data::{DataSource, Split};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use tempfile::TempDir;
+
+/// A graph as a file holds it: six nodes, three features, two classes; node 4 has no label.
+struct File {
+    metadata: HashMap<String, String>,
+    tensors: Vec<(&'static str, Dtype, Vec<usize>, Vec<u8>)>,
+}
+
+fn small() -> File {
+    let metadata = [("nodes", "6"), ("features", "3"), ("classes", "2")];
+    let signed = |values: &[i32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let short = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    File {
+        metadata: metadata.map(|(key, value)| (key.into(), value.into())).into(),
+        tensors: vec![
+            ("feature_indptr", Dtype::I32, vec![7], signed(&[0, 1, 3, 3, 4, 5, 7])),
+            ("feature_indices", Dtype::U16, vec![7], short(&[0, 1, 2, 0, 1, 0, 2])),
+            ("edges", Dtype::U16, vec![2, 2], short(&[0, 1, 2, 5])),
+            ("labels", Dtype::U8, vec![6], vec![0, 1, 0, 1, 255, 0]),
+        ],
+    }
+}
+
+impl File {
+    fn replace(mut self, name: &str, shape: &[usize], bytes: Vec<u8>) -> Self {
+        let tensor = self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap();
+        (tensor.2, tensor.3) = (shape.to_vec(), bytes);
+        self
+    }
+
+    fn add(mut self, name: &'static str, dtype: Dtype, bytes: Vec<u8>) -> Self {
+        self.tensors.push((name, dtype, vec![bytes.len() * 8 / dtype.bitsize()], bytes));
+        self
+    }
+
+    fn say(mut self, key: &str, value: &str) -> Self {
+        self.metadata.insert(key.into(), value.into());
+        self
+    }
+
+    fn write(self) -> (TempDir, PathBuf) {
+        let views = self.tensors.iter().map(|(name, dtype, shape, bytes)| {
+            (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+        });
+        let bytes = serialize(views, Some(self.metadata)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("small.safetensors");
+        fs::write(&path, bytes).unwrap();
+        (folder, path)
+    }
+
+    fn load(self, suffix: &str) -> Result<Split, dualstep::Error> {
+        let (_folder, path) = self.write();
+        format!("{}{suffix}", path.display()).parse::<DataSource>().unwrap().load()
+    }
+}
+
+fn rows(set: &dualstep::data::Dataset) -> Vec<Vec<f32>> {
+    let values = set.scaled_rows(0..set.len(), set.features()).unwrap();
+    values.chunks_exact(set.features()).map(<[f32]>::to_vec).collect()
+}
+
+#[test]
+fn half_of_each_class_is_learnt_from_and_no_node_twice() {
+    for suffix in ["", "@1", "@2", "@3"] {
+        let Split { train, test } = small().load(suffix).unwrap();
+        let class =
+            |set: &dualstep::data::Dataset, class| set.labels().iter().filter(|it| **it == class).count();
+        assert_eq!((train.features(), train.classes()), (3, 2));
+        assert_eq!((class(&train, 0), class(&train, 1)), (2, 1), "{suffix}");
+        assert_eq!((class(&test, 0), class(&test, 1)), (1, 1), "{suffix}");
+        let mut all = [rows(&train), rows(&test)].concat();
+        all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+        // Every labelled node once; node 4, the only one with just the middle feature, has no label.
+        let expected: [[f32; 3]; 5] = [[0., 0., 0.], [0., 1., 1.], [1., 0., 0.], [1., 0., 0.], [1., 0., 1.]];
+        assert_eq!(all, expected);
+    }
+}
+
+#[test]
+fn seeds_divide_differently_and_repeat() {
+    let trains: Vec<_> =
+        (0..20).map(|seed| rows(&small().load(&format!("@{seed}")).unwrap().train)).collect();
+    assert!(trains.iter().any(|train| *train != trains[0]));
+    assert_eq!(rows(&small().load("").unwrap().train), trains[0]);
+}
+
+#[test]
+fn the_public_split_and_values_are_taken_from_the_file() {
+    let signed = |values: &[i32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let values = [0.5f32, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5].iter().flat_map(|it| it.to_le_bytes()).collect();
+    let file = small()
+        .add("feature_values", Dtype::F32, values)
+        .add("train", Dtype::I32, signed(&[5, 1]))
+        .add("test", Dtype::I32, signed(&[3]));
+    let Split { train, test } = file.load("@public").unwrap();
+    assert_eq!(rows(&train), [[5.5, 0.0, 6.5], [0.0, 1.5, 2.5]]);
+    assert_eq!((train.labels(), rows(&test)), ([0, 1].as_slice(), vec![vec![3.5, 0.0, 0.0]]));
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let short = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let signed = |values: &[i32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let cases = [
+        (small().replace("edges", &[1, 2], short(&[0, 6])), "", "`edges` holds 6"),
+        (small().replace("feature_indices", &[7], short(&[0, 1, 3, 0, 1, 0, 2])), "", "holds 3 at element 2"),
+        (small().replace("feature_indptr", &[7], signed(&[0, 1, 3, 2, 4, 5, 7])), "", "does not ascend"),
+        (small().replace("feature_indptr", &[7], signed(&[0, 1, 3, -3, 4, 5, 7])), "", "holds -3"),
+        (small().replace("labels", &[6], vec![0, 1, 2, 1, 255, 0]), "", "label 2 of node 2"),
+        (small().replace("labels", &[5], vec![0, 1, 0, 1, 255]), "", "must be 6 u8"),
+        (small().say("nodes", "no"), "", "nodes = \"no\""),
+        (small(), "@public", "no public split"),
+    ];
+    for (file, suffix, part) in cases {
+        let message = file.load(suffix).unwrap_err().to_string();
+        assert!(message.contains(part) && message.lines().count() == 1, "no `{part}` in: {message}");
+    }
+    let mut file = small();
+    file.tensors.retain(|tensor| tensor.0 != "labels");
+    assert!(file.load("").unwrap_err().to_string().contains("`labels` is missing"));
+}
+
+#[test]
+fn sources_of_graphs_print_as_they_parse() {
+    for text in ["some/cora.safetensors", "a@b/cora.safetensors@7", "cora.safetensors@public"] {
+        assert_eq!(text.parse::<DataSource>().unwrap().to_string(), text);
+    }
+    let folder: DataSource = "cora.safetensors@nobody".parse().unwrap();
+    assert!(folder.load().unwrap_err().to_string().contains("FILE.safetensors@SEED"));
+}
