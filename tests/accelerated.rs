@@ -7,7 +7,9 @@ use dualstep::Error;
 use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::solvers::anderson::{AndersonConfig, HistoryStorage, Mode};
-use dualstep::solvers::dladmm::{Config, DlAdmm, HostState, Problem, Record, Samples, Steps, Targets, ZLast};
+use dualstep::solvers::dladmm::{
+    Config, DlAdmm, HostState, Mixed, Problem, Record, Samples, Steps, Targets, ZLast,
+};
 
 const PIXELS: usize = 784;
 
@@ -113,6 +115,63 @@ fn accelerated_iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
         assert_eq!(gpu.counters().host_waits, before.host_waits, "{mode:?}");
         solver.finish().expect("finite");
         assert_eq!(solver.state().expect("reads back"), train(&gpu, &config, &images, 8).1, "{mode:?}");
+    }
+}
+
+/// The first candidate comes after the fourth sweep. Judged by the training cost of a forward pass, it is taken only
+/// where that is no larger than plain steps' from the same state; else the state is theirs, bit for bit.
+#[test]
+fn weights_alone_are_judged_by_the_training_cost() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(200);
+    let mut kept = 0;
+    for (seed, steps) in (0..4).flat_map(|seed| [(seed, exact()), (seed, Steps::Quadratic)]) {
+        let plain = Config { seed, ..accelerated(None, steps) };
+        let config =
+            Config { acceleration: Some(AndersonConfig::default()), mixed: Mixed::Weights, ..plain.clone() };
+        let (plain, plain_state) = train(&gpu, &plain, &images, 4);
+        let (records, state) = train(&gpu, &config, &images, 4);
+        let counters = records[3].acceleration.expect("an accelerated run");
+        assert_eq!((counters.tries, counters.skips), (1, 0), "seed {seed}, {steps:?}");
+        let [mixed, unmixed] = [&state, &plain_state].map(|state| &state.layers);
+        if counters.accepts == 1 {
+            kept += 1;
+            assert!(cost(&records[3]) <= cost(&plain[3]), "seed {seed}, {steps:?}");
+            for (mixed, unmixed) in mixed.iter().zip(unmixed) {
+                assert_ne!(mixed.weights, unmixed.weights, "seed {seed}, {steps:?}");
+                assert_eq!((&mixed.bias, &mixed.activation), (&unmixed.bias, &unmixed.activation));
+            }
+            assert_eq!(
+                (mixed.last().map(|it| &it.z), &state.dual),
+                (unmixed.last().map(|it| &it.z), &plain_state.dual)
+            );
+        } else {
+            assert_eq!(state, plain_state, "seed {seed}, {steps:?}");
+        }
+    }
+    assert!((1..8).contains(&kept), "{kept} of 8 kept: one of the two branches above was never taken");
+}
+
+/// What a run is said to need before it starts is what it needs: nothing is made during iterations.
+#[test]
+fn device_memory_is_known_before_the_first_iteration() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(300);
+    for steps in [exact(), Steps::Quadratic] {
+        let mut needed = Vec::new();
+        let [anderson, bf16, extrapolate] = modes();
+        for acceleration in [Some(anderson), Some(bf16), Some(extrapolate), None] {
+            let mut solver = DlAdmm::new(&gpu, &accelerated(acceleration, steps), &images.problem())
+                .expect("a sound problem");
+            gpu.reset_peak_memory();
+            let before = gpu.counters().memory.in_use;
+            solver.run(6).expect("submits");
+            gpu.wait().expect("a sound device");
+            assert_eq!(gpu.counters().memory.peak, before, "{acceleration:?}");
+            solver.finish().expect("finite");
+            needed.push(before);
+        }
+        assert!(needed.is_sorted_by(|a, b| a > b), "history in f32, in bf16, one copy, none: {needed:?}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use clap::ValueEnum;
 use dualstep::solvers::anderson::{AndersonConfig, Mode};
 use dualstep::solvers::dladmm::{
-    Activation, Config, Exact, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
+    Activation, Config, Exact, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
 
 use crate::cli::{Failure, text};
@@ -109,6 +109,8 @@ enum AccelerateName {
     Anderson,
     /// On in the direction of the last sweep: one copy of the state, and nothing to solve.
     Extrapolate,
+    /// As anderson, but the weights alone, judged by the training cost.
+    Weights,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -172,8 +174,10 @@ impl Settings {
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
         let (steps, z_last) = (self.steps(schedule)?, self.z_last(base.z_last)?);
+        let (acceleration, mixed) = self.acceleration(steps, z_last)?;
         let config = Config {
-            acceleration: self.acceleration(steps, z_last)?,
+            acceleration,
+            mixed,
             hidden: self.hidden.clone().unwrap_or(base.hidden),
             activation: self.activation.unwrap_or(base.activation),
             penalty: self.penalty.unwrap_or(base.penalty),
@@ -224,22 +228,28 @@ impl Settings {
         }
     }
 
-    fn acceleration(&self, steps: Steps, z_last: ZLast) -> Result<Option<AndersonConfig>, Failure> {
+    fn acceleration(&self, steps: Steps, z_last: ZLast) -> Result<(Option<AndersonConfig>, Mixed), Failure> {
         let base = AndersonConfig::default();
-        let memory = self.memory.unwrap_or(base.memory);
-        let acceleration = match self.accelerate {
-            Some(AccelerateName::None) => None,
-            Some(AccelerateName::Anderson) => Some(AndersonConfig { memory, ..base }),
-            Some(AccelerateName::Extrapolate) => Some(AndersonConfig { mode: Mode::Extrapolate, ..base }),
-            None => match (steps, z_last) {
-                (Steps::Exact(_), ZLast::Newton) => Some(AndersonConfig { memory, ..base }),
-                _ => None,
-            },
+        let anderson = AndersonConfig { memory: self.memory.unwrap_or(base.memory), ..base };
+        let (acceleration, mixed) = match self.accelerate {
+            Some(AccelerateName::None) => (None, Mixed::All),
+            Some(AccelerateName::Anderson) => (Some(anderson), Mixed::All),
+            Some(AccelerateName::Extrapolate) => {
+                (Some(AndersonConfig { mode: Mode::Extrapolate, ..base }), Mixed::All)
+            }
+            Some(AccelerateName::Weights) => (Some(anderson), Mixed::Weights),
+            None => {
+                let usual = steps.usual_acceleration().filter(|_| z_last == ZLast::Newton);
+                (usual.map(|usual| AndersonConfig { memory: anderson.memory, ..usual }), Mixed::All)
+            }
         };
-        match self.memory.is_some() && acceleration.is_none_or(|settings| settings.mode == Mode::Extrapolate)
-        {
-            true => Err(Failure("--memory is for --accelerate anderson; leave one of them out".into())),
-            false => Ok(acceleration),
+        let remembers = acceleration.is_some_and(|settings| settings.mode == Mode::Anderson);
+        match self.memory.is_some() && !remembers {
+            true => {
+                let names = "--memory is for --accelerate anderson and weights; leave one of them out";
+                Err(Failure(names.into()))
+            }
+            false => Ok((acceleration, mixed)),
         }
     }
 
@@ -289,8 +299,9 @@ impl Settings {
             AccelerateName::None => "none",
             AccelerateName::Anderson => "anderson",
             AccelerateName::Extrapolate => "extrapolate",
+            AccelerateName::Weights => "weights",
         });
-        agree.check("accelerate", accelerate, acceleration_name(config.acceleration))?;
+        agree.check("accelerate", accelerate, acceleration_name(config))?;
         agree.check("memory", self.memory, config.acceleration.map_or(0, |settings| settings.memory))?;
         agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
@@ -407,11 +418,12 @@ fn steps_name(steps: Steps) -> &'static str {
     }
 }
 
-fn acceleration_name(acceleration: Option<AndersonConfig>) -> &'static str {
-    match acceleration.map(|settings| settings.mode) {
-        None => "none",
-        Some(Mode::Anderson) => "anderson",
-        Some(Mode::Extrapolate) => "extrapolate",
+fn acceleration_name(config: &Config) -> &'static str {
+    match (config.acceleration.map(|settings| settings.mode), config.mixed) {
+        (None, _) => "none",
+        (Some(_), Mixed::Weights) => "weights",
+        (Some(Mode::Anderson), Mixed::All) => "anderson",
+        (Some(Mode::Extrapolate), Mixed::All) => "extrapolate",
     }
 }
 
@@ -456,9 +468,11 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
             format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)
         }
     };
-    let acceleration = match config.acceleration {
-        Some(AndersonConfig { mode: Mode::Anderson, memory, .. }) => format!("anderson, memory {memory}"),
-        other => acceleration_name(other).into(),
+    let acceleration = match (config.acceleration, acceleration_name(config)) {
+        (Some(AndersonConfig { mode: Mode::Anderson, memory, .. }), name) => {
+            format!("{name}, memory {memory}")
+        }
+        (_, name) => name.into(),
     };
     vec![
         ("activation", activation_name(config.activation)),

@@ -38,6 +38,9 @@ pub struct Config {
     /// How iterations are accelerated, if they are.
     #[serde(default)]
     pub acceleration: Option<AndersonConfig>,
+    /// What acceleration mixes.
+    #[serde(default)]
+    pub mixed: Mixed,
     /// Standard deviation of the initial weights and biases.
     pub deviation: f32,
     /// Seed of the initial weights and biases.
@@ -66,6 +69,7 @@ impl Default for Config {
             steps: Steps::Exact(Exact::default()),
             z_last: ZLast::Newton,
             acceleration: None,
+            mixed: Mixed::default(),
             deviation: 0.1,
             seed: 0,
             evaluate_every: 1,
@@ -73,6 +77,17 @@ impl Default for Config {
             keep_last_finite: true,
         }
     }
+}
+
+/// What an accelerator mixes, and by what it judges.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mixed {
+    /// W, b, a and the last z together, judged by the augmented Lagrangian.
+    #[default]
+    All,
+    /// W alone, judged by the training cost of a forward pass, for which it takes two more of those.
+    Weights,
 }
 
 /// How ρ, ν, τ₀ and θ₀ change between iterations; decided on the device.
@@ -109,6 +124,14 @@ pub enum Steps {
 }
 
 impl Steps {
+    /// The acceleration that goes with these steps where nothing else is said: they profit from it, or are the paper's.
+    pub fn usual_acceleration(self) -> Option<AndersonConfig> {
+        match self {
+            Self::Exact(_) => Some(AndersonConfig::default()),
+            Self::Quadratic => None,
+        }
+    }
+
     /// What checkpoints mean that do not say.
     fn before_there_was_a_choice() -> Self {
         Self::Quadratic
@@ -421,11 +444,12 @@ impl Config {
         }
         if let Some(acceleration) = &self.acceleration {
             acceleration.check()?;
-            if matches!(self.z_last, ZLast::Fista { .. }) && self.loss == Loss::CrossEntropy {
+            let is_mixed = self.mixed == Mixed::All;
+            if is_mixed && matches!(self.z_last, ZLast::Fista { .. }) && self.loss == Loss::CrossEntropy {
                 return refuse(
                     "z-last",
                     "fista".into(),
-                    "must be newton for an accelerated run, whose dual follows z",
+                    "must be newton for an accelerated run, whose dual follows z, unless weights alone are mixed",
                 );
             }
         }

@@ -13,8 +13,8 @@ mod sweep;
 mod telemetry;
 
 pub use config::{
-    Activation, Config, Exact, Loss, Penalty, Problem, Samples, Schedule, Solver, Steps, SweepKind, Targets,
-    ZLast,
+    Activation, Config, Exact, Loss, Mixed, Penalty, Problem, Samples, Schedule, Solver, Steps, SweepKind,
+    Targets, ZLast,
 };
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
@@ -121,7 +121,7 @@ impl DlAdmm {
         }
         let accelerator = match &config.acceleration {
             Some(settings) => Some(
-                Anderson::new(gpu, settings, &state.mixed(), &state.dependants())?
+                Anderson::new(gpu, settings, &state.mixed(config.mixed), &state.dependants(config.mixed))?
                     .watching(&state.control, [0, 1])?,
             ),
             None => None,

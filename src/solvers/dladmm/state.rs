@@ -2,7 +2,7 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Problem, Samples, Steps, Targets};
+use super::config::{Config, Mixed, Problem, Samples, Steps, Targets};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
@@ -273,7 +273,7 @@ impl State {
             gram: None,
             first_system: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
-            merits: gpu.zeros(Shape::vector(4), StorageType::F32)?,
+            merits: gpu.zeros(Shape::new(2, 4), StorageType::F32)?,
             no_ledger: gpu.zeros(Shape::vector(LEDGER_LENGTH), StorageType::U32)?,
             ridge: gpu.upload(Shape::new(layout.layers, 4), &ridge_rows(start, config, layer_count))?,
             control: gpu.upload(Shape::vector(CONTROL_LENGTH), &control_words(start))?,
@@ -342,17 +342,20 @@ impl State {
         parts
     }
 
-    /// What an accelerator mixes: W, b and a of every layer, and the last z.
-    pub fn mixed(&self) -> Vec<Tensor> {
+    /// What an accelerator mixes: W, b and a of every layer, and the last z; or W alone.
+    pub fn mixed(&self, mixed: Mixed) -> Vec<Tensor> {
+        if mixed == Mixed::Weights {
+            return self.layers.iter().map(|layer| layer.weights.clone()).collect();
+        }
         let weights = self.layers.iter().flat_map(|layer| [layer.weights.clone(), layer.bias.clone()]);
         let activations = self.activations.iter().flat_map(|activation| activation.blocks().iter().cloned());
         let last = self.layer(self.depth()).z.blocks().iter().cloned();
         weights.chain(activations).chain(last).collect()
     }
 
-    /// What follows from that: P of every layer, the other z, u, and the terms of the augmented Lagrangian with the
-    /// status that they may change.
-    pub fn dependants(&self) -> Vec<Tensor> {
+    /// What follows from that: P of every layer, the other z, u if the last z was mixed, and the terms of the augmented
+    /// Lagrangian with the status that they may change.
+    pub fn dependants(&self, mixed: Mixed) -> Vec<Tensor> {
         let mut dependants = vec![self.totals.clone(), self.status.clone()];
         for (l, layer) in self.layers.iter().enumerate() {
             dependants.extend(layer.product.blocks().iter().cloned());
@@ -360,7 +363,9 @@ impl State {
                 dependants.extend(layer.z.blocks().iter().cloned());
             }
         }
-        dependants.extend(self.dual.blocks().iter().cloned());
+        if mixed == Mixed::All {
+            dependants.extend(self.dual.blocks().iter().cloned());
+        }
         dependants
     }
 

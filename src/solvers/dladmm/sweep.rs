@@ -14,7 +14,7 @@ mod exact;
 use super::Plans;
 use super::config::{Config, Exact, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
 use super::forward::{self, Scoring, offsets};
-use super::state::State;
+use super::state::{Inputs, State};
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
@@ -547,18 +547,28 @@ impl Sweep<'_> {
     /// Forward passes over training and test data with the new W and b.
     fn scores(&mut self) -> Result<(), Error> {
         let state = self.state;
-        let layers: Vec<_> = state.layers.iter().map(|layer| (&layer.weights, &layer.bias)).collect();
-        let sets = [(Some(&state.train), Some(&state.layer(1).product)), (state.test.as_ref(), None)];
-        for (slot, (inputs, first_product)) in (state.depth() as u32..).zip(sets) {
-            let Some(inputs) = inputs else { continue };
-            let Config { activation: f, loss, .. } = *self.config;
-            let origin = self.origin(format!("{} of a forward pass", forward::scores_kernel(loss)));
-            let (totals, status) = (&state.totals, &state.status);
-            let scoring =
-                Scoring { inputs, layers: &layers, f, loss, first_product, totals, slot, status, origin };
-            forward::scores(&mut self.plan, &scoring)?;
+        let slot = state.depth() as u32;
+        self.score(&state.train, Some(&state.layer(1).product), (&state.totals, slot))?;
+        match &state.test {
+            Some(test) => self.score(test, None, (&state.totals, slot + 1)),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// A row of sums over a forward pass; W_1 x may be at hand.
+    fn score(
+        &mut self,
+        inputs: &Inputs,
+        first_product: Option<&SampleTensor>,
+        (totals, slot): (&Tensor, u32),
+    ) -> Result<(), Error> {
+        let state = self.state;
+        let layers: Vec<_> = state.layers.iter().map(|layer| (&layer.weights, &layer.bias)).collect();
+        let Config { activation: f, loss, .. } = *self.config;
+        let origin = self.origin(format!("{} of a forward pass", forward::scores_kernel(loss)));
+        let (layers, status) = (layers.as_slice(), &state.status);
+        let scoring = Scoring { inputs, layers, f, loss, first_product, totals, slot, status, origin };
+        forward::scores(&mut self.plan, &scoring)
     }
 
     fn record(&mut self, layout: Layout, evaluated: bool, origin: u32, ledger: &Tensor) -> Result<(), Error> {

@@ -3,14 +3,18 @@
 //!
 //! W, b, a and the last z are mixed. What follows from them is formed afresh: u = −∂R/∂z, every P, every hidden z. The
 //! candidate stays if the augmented Lagrangian, ridge included, did not rise; else all of it is put back, bit for bit.
+//!
+//! Where W alone is mixed, u stays, for its z does, and the candidate stays if the training cost of a forward pass did
+//! not rise: moved by themselves, weights leave a and z behind and make the Lagrangian rise nearly always.
 
 use super::Sweep;
 use crate::Error;
 use crate::kernels::dladmm::{self as kernel, Dual};
 use crate::solvers::anderson::Anderson;
+use crate::solvers::dladmm::config::Mixed;
 use crate::solvers::dladmm::forward;
 
-/// Where the augmented Lagrangian stands before and after a candidate.
+/// Rows of the merits, of which the first element counts: before a candidate and after it.
 const BEFORE: u32 = 0;
 const AFTER: u32 = 1;
 
@@ -30,21 +34,28 @@ impl Sweep<'_> {
         self.terms(Dual::Stays)?;
         self.candidate_origin = None;
         self.merit(AFTER)?;
-        accelerator.judge(&mut self.plan, (merits, BEFORE), (merits, AFTER))?;
+        accelerator.judge(&mut self.plan, (merits, 4 * BEFORE), (merits, 4 * AFTER))?;
         accelerator.restore(&mut self.plan)
     }
 
-    fn merit(&mut self, slot: u32) -> Result<(), Error> {
+    fn merit(&mut self, row: u32) -> Result<(), Error> {
         let state = self.state;
-        let terms = (&state.totals, &state.ridge);
-        kernel::merit(&mut self.plan, terms, &state.control, (&state.merits, slot))
+        match self.config.mixed {
+            Mixed::All => {
+                let terms = (&state.totals, &state.ridge);
+                kernel::merit(&mut self.plan, terms, &state.control, (&state.merits, 4 * row))
+            }
+            Mixed::Weights => self.score(&state.train, Some(&state.layer(1).product), (&state.merits, row)),
+        }
     }
 
     /// What follows from a candidate.
     fn follow(&mut self) -> Result<(), Error> {
         let state = self.state;
-        for k in 0..state.dual.blocks().len() {
-            kernel::dual_of_z(&mut self.plan, &state.last_layer(k), self.config.loss)?;
+        if self.config.mixed == Mixed::All {
+            for k in 0..state.dual.blocks().len() {
+                kernel::dual_of_z(&mut self.plan, &state.last_layer(k), self.config.loss)?;
+            }
         }
         for l in 1..=state.depth() {
             let layer = state.layer(l);
