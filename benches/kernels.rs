@@ -9,16 +9,21 @@ use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
+use dualstep::kernels::batch;
 use dualstep::kernels::cg;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::loss::Loss;
+use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
 const CLASSES: u32 = 10;
+
+/// Sub-batches whose gradients are told apart.
+const SUB_BATCHES: u32 = 8;
 
 /// Columns of an accelerator's history.
 const COLUMNS: u32 = 4;
@@ -101,6 +106,30 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("loss/squared_scores", |b, plan| {
         loss::squared_scores(plan, &b.logits()?, &b.list(CLASSES)?, &b.logits()?, &b.partials()?, 0)
+    }),
+    ("loss/softmax_gradient", |b, plan| {
+        let (logits, bias, labels) = (b.logits()?, b.list(CLASSES)?, b.labels()?);
+        let (delta, partials) = (b.logits()?, b.partials()?);
+        loss::softmax_gradient(plan, (&logits, &bias), &labels, SUB_BATCHES, &delta, (&partials, 0))
+    }),
+    ("loss/squared_gradient", |b, plan| {
+        let (outputs, bias, targets) = (b.logits()?, b.list(CLASSES)?, b.logits()?);
+        let (delta, partials) = (b.logits()?, b.partials()?);
+        loss::squared_gradient(plan, (&outputs, &bias), &targets, SUB_BATCHES, &delta, (&partials, 0))
+    }),
+    ("batch/gather", |b, plan| batch::gather(plan, &b.side()?, &b.cursor()?, &b.side()?)),
+    ("batch/gather_labels", |b, plan| batch::gather_labels(plan, &b.labels()?, &b.cursor()?, &b.labels()?)),
+    ("batch/advance", |b, plan| batch::advance(plan, &b.cursor()?, b.samples, b.samples)),
+    ("mlp/delta", |b, plan| {
+        mlp::delta(plan, &b.side()?, &b.weights()?, &b.side()?, Activation::Relu, &b.side()?)
+    }),
+    ("mlp/weight_gradient", |b, plan| {
+        let rows = &b.matrix(SUB_BATCHES, b.width * b.width)?;
+        mlp::weight_gradient(plan, &b.side()?, &b.side()?, Gradients { rows, first: 0 })
+    }),
+    ("mlp/bias_gradient", |b, plan| {
+        let rows = &b.matrix(SUB_BATCHES, b.width)?;
+        mlp::bias_gradient(plan, &b.side()?, Gradients { rows, first: 0 })
     }),
     ("dladmm/dual_target", |b, plan| {
         dladmm::dual_target(plan, &b.logits()?, &b.logits()?, &b.control()?, &b.logits()?)
@@ -305,6 +334,10 @@ impl Bench<'_> {
     fn labels(&self) -> Result<Tensor, Error> {
         let labels: Vec<u32> = (0..self.samples).map(|k| k % CLASSES).collect();
         self.gpu.upload_u32(Shape::vector(self.samples), &labels)
+    }
+
+    fn cursor(&self) -> Result<Tensor, Error> {
+        self.gpu.zeros(Shape::vector(batch::CURSOR_LENGTH), StorageType::U32)
     }
 
     fn damping(&self) -> Damping {

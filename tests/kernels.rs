@@ -41,9 +41,19 @@ fn folded_grids() {
     for (limit, families) in [
         (
             20,
-            &["elementwise", "reduce", "cg", "loss", "dladmm/hidden_z", "dladmm/residual", "dladmm/fista"][..],
+            &[
+                "elementwise",
+                "reduce",
+                "cg",
+                "loss",
+                "batch",
+                "mlp/bias_gradient",
+                "dladmm/hidden_z",
+                "dladmm/residual",
+                "dladmm/fista",
+            ][..],
         ),
-        (5, &["linalg", "dladmm/activation_gradient"]),
+        (5, &["linalg", "dladmm/activation_gradient", "mlp/delta", "mlp/weight_gradient"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
@@ -61,6 +71,7 @@ fn tiles_of_other_devices() {
         let Some(gpu) = gpu::open(GpuOptions { class: Some(class), ..Default::default() }) else { return };
         expect_all_right(&gpu, Effort::Quick, "linalg");
         expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
+        expect_all_right(&gpu, Effort::Quick, "mlp");
     }
 }
 

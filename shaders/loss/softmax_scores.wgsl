@@ -7,6 +7,7 @@
 // One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_scores.
 #import "shared/index.wgsl"
 #import "shared/reduce_tree.wgsl"
+#import "loss/softmax.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 
@@ -23,41 +24,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-fn logits(sample: u32, quad: u32) -> vec4f {
-    return product[sample * params.quads + quad] + bias[quad];
-}
-
-// Four flags per quad: which lanes of it are classes and not padding.
-fn is_class(quad: u32) -> vec4<bool> {
-    return quad * 4u + vec4u(0u, 1u, 2u, 3u) < vec4u(params.classes);
-}
-
-fn scores(sample: u32) -> vec4f {
-    let label = labels[sample];
-    var best = -3.4e38;
-    var best_class = 0u;
-    var label_logit = 0.0;
-    for (var quad = 0u; quad < params.quads; quad++) {
-        let values = logits(sample, quad);
-        for (var k = 0u; k < 4u; k++) {
-            let class_index = quad * 4u + k;
-            if class_index < params.classes && values[k] > best {
-                best = values[k];
-                best_class = class_index;
-            }
-            if class_index == label {
-                label_logit = values[k];
-            }
-        }
-    }
-    var sum = vec4f();
-    for (var quad = 0u; quad < params.quads; quad++) {
-        sum += select(vec4f(), exp(logits(sample, quad) - best), is_class(quad));
-    }
-    let cost = log(dot(sum, vec4f(1.0))) + (best - label_logit);
-    return vec4f(cost, select(0.0, 1.0, best_class == label), 0.0, 0.0);
-}
-
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
@@ -65,7 +31,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let sample = chunk * WG_SIZE + lane;
     var value = vec4f();
     if sample < params.samples {
-        value = scores(sample);
+        let scored = softmax(sample, labels[sample]);
+        value = vec4f(scored.cost, scored.hit, 0.0, 0.0);
     }
     let total = workgroup_sum(value, lane);
     if lane == 0u && chunk * WG_SIZE < params.samples {

@@ -29,3 +29,8 @@ fn second_derivative(f: f32) -> f32 {
 fn reach(a: f32) -> f32 {
     return 0.5 * log(4.0 * (1.0 + abs(a)));
 }
+
+// f' where f has these values.
+fn slope_at_value(f: vec4f) -> vec4f {
+    return vec4f(first_derivative(f.x), first_derivative(f.y), first_derivative(f.z), first_derivative(f.w));
+}

@@ -67,12 +67,24 @@ impl MatmulShape {
 
 /// A tile machine: its file and how much of the result one workgroup owns.
 #[derive(Clone, Copy, Debug)]
-struct Tile {
+pub(super) struct Tile {
     label: &'static str,
     file: &'static str,
-    rows: u32,
+    pub rows: u32,
     columns: u32,
     subgroups: bool,
+}
+
+impl Tile {
+    /// Workgroups for a result of this shape.
+    pub fn count(self, output: Shape) -> u64 {
+        u64::from(output.rows.div_ceil(self.rows)) * u64::from(output.columns.div_ceil(self.columns))
+    }
+
+    /// The variant of a kernel that reads its operands in a way of its own.
+    pub fn variant(self) -> Variant {
+        assemble(self, ALL_WAYS[0])
+    }
 }
 
 /// Staged in workgroup memory: for GPUs, where neighbouring lanes' loads join and workgroup memory is near.
@@ -133,14 +145,18 @@ pub(super) struct TileVariant {
 impl TileVariant {
     /// Workgroups, and partial sums left by kernels that leave one per tile.
     pub fn tiles(&self, shape: &MatmulShape) -> u64 {
-        u64::from(shape.rows.div_ceil(self.tile.rows)) * u64::from(shape.columns.div_ceil(self.tile.columns))
+        self.tile.count(shape.output())
     }
+}
+
+/// The tile for a result of this shape on this device.
+pub(super) fn tile_for(gpu: &Gpu, output: Shape) -> Tile {
+    choose(gpu.capabilities().class, output)
 }
 
 /// The variant for this device and these operands.
 pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
-    let class = gpu.capabilities().class;
-    let tile = choose(class, shape.output());
+    let tile = tile_for(gpu, shape.output());
     TileVariant { variant: assemble(tile, shape.transposed), tile }
 }
 
@@ -172,8 +188,7 @@ const ALL_WAYS: [(Transposed, Transposed); 4] = [
 
 /// Partial sums that a kernel which leaves one per tile leaves for a result of this shape.
 pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
-    let tile = choose(gpu.capabilities().class, output);
-    output.rows.div_ceil(tile.rows) * output.columns.div_ceil(tile.columns)
+    tile_for(gpu, output).count(output) as u32
 }
 
 params! {
@@ -294,7 +309,7 @@ fn accumulate(
 }
 
 /// The inner index in parts that one dispatch sums.
-fn inner_parts(gpu: &Gpu, inner: u32) -> impl Iterator<Item = Range<u32>> + use<> {
+pub(super) fn inner_parts(gpu: &Gpu, inner: u32) -> impl Iterator<Item = Range<u32>> + use<> {
     let limit = inner_limit(gpu.capabilities().class);
     (0..inner.div_ceil(limit)).map(move |part| part * limit..inner.min((part + 1).saturating_mul(limit)))
 }
@@ -396,9 +411,8 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
     let Shape { rows: samples_in_all, columns: features } = samples.shape();
     let output = Shape::new(features, features);
     expect_shape(&GRAM, "gram", gram, output)?;
-    let class = plan.gpu().capabilities().class;
-    let tile = choose(class, output);
-    let groups = u64::from(features.div_ceil(tile.rows)) * u64::from(features.div_ceil(tile.columns));
+    let tile = tile_for(plan.gpu(), output);
+    let groups = tile.count(output);
     for part in inner_parts(plan.gpu(), samples_in_all) {
         let (inner, stride) = (part.len() as u32, samples.pitch());
         let samples = samples.row_range(part)?;
@@ -412,7 +426,7 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
         };
         plan.dispatch(Dispatch {
             kernel: &GRAM,
-            variant: assemble(tile, ALL_WAYS[0]),
+            variant: tile.variant(),
             operands: &[&samples, &samples, gram],
             params: bytemuck::bytes_of(&params),
             groups: Groups(groups),

@@ -1,5 +1,6 @@
 //! Losses, and scores of a network's outputs.
 
+use super::batch::expect_sub_batches;
 use super::{expect_labels, expect_length, expect_shape, plain};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -133,5 +134,109 @@ pub fn squared_scores(
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: 4 * shape.elements(),
+    })
+}
+
+/// `loss/softmax_gradient`
+pub static SOFTMAX_GRADIENT: Kernel = Kernel {
+    name: "loss/softmax_gradient",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("labels"),
+        Binding::write("delta"),
+        Binding::write("partials"),
+    ],
+    params: SoftmaxGradientParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SoftmaxGradientParams { quads: u32, samples: u32, classes: u32, sub_batches: u32, offset: u32 }
+}
+
+/// δ = (softmax(P + b) − y) / size of the sample's sub-batch: the gradient of each sub-batch's mean cross-entropy by the
+/// logits; and the scores of [`softmax_scores`], as partial sums from `vec4` `offset` on.
+///
+/// Shapes: `product` and `delta` are samples × classes, `bias` one row of classes, `labels` one u32 per sample.
+///
+/// # Errors
+/// [`Error::Shape`] when they disagree or a sub-batch would be empty, and those of [`PlanBuilder::dispatch`].
+pub fn softmax_gradient(
+    plan: &mut PlanBuilder,
+    (product, bias): (&Tensor, &Tensor),
+    labels: &Tensor,
+    sub_batches: u32,
+    delta: &Tensor,
+    (partials, offset): (&Tensor, u32),
+) -> Result<(), Error> {
+    let kernel = &SOFTMAX_GRADIENT;
+    let shape = product.shape();
+    expect_shape(kernel, "bias", bias, Shape::vector(shape.columns))?;
+    expect_labels(kernel, labels, shape.rows)?;
+    expect_shape(kernel, "delta", delta, shape)?;
+    expect_sub_batches(kernel, shape.rows, sub_batches)?;
+    let count = partial_count(shape.rows);
+    expect_length(kernel, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let (quads, samples, classes) = (shape.quads(), shape.rows, shape.columns);
+    plan.dispatch(Dispatch {
+        kernel,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, labels, delta, partials],
+        params: bytemuck::bytes_of(&SoftmaxGradientParams { quads, samples, classes, sub_batches, offset }),
+        groups: Groups(count.into()),
+        flops: 10 * shape.elements(),
+    })
+}
+
+/// `loss/squared_gradient`
+pub static SQUARED_GRADIENT: Kernel = Kernel {
+    name: "loss/squared_gradient",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("targets"),
+        Binding::write("delta"),
+        Binding::write("partials"),
+    ],
+    params: SquaredGradientParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct SquaredGradientParams { quads: u32, samples: u32, outputs: u32, sub_batches: u32, offset: u32 }
+}
+
+/// δ = (P + b − y) / size of the sample's sub-batch: the gradient of each sub-batch's mean of ½ ‖P + b − y‖² by the
+/// outputs; and the scores of [`squared_scores`], as partial sums from `vec4` `offset` on.
+///
+/// Shapes: `product`, `targets` and `delta` are samples × outputs, `bias` one row of outputs.
+///
+/// # Errors
+/// [`Error::Shape`] when they disagree or a sub-batch would be empty, and those of [`PlanBuilder::dispatch`].
+pub fn squared_gradient(
+    plan: &mut PlanBuilder,
+    (product, bias): (&Tensor, &Tensor),
+    targets: &Tensor,
+    sub_batches: u32,
+    delta: &Tensor,
+    (partials, offset): (&Tensor, u32),
+) -> Result<(), Error> {
+    let kernel = &SQUARED_GRADIENT;
+    let shape = product.shape();
+    expect_shape(kernel, "bias", bias, Shape::vector(shape.columns))?;
+    expect_shape(kernel, "targets", targets, shape)?;
+    expect_shape(kernel, "delta", delta, shape)?;
+    expect_sub_batches(kernel, shape.rows, sub_batches)?;
+    let count = partial_count(shape.rows);
+    expect_length(kernel, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    let (quads, samples, outputs) = (shape.quads(), shape.rows, shape.columns);
+    plan.dispatch(Dispatch {
+        kernel,
+        variant: Variant::new("plain"),
+        operands: &[product, bias, targets, delta, partials],
+        params: bytemuck::bytes_of(&SquaredGradientParams { quads, samples, outputs, sub_batches, offset }),
+        groups: Groups(count.into()),
+        flops: 5 * shape.elements(),
     })
 }

@@ -5,6 +5,7 @@
 
 mod activation;
 pub mod anderson;
+pub mod batch;
 pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
@@ -12,6 +13,7 @@ pub mod elementwise;
 pub mod exact;
 pub mod linalg;
 pub mod loss;
+pub mod mlp;
 pub mod reduce;
 
 pub use activation::Activation;
@@ -37,6 +39,14 @@ pub static ALL: &[&Kernel] = &[
     &cg::STEP,
     &loss::SOFTMAX_SCORES,
     &loss::SQUARED_SCORES,
+    &loss::SOFTMAX_GRADIENT,
+    &loss::SQUARED_GRADIENT,
+    &batch::GATHER,
+    &batch::GATHER_LABELS,
+    &batch::ADVANCE,
+    &mlp::DELTA,
+    &mlp::WEIGHT_GRADIENT,
+    &mlp::BIAS_GRADIENT,
     &dladmm::DUAL_TARGET,
     &dladmm::RESIDUAL,
     &dladmm::RESIDUAL_SUMS,

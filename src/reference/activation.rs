@@ -39,6 +39,18 @@ impl Activation {
         Bounded { value, magnitude }
     }
 
+    /// f′ where f has this value, and one unit of ε of which a kernel's may be off. At the kink of ReLU it is 0, at that
+    /// of leaky ReLU the slope below.
+    pub(super) fn slope_at_value(self, f: f64) -> Bounded<f64> {
+        let (value, magnitude) = match self {
+            Self::Relu => (if f > 0.0 { 1.0 } else { 0.0 }, 0.0),
+            Self::LeakyRelu(slope) => (if f > 0.0 { 1.0 } else { slope }, 0.0),
+            Self::Sigmoid => (f * (1.0 - f), f.abs() * (1.0 + f.abs())),
+            Self::Tanh => (1.0 - f * f, 1.0 + f * f),
+        };
+        Bounded { value, magnitude }
+    }
+
     /// f′(z) and f″(z), for the two that are smooth.
     pub(super) fn derivatives(self, z: f64) -> (f64, f64) {
         let f = self.value(z);

@@ -1,5 +1,6 @@
 //! Oracles of `shaders/loss/`: softmax, cross-entropy and accuracy, squared error.
 
+use super::batch::sub_batch_size_of;
 use super::{Bounded, Matrix};
 
 /// What [`softmax_scores`] returns: one row for each sample, and the totals over samples.
@@ -56,6 +57,50 @@ pub fn squared_scores(product: &Matrix, bias: &Matrix, targets: &Matrix) -> Boun
     let outputs = product.cols() as f64;
     (total.value, total.magnitude) = (total.value / outputs, total.magnitude / outputs);
     total
+}
+
+/// `δ = (softmax(P + b) − y) / size of the sample's sub-batch`.
+///
+/// # Panics
+/// As [`softmax_scores`].
+pub fn softmax_gradient(
+    product: &Matrix,
+    bias: &Matrix,
+    labels: &[u32],
+    sub_batches: usize,
+) -> Bounded<Matrix> {
+    assert_eq!(bias.shape(), (1, product.cols()), "softmax_gradient: shape of the bias");
+    assert_eq!(product.rows(), labels.len(), "softmax_gradient: one label for each sample");
+    let samples = product.rows();
+    Bounded::from_fn(samples, product.cols(), |sample, class| {
+        let (product, bias) = (product.row(sample), bias.row(0));
+        let logits: Vec<f64> = product.iter().zip(bias).map(|(p, b)| p + b).collect();
+        let size = sub_batch_size_of(sample, samples, sub_batches) as f64;
+        let p = softmax(&logits)[class];
+        let y = if labels[sample] as usize == class { 1.0 } else { 0.0 };
+        // Rounding of exponents of this size, of which each is a difference of sums, shows in p times as much.
+        let largest = product.iter().zip(bias).map(|(p, b)| p.abs() + b.abs()).fold(0.0, f64::max);
+        Bounded { value: (p - y) / size, magnitude: (y + p * (1.0 + 4.0 * largest)) / size }
+    })
+}
+
+/// `δ = (P + b − y) / size of the sample's sub-batch`.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn squared_gradient(
+    product: &Matrix,
+    bias: &Matrix,
+    targets: &Matrix,
+    sub_batches: usize,
+) -> Bounded<Matrix> {
+    let gap = super::dladmm::residual(product, bias, targets);
+    let samples = product.rows();
+    Bounded::from_fn(samples, product.cols(), |sample, output| {
+        let size = sub_batch_size_of(sample, samples, sub_batches) as f64;
+        let at = (sample, output);
+        Bounded { value: gap.value[at] / size, magnitude: gap.magnitude[at] / size }
+    })
 }
 
 /// ‖A‖².

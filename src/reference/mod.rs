@@ -15,6 +15,7 @@
 
 mod activation;
 pub mod anderson;
+pub mod batch;
 pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
@@ -23,6 +24,7 @@ pub mod exact;
 pub mod linalg;
 pub mod loss;
 pub mod matrix;
+pub mod mlp;
 pub mod reduce;
 
 pub use activation::Activation;

@@ -4,6 +4,7 @@ use rand::RngExt;
 
 use super::call::Session;
 use super::elementwise::NOT_FINITE;
+use super::expected::{Bound, Expected, Verdict};
 use super::reduce::{OFFSET, list, shows_in, sums};
 use super::values::Profile;
 use crate::Error;
@@ -127,6 +128,105 @@ pub(super) fn squared_scores(session: &mut Session<'_>) -> Result<(), Error> {
             let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
             kernel::squared_scores(&mut call.plan, &product, &bias, &targets, &partials, OFFSET)
         })?;
+    }
+    Ok(())
+}
+
+/// Samples, classes and sub-batches.
+fn cut_sizes(session: &Session<'_>) -> Vec<(u32, u32, u32)> {
+    let all = sizes(session).into_iter().filter(|(samples, _)| *samples > 0);
+    all.flat_map(|(samples, classes)| {
+        let counts = [1, 3.min(samples), 7.min(samples)];
+        counts.into_iter().map(move |sub_batches| (samples, classes, sub_batches))
+    })
+    .collect()
+}
+
+pub(super) fn softmax_gradient(session: &mut Session<'_>) -> Result<(), Error> {
+    for (samples, classes, sub_batches) in cut_sizes(session) {
+        let shape = Shape::new(samples, classes);
+        let (product, bias) = (
+            session.matrix(shape, Profile::Ordinary).map(|value| f64::from(8.0 * value as f32)),
+            session.matrix(Shape::vector(classes), Profile::Ordinary),
+        );
+        let labels = labels(session, samples, classes);
+        let expected = oracle::softmax_gradient(&product, &bias, &labels, sub_batches as usize);
+        let scores = oracle::softmax_scores(&product, &bias, &labels);
+        let hits = Bounded { value: scores.total_hits as f64, magnitude: 0.0 };
+        let totals = vec![scores.total_cost, hits, Bounded::ZERO, Bounded::ZERO];
+        let count = kernel::partial_count(samples);
+        session.check(&format!("{shape} in {sub_batches}"), |call| {
+            let (product, bias) = (call.input("product", &product)?, call.input("bias", &bias)?);
+            let labels = call.labels(&labels)?;
+            // A sum over the classes, two exponentials, two quotients, a difference.
+            let near = Expected::near(&expected, Bound::roundings(classes as usize + 19));
+            let delta = call.output("delta", shape, near)?;
+            let sums = sums(totals.clone(), cost_roundings(classes), count);
+            let partials = call.output("partials", list(count, 4), sums)?;
+            kernel::softmax_gradient(
+                &mut call.plan,
+                (&product, &bias),
+                &labels,
+                sub_batches,
+                &delta,
+                (&partials, OFFSET),
+            )
+        })?;
+    }
+    for odd in NOT_FINITE {
+        let shape = Shape::new(130, 10);
+        let mut product = session.matrix(shape, Profile::Ordinary);
+        product[(100, 4)] = odd;
+        let labels = vec![4; 130];
+        session.check(&format!("{odd} in product[100, 4]"), |call| {
+            let (product, bias) =
+                (call.input("product", &product)?, call.input("bias", &Matrix::zeros(1, 10))?);
+            let labels = call.labels(&labels)?;
+            let delta = call.output("delta", shape, rows_that_are_finite(10, 100))?;
+            let partials = call.output("partials", list(3, 4), shows_in(4, 3, 1))?;
+            let target = (&partials, OFFSET);
+            kernel::softmax_gradient(&mut call.plan, (&product, &bias), &labels, 3, &delta, target)
+        })?;
+    }
+    Ok(())
+}
+
+/// All rows finite but one, of which nothing is said: minus infinity in a logit is a probability of zero.
+fn rows_that_are_finite<'e>(columns: usize, but: usize) -> Expected<'e> {
+    Expected::Each(Box::new(move |values, index| match index / columns == but || values[index].is_finite() {
+        true => Verdict::Near(0.0),
+        false => Verdict::Not("finite".into()),
+    }))
+}
+
+pub(super) fn squared_gradient(session: &mut Session<'_>) -> Result<(), Error> {
+    for (samples, outputs, sub_batches) in cut_sizes(session) {
+        let shape = Shape::new(samples, outputs);
+        for profile in [Profile::Ordinary, Profile::Spread] {
+            let (product, targets) = (session.matrix(shape, profile), session.matrix(shape, profile));
+            let bias = session.matrix(Shape::vector(outputs), profile);
+            let expected = oracle::squared_gradient(&product, &bias, &targets, sub_batches as usize);
+            let total = oracle::squared_scores(&product, &bias, &targets);
+            let count = kernel::partial_count(samples);
+            session.check(&format!("{shape} in {sub_batches}, {profile}"), |call| {
+                let (product, bias) = (call.input("product", &product)?, call.input("bias", &bias)?);
+                let targets = call.input("targets", &targets)?;
+                // Two differences and a quotient of 2.5 ULPs.
+                let near = Expected::near(&expected, Bound::roundings(5));
+                let delta = call.output("delta", shape, near)?;
+                let totals = vec![total, Bounded::ZERO, Bounded::ZERO, Bounded::ZERO];
+                let sums = sums(totals, 5 + outputs as usize + 3 + 6, count);
+                let partials = call.output("partials", list(count, 4), sums)?;
+                kernel::squared_gradient(
+                    &mut call.plan,
+                    (&product, &bias),
+                    &targets,
+                    sub_batches,
+                    &delta,
+                    (&partials, OFFSET),
+                )
+            })?;
+        }
     }
     Ok(())
 }

@@ -17,6 +17,7 @@
 //! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
 
 mod anderson;
+mod batch;
 mod call;
 mod cg;
 mod cholesky;
@@ -26,6 +27,7 @@ mod exact;
 mod expected;
 mod linalg;
 mod loss;
+mod mlp;
 mod reduce;
 mod values;
 
@@ -98,6 +100,14 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
     (&kernels::loss::SQUARED_SCORES, loss::squared_scores),
+    (&kernels::loss::SOFTMAX_GRADIENT, loss::softmax_gradient),
+    (&kernels::loss::SQUARED_GRADIENT, loss::squared_gradient),
+    (&kernels::batch::GATHER, batch::gather),
+    (&kernels::batch::GATHER_LABELS, batch::gather_labels),
+    (&kernels::batch::ADVANCE, batch::advance),
+    (&kernels::mlp::DELTA, mlp::delta),
+    (&kernels::mlp::WEIGHT_GRADIENT, mlp::weight_gradient),
+    (&kernels::mlp::BIAS_GRADIENT, mlp::bias_gradient),
     (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),
     (&kernels::dladmm::RESIDUAL, dladmm::residual),
     (&kernels::dladmm::RESIDUAL_SUMS, dladmm::residual_sums),

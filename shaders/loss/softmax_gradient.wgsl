@@ -1,0 +1,56 @@
+// loss/softmax_gradient: the gradient of the mean cross-entropy of each sub-batch at logits P + b, and its scores.
+//
+//   delta = (softmax(P + b) - y) / size of the sample's sub-batch          y: one at the label
+//   partials[offset + g] = ( sum of cost, sum of hits, 0, 0 ) over the samples of workgroup g, as in loss/softmax_scores
+//
+// P, delta: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample. Padding is zero.
+// One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_gradient.
+#import "shared/index.wgsl"
+#import "shared/reduce_tree.wgsl"
+#import "batch/sub_batch.wgsl"
+#import "loss/softmax.wgsl"
+
+const WG_SIZE: u32 = 64u; // @spec
+
+struct Params {
+    quads: u32,
+    samples: u32,
+    classes: u32,
+    sub_batches: u32,
+    offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> product: array<vec4f>;
+@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(2) var<storage, read> labels: array<u32>;
+@group(0) @binding(3) var<storage, read_write> delta: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> partials: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+fn differentiate(sample: u32) -> vec4f {
+    let label = labels[sample];
+    let scored = softmax(sample, label);
+    let n = sub_batch_of(sample, params.samples, params.sub_batches);
+    let size = f32(sub_batch_size(n, params.samples, params.sub_batches));
+    for (var quad = 0u; quad < params.quads; quad++) {
+        let p = exp(logits(sample, quad) - scored.largest) / scored.sum;
+        let y = select(vec4f(), vec4f(1.0), quad * 4u + vec4u(0u, 1u, 2u, 3u) == vec4u(label));
+        delta[sample * params.quads + quad] = select(vec4f(), (p - y) / size, is_class(quad));
+    }
+    return vec4f(scored.cost, scored.hit, 0.0, 0.0);
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let chunk = linear_group(group, groups);
+    let sample = chunk * WG_SIZE + lane;
+    var value = vec4f();
+    if sample < params.samples {
+        value = differentiate(sample);
+    }
+    let total = workgroup_sum(value, lane);
+    if lane == 0u && chunk * WG_SIZE < params.samples {
+        partials[params.offset + chunk] = total;
+    }
+}

@@ -1,0 +1,55 @@
+// loss/squared_gradient: the gradient of the mean of |P + b - y|^2 / 2 of each sub-batch, and its scores.
+//
+//   delta = (P + b - y) / size of the sample's sub-batch
+//   partials[offset + g] = ( sum of |P + b - y|^2 / outputs, 0, 0, 0 ) over the samples of workgroup g
+//
+// P, y, delta: samples x outputs, `quads` vec4s a sample; b: outputs. Padding is zero. One lane owns one sample; a
+// workgroup owns WG_SIZE of them. Oracle: reference::loss::squared_gradient.
+#import "shared/index.wgsl"
+#import "shared/reduce_tree.wgsl"
+#import "batch/sub_batch.wgsl"
+
+const WG_SIZE: u32 = 64u; // @spec
+
+struct Params {
+    quads: u32,
+    samples: u32,
+    outputs: u32,
+    sub_batches: u32,
+    offset: u32,
+}
+
+@group(0) @binding(0) var<storage, read> product: array<vec4f>;
+@group(0) @binding(1) var<storage, read> bias: array<vec4f>;
+@group(0) @binding(2) var<storage, read> targets: array<vec4f>;
+@group(0) @binding(3) var<storage, read_write> delta: array<vec4f>;
+@group(0) @binding(4) var<storage, read_write> partials: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+fn differentiate(sample: u32) -> f32 {
+    let n = sub_batch_of(sample, params.samples, params.sub_batches);
+    let size = f32(sub_batch_size(n, params.samples, params.sub_batches));
+    var sum = 0.0;
+    for (var quad = 0u; quad < params.quads; quad++) {
+        let i = sample * params.quads + quad;
+        let gap = product[i] + bias[quad] - targets[i];
+        sum += dot(gap, gap);
+        delta[i] = gap / size;
+    }
+    return sum / f32(params.outputs);
+}
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let chunk = linear_group(group, groups);
+    let sample = chunk * WG_SIZE + lane;
+    var value = vec4f();
+    if sample < params.samples {
+        value.x = differentiate(sample);
+    }
+    let total = workgroup_sum(value, lane);
+    if lane == 0u && chunk * WG_SIZE < params.samples {
+        partials[params.offset + chunk] = total;
+    }
+}
