@@ -5,13 +5,16 @@
 
 mod activation;
 pub mod anderson;
+pub mod badm;
 pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
+pub mod first_order;
 pub mod linalg;
 pub mod loss;
+pub mod optimizer;
 pub mod reduce;
 
 pub use activation::Activation;
@@ -63,6 +66,12 @@ pub static ALL: &[&Kernel] = &[
     &anderson::EXTRAPOLATE,
     &anderson::COPY_WHERE,
     &anderson::JUDGE,
+    &optimizer::FINITE,
+    &first_order::CLOCK,
+    &first_order::SGD,
+    &first_order::STEP,
+    &badm::CLOCK,
+    &badm::STEP,
 ];
 
 /// The variant of a kernel that has only one.
