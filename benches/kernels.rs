@@ -9,24 +9,27 @@ use criterion::{Criterion, Throughput};
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
+use dualstep::kernels::badm::{self, SecondMoment};
 use dualstep::kernels::batch;
 use dualstep::kernels::cg;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
+use dualstep::kernels::first_order::{self, Method};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::mlp::{self, Gradients};
+use dualstep::kernels::optimizer;
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
 const CLASSES: u32 = 10;
 
-/// Sub-batches whose gradients are told apart.
-const SUB_BATCHES: u32 = 8;
-
 /// Columns of an accelerator's history.
 const COLUMNS: u32 = 4;
+
+/// Sub-batches of a BADM step.
+const SUB_BATCHES: u32 = 4;
 
 /// Makes operands of a given size and records calls on them.
 struct Bench<'a> {
@@ -300,6 +303,38 @@ const ROWS: &[(&str, Record)] = &[
         let rule = anderson::StepRule { growth: 1.5, most: 16.0, least: 0.25 };
         anderson::judge(plan, (&b.list(4)?, 0), (&b.list(4)?, 1), &b.ledger()?, rule)
     }),
+    ("optimizer/finite", |b, plan| {
+        optimizer::finite(plan, &b.slab(SUB_BATCHES)?, f32::MAX, &b.words(&[optimizer::NOTHING_FOUND])?)
+    }),
+    ("first_order/clock", |b, plan| {
+        let settings = b.list(first_order::SETTINGS_LENGTH)?;
+        first_order::clock(plan, &settings, &b.words(&[0])?, &b.list(first_order::CLOCK_LENGTH)?)
+    }),
+    ("first_order/sgd", |b, plan| {
+        first_order::sgd(plan, &b.slab(1)?, &b.going(first_order::CLOCK_LENGTH)?, &b.slab(1)?)
+    }),
+    ("first_order/step", |b, plan| {
+        let clock = b.going(first_order::CLOCK_LENGTH)?;
+        let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+        first_order::step(plan, Method::Adam, &b.slab(1)?, &clock, &state, &b.slab(1)?)
+    }),
+    ("badm/clock", |b, plan| {
+        let (settings, weights) = (b.list(badm::SETTINGS_LENGTH)?, b.list(SUB_BATCHES)?);
+        let clock = b.list(badm::clock_length(SUB_BATCHES))?;
+        badm::clock(plan, &settings, &weights, &b.words(&[0])?, &clock, (0, SUB_BATCHES))
+    }),
+    ("badm/step", |b, plan| {
+        let args = badm::Step {
+            gradients: &b.slab(SUB_BATCHES)?,
+            clock: &b.going(badm::clock_length(SUB_BATCHES))?,
+            first: 0,
+            pi: &b.slab(SUB_BATCHES)?,
+            m: &b.slab(SUB_BATCHES)?,
+            moment: SecondMoment::Dual,
+            w: &b.slab(1)?,
+        };
+        badm::step(plan, &args)
+    }),
 ];
 
 impl Bench<'_> {
@@ -329,6 +364,22 @@ impl Bench<'_> {
     /// Room for any first pass.
     fn partials(&self) -> Result<Tensor, Error> {
         self.list(4 * self.samples + 4 * self.width)
+    }
+
+    fn words(&self, words: &[u32]) -> Result<Tensor, Error> {
+        self.gpu.upload_u32(Shape::vector(words.len() as u32), words)
+    }
+
+    /// Rows of as many parameters as a layer has.
+    fn slab(&self, rows: u32) -> Result<Tensor, Error> {
+        self.matrix(rows, self.width * self.width)
+    }
+
+    /// An optimizer's clock that lets a step be taken, and moves nothing.
+    fn going(&self, length: u32) -> Result<Tensor, Error> {
+        let mut words = vec![0; length as usize];
+        words[0] = 1;
+        self.words(&words)
     }
 
     fn labels(&self) -> Result<Tensor, Error> {

@@ -30,6 +30,10 @@ const KINDS: [&str; 4] = ["dladmm", "badm", "nm_admm", "first_order"];
 pub enum Trace {
     /// A run of dlADMM.
     DlAdmm(Box<DlAdmmTrace>),
+    /// Steps of BADM on given gradients.
+    Badm(Box<BadmTrace>),
+    /// Steps of first-order methods on given gradients.
+    FirstOrder(Box<FirstOrderTrace>),
     /// A trace of a kind that the format knows and this crate does not replay.
     Unsupported {
         /// The kind, as the file calls it.
@@ -129,6 +133,72 @@ pub struct Metrics {
     pub train_cost: f64,
 }
 
+/// Steps of BADM on given gradients: the paper's equations evaluated to the letter.
+#[derive(Debug, Clone)]
+pub struct BadmTrace {
+    /// How the run was made.
+    pub settings: BadmSettings,
+    /// The parameters before the first step, one row; duals start at 0.
+    pub start: Matrix,
+    /// Of each step, a row of gradients for each sub-batch.
+    pub gradients: Vec<Matrix>,
+    /// α_bn/α_b of each sub-batch.
+    pub weights: Vec<f64>,
+    /// The parameters after the last step, one row.
+    pub w: Matrix,
+    /// The duals after the last step, a row for each sub-batch.
+    pub pi: Matrix,
+    /// The second moments after the last step, a row for each sub-batch.
+    pub m: Matrix,
+}
+
+/// How a BADM trace was made.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BadmSettings {
+    /// T.
+    pub steps: usize,
+    /// S.
+    pub sub_batches: usize,
+    /// P.
+    pub parameters: usize,
+    /// ρ.
+    pub rho: f64,
+    /// σ.
+    pub sigma: f64,
+    /// β.
+    pub beta: f64,
+    /// What second moments start at.
+    pub initial_moment: f64,
+    /// Added to the root of a second moment.
+    pub epsilon: f64,
+    /// Whether steps are divided by that.
+    pub second_moment: bool,
+    /// Whether second moments are corrected for starting at zero.
+    pub bias_correction: bool,
+}
+
+/// Steps of first-order methods on given gradients, as PyTorch takes them.
+#[derive(Debug, Clone)]
+pub struct FirstOrderTrace {
+    /// The parameters before the first step, one row.
+    pub start: Matrix,
+    /// Of each step, one row.
+    pub gradients: Vec<Matrix>,
+    /// Each method's settings and result.
+    pub methods: Vec<MethodTrace>,
+}
+
+/// What one first-order method made of the gradients.
+#[derive(Debug, Clone)]
+pub struct MethodTrace {
+    /// As the file calls it.
+    pub name: String,
+    /// Its settings by the file's words for them, such as `lr`; numbers without a word are called `beta`.
+    pub settings: Vec<(String, f64)>,
+    /// The parameters after the last step, one row.
+    pub w: Matrix,
+}
+
 impl DlAdmmTrace {
     /// The network's input, pixel / 255, samples × 784.
     pub fn inputs(&self) -> Matrix {
@@ -154,6 +224,8 @@ fn parse(bytes: &[u8]) -> Result<Trace, String> {
     let archive = Archive::open(bytes)?;
     match archive.text("kind") {
         None | Some("dladmm") => Ok(Trace::DlAdmm(Box::new(read_dladmm(&archive)?))),
+        Some("badm") => Ok(Trace::Badm(Box::new(read_badm(&archive)?))),
+        Some("first_order") => Ok(Trace::FirstOrder(Box::new(read_first_order(&archive)?))),
         Some(kind) if KINDS.contains(&kind) => Ok(Trace::Unsupported { kind: kind.to_owned() }),
         Some(kind) => Err(format!("metadata `kind` is {kind:?}; the format knows {}", KINDS.join(", "))),
     }
@@ -253,6 +325,79 @@ fn read_exponents(archive: &Archive<'_>, iterations: usize) -> Result<Vec<[u32; 
     Ok(exponents)
 }
 
+fn read_badm(archive: &Archive<'_>) -> Result<BadmTrace, String> {
+    let settings = BadmSettings {
+        steps: archive.count("steps")?,
+        sub_batches: archive.count("sub_batches")?,
+        parameters: archive.count("parameters")?,
+        rho: archive.positive("rho")?,
+        sigma: archive.positive("sigma")?,
+        beta: archive.not_negative("beta")?,
+        initial_moment: archive.not_negative("m_0")?,
+        epsilon: archive.not_negative("epsilon")?,
+        second_moment: archive.flag("second_moment")?.ok_or_else(|| missing_metadata("second_moment"))?,
+        bias_correction: archive.flag("bias_correction")?.unwrap_or(false),
+    };
+    let BadmSettings { steps, sub_batches, parameters, .. } = settings;
+    let gradients = archive.values("grad", Dtype::F32, &[steps, sub_batches, parameters])?;
+    let rows = |name: &str| archive.matrix(name, Dtype::F64, sub_batches, parameters);
+    Ok(BadmTrace {
+        start: archive.row("w_0", Dtype::F32, parameters)?,
+        gradients: steps_of(&gradients, sub_batches, parameters),
+        weights: archive.values("weight", Dtype::F64, &[sub_batches])?,
+        w: archive.row("w_T", Dtype::F64, parameters)?,
+        pi: rows("pi_T")?,
+        m: rows("m_T")?,
+        settings,
+    })
+}
+
+/// The methods that a trace may hold.
+const METHODS: [&str; 10] =
+    ["sgd", "momentum", "nesterov", "adagrad", "adadelta", "rmsprop", "adam", "adamw", "nadam", "adamax"];
+
+fn read_first_order(archive: &Archive<'_>) -> Result<FirstOrderTrace, String> {
+    let (steps, parameters) = (archive.count("steps")?, archive.count("parameters")?);
+    let gradients = archive.values("grad", Dtype::F32, &[steps, parameters])?;
+    let method = |name: &&str| {
+        let settings = method_settings(archive, name)?;
+        let w = archive.row(&format!("w_T.{name}"), Dtype::F64, parameters)?;
+        Ok::<_, String>(MethodTrace { name: (*name).to_owned(), settings, w })
+    };
+    let named = METHODS.iter().filter(|name| archive.text(name).is_some());
+    let methods = named.map(method).collect::<Result<Vec<_>, _>>()?;
+    if methods.is_empty() {
+        return Err(format!("its metadata names none of the methods {}", METHODS.join(", ")));
+    }
+    Ok(FirstOrderTrace {
+        start: archive.row("w_0", Dtype::F32, parameters)?,
+        gradients: steps_of(&gradients, 1, parameters),
+        methods,
+    })
+}
+
+/// The settings of a method, such as `lr 1e-3, 0.9, 0.999, eps 1e-8`; `as adam` stands for those of another.
+fn method_settings(archive: &Archive<'_>, name: &str) -> Result<Vec<(String, f64)>, String> {
+    let text = archive.text(name).ok_or_else(|| missing_metadata(name))?;
+    let mut settings = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let (word, value) = part.rsplit_once(' ').unwrap_or(("beta", part));
+        match (word, value.parse::<f64>()) {
+            ("as", Err(_)) if value != name && !archive.text(value).unwrap_or("as ").contains("as ") => {
+                settings.extend(method_settings(archive, value)?);
+            }
+            (_, Ok(value)) if value.is_finite() && value >= 0.0 => settings.push((word.to_owned(), value)),
+            _ => return Err(format!("metadata `{name}` is {text:?}; {part:?} is no setting")),
+        }
+    }
+    Ok(settings)
+}
+
+/// A list of values as a matrix for each step.
+fn steps_of(values: &[f64], rows: usize, cols: usize) -> Vec<Matrix> {
+    values.chunks_exact(rows * cols).map(|step| Matrix::new(rows, cols, step.to_vec())).collect()
+}
+
 /// What a trace asks of an archive beyond what checkpoints do.
 impl Archive<'_> {
     /// A whole number above 0 of the metadata.
@@ -264,23 +409,53 @@ impl Archive<'_> {
 
     /// A finite number above 0 of the metadata.
     fn positive(&self, key: &str) -> Result<f64, String> {
+        self.number(key, |value| value > 0.0, "must be a finite number above 0")
+    }
+
+    /// A finite number of the metadata that is 0 or above.
+    fn not_negative(&self, key: &str) -> Result<f64, String> {
+        self.number(key, |value| value >= 0.0, "must be a finite number, 0 or above")
+    }
+
+    fn number(&self, key: &str, accepts: fn(f64) -> bool, rule: &str) -> Result<f64, String> {
         let text = self.text(key).ok_or_else(|| missing_metadata(key))?;
-        let value = text.parse().ok().filter(|value: &f64| value.is_finite() && *value > 0.0);
-        value.ok_or_else(|| format!("metadata `{key}` is {text:?}; it must be a finite number above 0"))
+        let value = text.parse().ok().filter(|value: &f64| value.is_finite() && accepts(*value));
+        value.ok_or_else(|| format!("metadata `{key}` is {text:?}; it {rule}"))
+    }
+
+    /// `true` or `false` of the metadata, if it is there.
+    fn flag(&self, key: &str) -> Result<Option<bool>, String> {
+        let parse = |text: &str| {
+            text.parse().map_err(|_| format!("metadata `{key}` is {text:?}; it must be true or false"))
+        };
+        self.text(key).map(parse).transpose()
     }
 
     /// A tensor of f32 or f64, all finite.
-    fn matrix(&self, name: &str, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, String> {
-        let bytes = self.bytes(name, dtype, &[rows, cols])?;
+    fn values(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<f64>, String> {
+        let bytes = self.bytes(name, dtype, shape)?;
         let values: Vec<f64> = match dtype {
             Dtype::F32 => words(bytes).map(|word| f64::from(f32::from_le_bytes(word))).collect(),
             _ => words(bytes).map(f64::from_le_bytes).collect(),
         };
-        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
-            let (row, col) = (index / cols, index % cols);
-            return Err(format!("tensor `{name}` holds {} at row {row}, column {col}", values[index]));
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(values),
+            Some(index) => {
+                let cols = shape.last().copied().unwrap_or(1);
+                let (row, col) = (index / cols, index % cols);
+                Err(format!("tensor `{name}` holds {} at row {row}, column {col}", values[index]))
+            }
         }
-        Ok(Matrix::new(rows, cols, values))
+    }
+
+    /// A matrix of f32 or f64, all finite.
+    fn matrix(&self, name: &str, dtype: Dtype, rows: usize, cols: usize) -> Result<Matrix, String> {
+        Ok(Matrix::new(rows, cols, self.values(name, dtype, &[rows, cols])?))
+    }
+
+    /// A list of f32 or f64, all finite, as a matrix of one row.
+    fn row(&self, name: &str, dtype: Dtype, cols: usize) -> Result<Matrix, String> {
+        Ok(Matrix::new(1, cols, self.values(name, dtype, &[cols])?))
     }
 
     /// A tensor of i32.
@@ -397,9 +572,10 @@ mod tests {
 
     #[test]
     fn names_other_kinds_and_refuses_unknown_ones() {
-        for kind in ["badm", "nm_admm", "first_order"] {
-            let bytes = with_header(&format!(r#"{{"__metadata__":{{"kind":"{kind}"}}}}"#));
-            assert!(matches!(parse(&bytes), Ok(Trace::Unsupported { kind: named }) if named == kind));
+        let of_kind = |kind: &str| with_header(&format!(r#"{{"__metadata__":{{"kind":"{kind}"}}}}"#));
+        assert!(matches!(parse(&of_kind("nm_admm")), Ok(Trace::Unsupported { kind }) if kind == "nm_admm"));
+        for kind in ["badm", "first_order"] {
+            assert!(refusal(&of_kind(kind)).starts_with("metadata `steps` is missing"), "{kind}");
         }
         let message = refusal(&with_header(r#"{"__metadata__":{"kind":"new\nkind"}}"#));
         assert_eq!(
@@ -487,6 +663,32 @@ mod tests {
             let mut draft = Draft::valid();
             draft.set(name, element);
             assert_eq!(draft.refusal(), message);
+        }
+    }
+
+    /// A trace of first-order methods: 2 steps of 3 parameters.
+    fn first_order(methods: &[(&str, &str)]) -> Draft {
+        let fixed = [("kind", "first_order"), ("steps", "2"), ("parameters", "3")];
+        let metadata = fixed.iter().chain(methods).map(|(key, value)| ((*key).into(), (*value).into()));
+        let mut draft = Draft { metadata: metadata.collect(), tensors: BTreeMap::new() };
+        draft.put("w_0", Dtype::F32, &[3]);
+        draft.put("grad", Dtype::F32, &[2, 3]);
+        for (name, _) in methods {
+            draft.put(&format!("w_T.{name}"), Dtype::F64, &[3]);
+        }
+        draft
+    }
+
+    #[test]
+    fn reads_the_settings_of_methods() {
+        let draft = first_order(&[("adam", "lr 1e-3, 0.9, 0.999"), ("adamw", "as adam, weight decay 1e-2")]);
+        let Trace::FirstOrder(trace) = parse(&draft.bytes()).unwrap() else { panic!("another kind") };
+        let settings: Vec<_> = trace.methods[1].settings.iter().map(|(k, v)| (k.as_str(), *v)).collect();
+        assert_eq!(settings, [("lr", 1e-3), ("beta", 0.9), ("beta", 0.999), ("weight decay", 1e-2)]);
+        assert!(first_order(&[]).refusal().starts_with("its metadata names none of the methods sgd"));
+        for text in ["lr", "lr nan", "as adam", "as nadam", "as adamw", ""] {
+            let message = first_order(&[("adam", text), ("adamw", "as adam")]).refusal();
+            assert!(message.starts_with("metadata `adam"), "{text}: {message}");
         }
     }
 

@@ -514,8 +514,8 @@ fn adapters_are_numbered() {
 fn parity_judges_every_file() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let bench = Bench::new();
-    let message = bench.fail(&format!("parity {}", golden.join("badm_s3_uneven.safetensors").display()));
-    assert!(message.contains("kind badm is not built yet"), "{message}");
+    let message = bench.fail(&format!("parity {}", golden.join("nm_2of4.safetensors").display()));
+    assert!(message.contains("kind nm_admm is not built yet"), "{message}");
     if !has_device() {
         return;
     }
@@ -523,6 +523,15 @@ fn parity_judges_every_file() {
     let printed = bench.succeed(&format!("parity --json {}", trace.display()));
     let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();
     assert_eq!((&verdict["passes"], &verdict["differing_exponents"]), (&true.into(), &0.into()));
+    assert_eq!((&verdict["kind"], verdict["metrics"].as_array().unwrap().len()), (&"dladmm".into(), 7));
+    let other = golden.join("badm_s3_uneven.safetensors");
+    let printed = bench.succeed(&format!("parity --json {}", other.display()));
+    let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();
+    assert_eq!(
+        (&verdict["kind"], &verdict["steps"], &verdict["passes"]),
+        (&"badm".into(), &25.into(), &true.into())
+    );
+    assert_eq!(verdict["tensors"][2]["tensor"], "m");
     assert!(bench.succeed(&format!("parity {}", trace.display())).contains("passed"));
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::golden::{self, DlAdmmTrace, Trace};
-use dualstep::parity::{Parity, replay};
+use dualstep::parity::{Parity, TensorDifference, dladmm, optimizers, replay};
 
 use super::{Failure, Outcome, print};
 
@@ -43,30 +43,52 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     }
 }
 
-fn read(file: &Path) -> Result<Box<DlAdmmTrace>, Failure> {
+fn read(file: &Path) -> Result<Trace, Failure> {
     match golden::read(file)? {
-        Trace::DlAdmm(trace) => Ok(trace),
         Trace::Unsupported { kind } => Err(Failure(format!(
-            "{}: kind {kind} is not built yet; give traces of kind dladmm",
+            "{}: kind {kind} is not built yet; give traces of kind dladmm, badm or first_order",
             file.display()
         ))),
+        trace => Ok(trace),
     }
 }
 
+/// The fields of the kind, and those that every kind has.
 fn json(file: &Path, parity: &Parity) -> serde_json::Value {
-    serde_json::json!({
-        "file": file.display().to_string(),
-        "kind": "dladmm",
-        "passes": parity.passes(),
-        "exponents": parity.exponents,
-        "differing_exponents": parity.differing_exponents,
-        "tensors": parity.tensors,
-        "metrics": parity.metrics,
-    })
+    let mut line = serde_json::json!(parity);
+    line["file"] = file.display().to_string().into();
+    line["kind"] = parity.kind().into();
+    line["passes"] = parity.passes().into();
+    line
+}
+
+fn table(file: &Path, trace: &Trace, parity: &Parity) -> String {
+    match (trace, parity) {
+        (Trace::DlAdmm(trace), Parity::DlAdmm(parity)) => dladmm_table(file, trace, parity),
+        (_, Parity::Badm(of) | Parity::FirstOrder(of)) => optimizer_table(file, parity, of),
+        // A replay is of its trace's kind.
+        _ => String::new(),
+    }
+}
+
+fn verdict(passes: bool) -> &'static str {
+    if passes { "passed" } else { "FAILED" }
+}
+
+/// A row per tensor.
+fn optimizer_table(file: &Path, parity: &Parity, of: &optimizers::Parity) -> String {
+    let verdict = verdict(parity.passes());
+    let mut text = format!("{}\n{}, {} steps: {verdict}\n", file.display(), parity.kind(), of.steps);
+    text += "tensor      largest error    tolerance\n";
+    for TensorDifference { tensor, error, tolerance, .. } in &of.tensors {
+        let mark = if error <= tolerance { ' ' } else { '!' };
+        text += &format!("{tensor:<12}{error:>12.1e}{mark}{tolerance:>12.0e}\n");
+    }
+    text
 }
 
 /// A row per tensor, a column per recorded iteration; what is outside its tolerance is marked.
-fn table(file: &Path, trace: &DlAdmmTrace, parity: &Parity) -> String {
+fn dladmm_table(file: &Path, trace: &DlAdmmTrace, parity: &dladmm::Parity) -> String {
     let settings = &trace.settings;
     let mut text = format!(
         "{}\n{} samples of {}, 784-{n}-{n}-10, ρ = {:e}, {} iterations: {}\n",
@@ -75,7 +97,7 @@ fn table(file: &Path, trace: &DlAdmmTrace, parity: &Parity) -> String {
         settings.dataset,
         settings.rho,
         settings.iterations,
-        if parity.passes() { "passed" } else { "FAILED" },
+        verdict(parity.passes()),
         n = settings.hidden,
     );
     text += &format!("{:<10}", "iteration");
@@ -99,7 +121,7 @@ fn table(file: &Path, trace: &DlAdmmTrace, parity: &Parity) -> String {
     text + &format!("metrics    {} (largest relative difference; not judged)\n", metrics.join(", "))
 }
 
-fn cell(parity: &Parity, name: &str, iteration: usize) -> String {
+fn cell(parity: &dladmm::Parity, name: &str, iteration: usize) -> String {
     let found = parity.tensors.iter().find(|it| it.tensor == name && it.iteration == iteration);
     found.map_or_else(
         || format!("{:>11}", "–"),

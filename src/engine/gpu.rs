@@ -259,6 +259,11 @@ impl Gpu {
         &self.inner.device
     }
 
+    /// The wgpu queue, for commands of the caller's own that a [`Plan`](super::Plan) was recorded into.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
     /// A tensor over the caller's memory, `offset` bytes into `buffer`: rows one after another, each padded with zeros
     /// to whole `vec4`s. wgpu tracks a buffer as a whole, so a tensor that is written needs one of its own.
     ///

@@ -12,6 +12,7 @@ mod pool;
 mod profile;
 mod readback;
 mod shader;
+mod slab;
 mod tensor;
 
 pub use blocks::{Cut, SampleTensor};
@@ -24,4 +25,5 @@ pub use plan::{Arena, Batch, Counts, Dispatch, Groups, Operation, Plan, PlanBuil
 pub use profile::{Profile, ProfileRow};
 pub use readback::Ring;
 pub use shader::flatten;
+pub use slab::Slab;
 pub use tensor::{Shape, StorageType, Tensor};

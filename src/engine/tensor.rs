@@ -189,6 +189,14 @@ impl Tensor {
         Ok(Self { shape, start: view.start + before, ..view })
     }
 
+    /// Stored elements from `first` on as a tensor of another shape, sharing this one's memory. The caller has seen to it
+    /// that they are there and begin where devices can bind.
+    pub(super) fn part(&self, first: u64, shape: Shape) -> Self {
+        debug_assert!(first + shape.stored() <= self.shape.stored(), "a part of {}", self.shape);
+        let start = self.start + first * self.storage.bytes();
+        Self { shape, start, pitch: shape.quads(), ..self.clone() }
+    }
+
     fn no_view(&self, rows: &Range<u32>, columns: &Range<u32>) -> Error {
         let detail = format!("rows {rows:?} and columns {columns:?} of a tensor of {}", self.shape);
         Error::Plan { plan: "view".into(), detail }

@@ -5,15 +5,18 @@
 
 mod activation;
 pub mod anderson;
+pub mod badm;
 pub mod batch;
 pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
+pub mod first_order;
 pub mod linalg;
 pub mod loss;
 pub mod mlp;
+pub mod optimizer;
 pub mod reduce;
 
 pub use activation::Activation;
@@ -73,6 +76,12 @@ pub static ALL: &[&Kernel] = &[
     &anderson::EXTRAPOLATE,
     &anderson::COPY_WHERE,
     &anderson::JUDGE,
+    &optimizer::FINITE,
+    &first_order::CLOCK,
+    &first_order::SGD,
+    &first_order::STEP,
+    &badm::CLOCK,
+    &badm::STEP,
 ];
 
 /// The variant of a kernel that has only one.

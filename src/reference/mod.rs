@@ -15,16 +15,19 @@
 
 mod activation;
 pub mod anderson;
+pub mod badm;
 pub mod batch;
 pub mod cg;
 pub mod cholesky;
 pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
+pub mod first_order;
 pub mod linalg;
 pub mod loss;
 pub mod matrix;
 pub mod mlp;
+pub mod optimizer;
 pub mod reduce;
 
 pub use activation::Activation;

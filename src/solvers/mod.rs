@@ -1,5 +1,8 @@
 //! Algorithms: each one a plan built from kernels. Loss, data and reports live elsewhere.
 
 pub mod anderson;
+pub mod badm;
 pub mod dladmm;
+pub mod first_order;
 pub mod linear;
+pub mod optimizer;

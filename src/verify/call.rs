@@ -135,17 +135,19 @@ impl<'e> Call<'e> {
         self.frame(name, shape, (shape, StorageType::U32), &stored, expected)
     }
 
-    /// An operand of bf16, whose rows are whole `vec4`s: two elements to a word, the first in the lower half. What is
-    /// expected of it is expected of its words.
-    pub fn bf16(
+    /// An operand of bf16 or f16: two elements to a word, the first in the lower half, rows padded to whole `vec4`s. What
+    /// is expected of it is expected of its words.
+    pub fn halves(
         &mut self,
         name: &'static str,
-        shape: Shape,
+        stored: (Shape, StorageType),
         words: &[u32],
         expected: Expected<'e>,
     ) -> Result<Tensor, Error> {
         let judged = Shape::vector(words.len() as u32);
-        self.frame(name, judged, (shape, StorageType::Bf16), words, expected)
+        let mut words = words.to_vec();
+        words.resize(judged.stored() as usize, 0);
+        self.frame(name, judged, stored, &words, expected)
     }
 
     /// An operand that is written before it is read, if at all: it starts as NaN.
@@ -187,7 +189,7 @@ impl<'e> Call<'e> {
         expected: Expected<'e>,
     ) -> Result<Tensor, Error> {
         let head = u64::from(self.gpu.device().limits().min_storage_buffer_offset_alignment);
-        let bytes = (shape.stored() * storage.bytes()).max(16);
+        let bytes = (shape.stored() * storage.bytes()).max(16).next_multiple_of(16);
         let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some(name),
             size: head + bytes + TAIL,

@@ -24,7 +24,7 @@ impl Bound {
 
     /// The largest error allowed of a result of this magnitude: its roundings, and three operands or results that
     /// were flushed to zero besides one for each rounding.
-    fn allowed(self, magnitude: f64) -> f64 {
+    pub fn slack(self, magnitude: f64) -> f64 {
         let smallest = f64::from(f32::MIN_POSITIVE) * self.amplification;
         self.roundings * f64::from(f32::EPSILON) * magnitude + (self.roundings + 3.0) * smallest
     }
@@ -34,7 +34,7 @@ impl Bound {
         if actual == expected {
             return 0.0;
         }
-        let share = (actual - expected).abs() / self.allowed(magnitude);
+        let share = (actual - expected).abs() / self.slack(magnitude);
         if share.is_nan() { f64::INFINITY } else { share }
     }
 }

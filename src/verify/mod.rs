@@ -17,6 +17,7 @@
 //! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
 
 mod anderson;
+mod badm;
 mod batch;
 mod call;
 mod cg;
@@ -25,9 +26,11 @@ mod dladmm;
 mod elementwise;
 mod exact;
 mod expected;
+mod first_order;
 mod linalg;
 mod loss;
 mod mlp;
+mod optimizer;
 mod reduce;
 mod values;
 
@@ -134,6 +137,12 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::anderson::EXTRAPOLATE, anderson::extrapolate),
     (&kernels::anderson::COPY_WHERE, anderson::copy_where),
     (&kernels::anderson::JUDGE, anderson::judge),
+    (&kernels::optimizer::FINITE, optimizer::finite),
+    (&kernels::first_order::CLOCK, first_order::clock),
+    (&kernels::first_order::SGD, first_order::sgd),
+    (&kernels::first_order::STEP, first_order::step),
+    (&kernels::badm::CLOCK, badm::clock),
+    (&kernels::badm::STEP, badm::step),
 ];
 
 /// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.

@@ -1,10 +1,7 @@
-//! Replays golden traces on a device and compares: is what the kernels compute what the authors' code computes?
-//!
-//! `dualstep parity` and the tests call [`replay`]. The trace was recorded in float64, the replay runs in float32; the
-//! tolerances say how far apart the two may be, tensor by tensor. Why they are not all the same: z of the last layer
-//! and u carry the FISTA step's own error, which the float64 trace resolves further; and b follows u/ρ, of which
-//! float32 keeps fewer digits the smaller ρ is.
+//! Traces of dlADMM. The tolerances are not all the same: z of the last layer and u carry the FISTA step's own error, which
+//! the float64 trace resolves further; and b follows u/ρ, of which float32 keeps fewer digits the smaller ρ is.
 
+use super::TensorDifference;
 use crate::Error;
 use crate::engine::Gpu;
 use crate::golden::{self, DlAdmmTrace};
@@ -35,19 +32,6 @@ pub struct Parity {
     pub metrics: Vec<MetricDifference>,
 }
 
-/// How one tensor differs.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
-pub struct TensorDifference {
-    /// Such as `W1`.
-    pub tensor: String,
-    /// After which iteration.
-    pub iteration: usize,
-    /// ‖replayed − recorded‖ / ‖recorded‖.
-    pub error: f64,
-    /// The most that passes.
-    pub tolerance: f64,
-}
-
 /// How one measured quantity differs.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct MetricDifference {
@@ -56,13 +40,6 @@ pub struct MetricDifference {
     /// The largest of |replayed − recorded| / |recorded| over all iterations. Large where what was recorded is far
     /// below float32's rounding, as residuals that are nearly nothing are.
     pub error: f64,
-}
-
-impl TensorDifference {
-    /// Whether the tensor is close enough. An error that is not a number is not.
-    pub fn passes(&self) -> bool {
-        self.error <= self.tolerance
-    }
 }
 
 impl Parity {

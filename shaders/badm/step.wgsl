@@ -1,0 +1,77 @@
+// badm/step: one step of BADM over all parameters and all sub-batches at once, where the clock lets it (Wang, Zhou, Li
+// 2024, equations 5, 4b, 6 and 7 with the local parameters eliminated).
+//
+//   pi' = r pi - (1 - r) g_n
+//   m'  = max(beta m + (1 - beta) h^2, 1e-30),   h = pi', or g_n where MOMENT says so
+//   w   = w + sum over n, ascending, of scale_n ((pi' - pi) + pi'/(sqrt(k_n m') + epsilon)),   scale_n = c_n/sigma
+//
+// The local parameters w_n, and with them the paper's pi' = pi + sigma (w_n - w), never exist: in f32 that difference
+// cancels. pi' - pi is of what is stored, so that the sum over steps telescopes and nothing that storage rounds away is
+// lost. Without a second moment (MOMENT = OFF) the last term is pi' itself, and m is kept but not used.
+//
+// gradients, pi, m: a row of `quads` vec4s for each sub-batch, of which `columns` elements are parameters; w: one such
+// row, read and written once. One lane owns one vec4 of w, and those of each row behind it. Oracle: reference::badm::step.
+#import "shared/index.wgsl"
+#import "shared/feature.wgsl"
+#import "optimizer/verdict.wgsl"
+#import "badm/step_clock.wgsl"
+#import "badm/random.wgsl"
+#import "badm/state_f32.wgsl"
+
+const WG_SIZE: u32 = 256u; // @spec
+const MOMENT: u32 = 0u; // @spec
+
+const DUAL: u32 = 0u;
+const GRADIENT: u32 = 1u;
+const OFF: u32 = 2u;
+
+// Keeps a root away from zero; too small to be seen beside any gradient that f32 can square.
+const FLOOR: f32 = 1e-30;
+
+struct Params {
+    quads: u32,
+    columns: u32,
+    sub_batches: u32,
+    first: u32,
+}
+
+@group(0) @binding(0) var<storage, read> gradients: array<vec4f>;
+@group(0) @binding(1) var<storage, read> clock: Clock;
+@group(0) @binding(2) var<storage, read_write> pi: array<Stored>;
+@group(0) @binding(3) var<storage, read_write> m: array<Stored>;
+@group(0) @binding(4) var<storage, read_write> w: array<vec4f>;
+@group(0) @binding(5) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * WG_SIZE + lane;
+    if clock.verdict.go == 0u || i >= params.quads {
+        return;
+    }
+    var change = vec4f();
+    for (var n = 0u; n < params.sub_batches; n++) {
+        let s = params.first + n;
+        let random = random_words(clock.seed, clock.verdict.steps, s, i);
+        let scale = clock.slots[s].scale;
+        change = fma(vec4f(scale), part(n * params.quads + i, i, clock.slots[s].correction, random), change);
+    }
+    w[i] += change;
+}
+
+// Updates one vec4 of a sub-batch's dual and second moment; returns what it adds to w, but for its scale.
+fn part(at: u32, i: u32, correction: f32, random: vec4u) -> vec4f {
+    let g = gradients[at];
+    let before = unpack(pi[at]);
+    let dual = fma(vec4f(clock.keep), before, -clock.turn * g);
+    let stored = pack(dual, random & vec4u(0xffffu));
+    pi[at] = stored;
+
+    let held = unpack_moment(m[at]);
+    let h = select(dual, g, MOMENT == GRADIENT);
+    let moment = max(fma(vec4f(clock.blend), h * h - held, held), vec4f(FLOOR));
+    m[at] = pack_moment(select(vec4f(), moment, is_feature(i, params.columns)), random >> vec4u(16u));
+
+    let size = sqrt(correction * moment) + clock.epsilon;
+    return (unpack(stored) - before) + select(dual / size, dual, MOMENT == OFF);
+}

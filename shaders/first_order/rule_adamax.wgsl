@@ -1,0 +1,11 @@
+// Adamax (Kingma and Ba 2015, algorithm 2): u = max(beta_2 u, |g| + epsilon), move = scale_first m/u, m as Adam's.
+// Rows of state: m, u; padding of u stays zero although epsilon is not.
+#import "shared/feature.wgsl"
+
+fn advance(i: u32, g: vec4f) -> vec4f {
+    let m = blended(i, clock.blend_first, g);
+    let at = params.quads + i;
+    let u = max(fma(vec4f(-clock.blend_second), state[at], state[at]), abs(g) + clock.epsilon);
+    state[at] = select(vec4f(), u, is_feature(i, params.columns));
+    return clock.scale_first * m / u;
+}

@@ -1,0 +1,56 @@
+//! What optimizers of every family share: the test of a gradient, and the words in which a step is allowed or refused.
+//!
+//! A step of [`first_order`](super::first_order) or [`badm`](super::badm) is up to three dispatches: this module's
+//! [`finite`], where it is wanted; the family's own `clock`, a single lane that decides what all parameters share; and
+//! its `step`, over everything at once.
+
+use super::{WG_SIZE, expect_length, plain, quads};
+use crate::Error;
+use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Tensor, Variant, params};
+
+/// Words at the head of every optimizer's clock: `shaders/optimizer/verdict.wgsl`.
+pub const VERDICT_LENGTH: u32 = 5;
+
+/// What [`finite`] leaves where nothing is wrong.
+pub const NOTHING_FOUND: u32 = 0;
+
+/// How the learning rate changes from step to step, in words: `shaders/optimizer/schedule.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct ScheduleWords {
+    /// 0 constant, 1 linear, 2 cosine, 3 stepped.
+    pub kind: u32,
+    /// Steps; not zero.
+    pub period: u32,
+    /// Factor at each of the steps of kind 3.
+    pub decay: f32,
+}
+
+/// `optimizer/finite`
+pub static FINITE: Kernel = Kernel {
+    name: "optimizer/finite",
+    bindings: &[Binding::read("gradient"), Binding::update("found")],
+    params: FiniteParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct FiniteParams { quads: u32, limit: u32 }
+}
+
+/// Notes in `found` the first element of `gradient` that is NaN or no smaller than `limit` in magnitude, unless an
+/// earlier one stands there: its stored index, inverted, so that [`NOTHING_FOUND`] is zero.
+///
+/// # Errors
+/// [`Error::Shape`] when `found` has no element, and those of [`PlanBuilder::dispatch`].
+pub fn finite(plan: &mut PlanBuilder, gradient: &Tensor, limit: f32, found: &Tensor) -> Result<(), Error> {
+    expect_length(&FINITE, "found", found, 1)?;
+    plan.dispatch(Dispatch {
+        kernel: &FINITE,
+        variant: Variant::new("plain"),
+        operands: &[gradient, found],
+        params: bytemuck::bytes_of(&FiniteParams { quads: quads(gradient), limit: limit.to_bits() }),
+        groups: Groups::over(quads(gradient).into(), WG_SIZE),
+        flops: 0,
+    })
+}

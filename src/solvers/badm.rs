@@ -1,0 +1,513 @@
+//! BADM (Wang, Zhou, Li 2024): a batch is cut into sub-batches, each with a dual and a second moment of its own, and one
+//! step moves the parameters by all of them.
+//!
+//! # One step
+//!
+//! Batch b is cut into sub-batches n, whose gradients g_n (of the sub-batch's mean loss) are all taken at the same w. With
+//! c_n the sub-batch's share of the batch, r = ρ/(ρ+σ) and s the slot of sub-batch n:
+//!
+//! ```text
+//! π' = r π − (1 − r) g_n                                        of slot s: minus a running average of the gradient
+//! m' = max(β m + (1 − β) π'², 1e-30),   k = 1/(1 − β^t_s) or 1  t_s counts the steps that used the slot
+//! w += Σ_n c_n ((π' − π)/σ + π'/(σ (√(k m') + ε)))
+//! ```
+//!
+//! These are the paper's equations 5, 4b, 6 and 7 with the local parameters w_n eliminated, which f32 could not resolve:
+//! π is their difference from w. Gradients may not be averaged first, because the normalisation is each sub-batch's own.
+//!
+//! A step is two or three dispatches whatever the number of tensors and sub-batches S: the test of the gradients
+//! ([`Guard`], 4 S bytes a parameter more), one lane that advances the clock, and the step itself, which reads S gradients,
+//! reads and writes S duals and S second moments, and reads and writes w once: 20 S + 8 bytes a parameter in f32, 12 S + 8
+//! in 16 bits.
+//!
+//! # Slots
+//!
+//! [`Slots::Shared`] keeps one slot for each sub-batch index n, used by all batches: 2 S copies of the model. A batch with
+//! fewer sub-batches, as a short last one has, uses the first of them. [`Slots::PerBatch`] is the paper to the letter, one
+//! slot for each sub-batch of each batch, so that batches must stay as they are from epoch to epoch, and the state is
+//! 2 · batches · S copies.
+//!
+//! # Storage
+//!
+//! Duals and second moments may be kept in 16 bits: arithmetic is f32, and what is stored is rounded up or down by a
+//! counter-based generator (of seed, step, slot and place) so that its mean is right. To the nearest, m in bf16 would stop
+//! decaying once (1 − β) m is less than half its unit, which at β = 0.999 is always. π' − π above is the difference of what
+//! is stored, so that over T steps the first term adds up to (π_T − π_0)/σ exactly whatever was rounded away, and the
+//! parameters are off by one rounding of π over σ and not by T of them. f16 stores √m, as m would leave its range, and
+//! takes gradients below 32768.
+//!
+//! # Examples
+//!
+//! ```no_run
+//! use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, Slab, StorageType};
+//! use dualstep::solvers::badm::{Badm, BadmConfig, SubBatches};
+//!
+//! fn main() -> Result<(), dualstep::Error> {
+//!     let gpu = Gpu::open(&GpuOptions::default())?;
+//!     // A weight and a bias, and where they lie in a row of parameters.
+//!     let slab = Slab::new(&[Shape::new(10, 784), Shape::vector(10)])?;
+//!     let w = gpu.zeros(slab.shape(1), StorageType::F32)?;
+//!     let gradients = gpu.zeros(slab.shape(4), StorageType::F32)?;
+//!     // What computes the gradients of sub-batch 2 writes them here.
+//!     let (_weight, _bias) = (slab.part(&gradients, 2, 0)?, slab.part(&gradients, 2, 1)?);
+//!
+//!     let config = BadmConfig::robust(4, 1e-3);
+//!     for warning in config.warnings() {
+//!         eprintln!("{warning}");
+//!     }
+//!     let badm = Badm::new(&gpu, &config, &w)?;
+//!     let mut plan = PlanBuilder::new(&gpu, "step");
+//!     badm.record(&mut plan, &SubBatches::even(&gradients))?;
+//!     let plan = plan.finish()?;
+//!     plan.run()?; // submits, and does not wait
+//!     badm.check()?; // waits; an error if a gradient was not finite
+//!     Ok(())
+//! }
+//! ```
+//!
+//! An app with an encoder and buffers of its own wraps them ([`Gpu::from_wgpu`], [`Gpu::wrap`]), records as above, and
+//! replays the plan into its own pass by [`Plan::record`](crate::engine::Plan::record): no submit, no wait and no upload
+//! of ours. Gradients that lie in buffers of their own get into the rows by
+//! [`elementwise::copy`](crate::kernels::elementwise::copy) into each [part](crate::engine::Slab::part), 8 bytes a parameter.
+
+use std::fmt;
+
+use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, log};
+use crate::Error;
+use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
+pub use crate::kernels::badm::SecondMoment;
+use crate::kernels::badm::{self as kernel, Settings, clock_length};
+
+/// Gradients from here on are refused in f32 and bf16: their squares would not be finite.
+const LIMIT: f32 = 9.223_372e18; // 2^63
+/// And in f16, where duals, averages of gradients, would not fit.
+const F16_LIMIT: f32 = 32_768.0;
+
+/// Which duals belong to which sub-batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Slots {
+    /// One for each index n, shared by all batches, which may be drawn anew each epoch.
+    #[default]
+    Shared,
+    /// One for each n of each batch, the paper's; batches must stay as they are.
+    PerBatch {
+        /// Batches of an epoch.
+        batches: u32,
+    },
+}
+
+/// What duals and second moments are stored as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StateStorage {
+    /// Singles.
+    #[default]
+    F32,
+    /// Upper halves of singles, rounded stochastically.
+    Bf16,
+    /// Halves, rounded stochastically; of second moments their roots.
+    F16,
+}
+
+impl StateStorage {
+    fn storage(self) -> StorageType {
+        match self {
+            Self::F32 => StorageType::F32,
+            Self::Bf16 => StorageType::Bf16,
+            Self::F16 => StorageType::F16,
+        }
+    }
+}
+
+/// Settings of a [`Badm`].
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct BadmConfig {
+    /// S: sub-batches of a full batch.
+    pub sub_batches: u32,
+    /// ρ, the weight of staying close to w.
+    pub rho: f64,
+    /// σ, of the duals; 1/σ is what a normalised step is as long as.
+    pub sigma: f64,
+    /// β, of second moments.
+    pub beta: f64,
+    /// ε, added to the root of a second moment.
+    pub epsilon: f64,
+    /// What second moments start at.
+    pub initial_moment: f64,
+    /// Whether they are corrected for starting at zero.
+    pub bias_correction: bool,
+    /// What they are made of.
+    pub second_moment: SecondMoment,
+    /// Which duals belong to which sub-batch.
+    pub slots: Slots,
+    /// What the state is stored as.
+    pub storage: StateStorage,
+    /// Of stochastic rounding.
+    pub seed: u32,
+    /// What 1/σ is multiplied by, step by step.
+    pub schedule: Schedule,
+    /// What is done about gradients that are not finite.
+    pub guard: Guard,
+    /// Most bytes that the state may take.
+    pub memory_limit: u64,
+}
+
+impl BadmConfig {
+    /// The settings to start with: ρ = σ = 0.5/`learning_rate`, shared slots, β = 0.999 with bias correction, ε = 1e-8.
+    /// A step is as long as Adam's at 1/(ρ+σ) = `learning_rate` to begin with, and up to 1/σ, twice that, later.
+    pub fn robust(sub_batches: u32, learning_rate: f64) -> Self {
+        Self {
+            sub_batches,
+            rho: 0.5 / learning_rate,
+            sigma: 0.5 / learning_rate,
+            beta: 0.999,
+            epsilon: 1e-8,
+            initial_moment: 0.0,
+            bias_correction: true,
+            second_moment: SecondMoment::Dual,
+            slots: Slots::Shared,
+            storage: StateStorage::F32,
+            seed: 0,
+            schedule: Schedule::Constant,
+            guard: Guard::Refuse,
+            memory_limit: 4 << 30,
+        }
+    }
+
+    /// The paper to the letter: a slot for each sub-batch of each of `batches`, β = 0.99, m from 1e-8 without correction,
+    /// ε = 1e-12; ρ and σ from its tables. The paper leaves β, the start of m and π, and ε open.
+    pub fn paper(sub_batches: u32, batches: u32, rho: f64, sigma: f64) -> Self {
+        Self {
+            rho,
+            sigma,
+            beta: 0.99,
+            epsilon: 1e-12,
+            slots: Slots::PerBatch { batches },
+            ..Self::robust(sub_batches, 1.0)
+        }
+        .fast_start()
+    }
+
+    /// Without bias correction and with m from 1e-8: long first steps.
+    #[must_use]
+    pub fn fast_start(self) -> Self {
+        Self { bias_correction: false, initial_moment: 1e-8, ..self }
+    }
+
+    /// Batches that have slots of their own.
+    fn batches(&self) -> u32 {
+        match self.slots {
+            Slots::Shared => 1,
+            Slots::PerBatch { batches } => batches,
+        }
+    }
+
+    /// Bytes of duals and second moments for so many parameters.
+    pub fn state_bytes(&self, parameters: u32) -> u64 {
+        let rows = Shape::new(self.sub_batches, parameters).stored() * self.storage.storage().bytes();
+        2 * u64::from(self.batches()) * rows
+    }
+
+    /// Refuses settings outside their range.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] with the first of them.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |setting, value: f64, expected| {
+            Err(Error::Setting { setting, value: value.to_string(), expected })
+        };
+        if self.sub_batches == 0 {
+            return refuse("sub_batches", 0.0, "a batch needs at least one");
+        }
+        if self.batches() == 0 {
+            return refuse("batches", 0.0, "an epoch needs at least one");
+        }
+        for (setting, value) in [("rho", self.rho), ("sigma", self.sigma)] {
+            if !(value > 0.0 && (value as f32).is_normal() && (1.0 / value as f32).is_normal()) {
+                return refuse(setting, value, "must be above 0, and finite in f32 as its inverse must");
+            }
+        }
+        if !(self.beta > 0.0 && self.beta < 1.0) {
+            return refuse("beta", self.beta, "must be above 0 and below 1");
+        }
+        for (setting, value) in [("epsilon", self.epsilon), ("initial_moment", self.initial_moment)] {
+            if !(value >= 0.0 && value.is_finite()) {
+                return refuse(setting, value, "must be finite and not negative");
+            }
+        }
+        self.schedule.check()
+    }
+
+    /// What is likely to go wrong with these settings, as values: the library prints nothing.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let Self { rho, sigma, beta, .. } = *self;
+        if self.second_moment == SecondMoment::Off {
+            return Vec::new();
+        }
+        let rest = (1.0 - beta).sqrt();
+        let first_step = 1.0 / (sigma * rest);
+        let gain = (rho + sigma) / (sigma * sigma * rest);
+        let keep = rho / (rho + sigma);
+        let all = [
+            (!self.bias_correction && first_step > 0.03, Warning::LongFirstStep(first_step)),
+            (gain > 0.5, Warning::SmallSigma(gain)),
+            (keep > beta.sqrt(), Warning::SlowDuals(keep, beta.sqrt())),
+        ];
+        all.into_iter().filter(|(applies, _)| *applies).map(|(_, warning)| warning).collect()
+    }
+
+    fn settings(&self) -> Settings {
+        let Self { rho, sigma, beta, .. } = *self;
+        Settings {
+            reach: (1.0 / sigma) as f32,
+            keep: (rho / (rho + sigma)) as f32,
+            turn: (sigma / (rho + sigma)) as f32,
+            blend: (1.0 - beta) as f32,
+            log_beta: log(beta),
+            is_corrected: self.bias_correction.into(),
+            epsilon: self.epsilon as f32,
+            seed: self.seed,
+            schedule: self.schedule.words(),
+        }
+    }
+}
+
+/// Settings that are allowed and unlikely to work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Warning {
+    /// 1/(σ√(1−β)) above 0.03 without bias correction: that is how far the first step moves every parameter.
+    LongFirstStep(f64),
+    /// (ρ+σ)/(σ²√(1−β)) above 0.5.
+    SmallSigma(f64),
+    /// r = ρ/(ρ+σ), the first value, above √β, the second: duals change more slowly than what they are divided by.
+    SlowDuals(f64, f64),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LongFirstStep(step) => write!(
+                f,
+                "without bias correction the first step moves every parameter by 1/(σ√(1−β)) = {step:.3}; \
+                 above 0.03 use bias_correction or a larger sigma"
+            ),
+            Self::SmallSigma(gain) => {
+                write!(f, "(ρ+σ)/(σ²√(1−β)) = {gain:.2} is above 0.5; use a larger sigma")
+            }
+            Self::SlowDuals(keep, root) => write!(
+                f,
+                "r = ρ/(ρ+σ) = {keep:.4} is above √β = {root:.4}: duals change more slowly than their second moments; \
+                 use a smaller rho or a larger beta"
+            ),
+        }
+    }
+}
+
+/// The gradients of a batch, as they will be when a recorded step is replayed.
+#[derive(Clone, Copy, Debug)]
+pub struct SubBatches<'a> {
+    /// A row for each sub-batch, at most as many as there are slots; f32.
+    pub gradients: &'a Tensor,
+    /// The share of each sub-batch in the batch, above 0 and 1 together; `None` for even ones.
+    pub weights: Option<&'a [f32]>,
+    /// Which batch of the epoch, from 0; any for shared slots.
+    pub batch: u32,
+}
+
+impl<'a> SubBatches<'a> {
+    /// Sub-batches of one size, of any batch.
+    pub fn even(gradients: &'a Tensor) -> Self {
+        Self { gradients, weights: None, batch: 0 }
+    }
+}
+
+/// Duals and second moments of one batch's slots, a row each.
+#[derive(Debug)]
+struct Rows {
+    pi: Tensor,
+    m: Tensor,
+}
+
+/// BADM and its state on the device.
+#[derive(Debug)]
+pub struct Badm {
+    config: BadmConfig,
+    parameters: Tensor,
+    /// One for each batch that has slots of its own.
+    rows: Vec<Rows>,
+    control: Control,
+}
+
+impl Badm {
+    /// BADM at its first step, over one row of parameters.
+    ///
+    /// # Errors
+    /// Those of [`BadmConfig::check`]; [`Error::Shape`] when the parameters are not one row of f32; [`Error::Limit`] when
+    /// the state exceeds [`BadmConfig::memory_limit`], or a batch's rows exceed one binding of the device.
+    pub fn new(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<Self, Error> {
+        config.check()?;
+        expect_flat(kernel::STEP.name, parameters)?;
+        let columns = parameters.shape().columns;
+        let (needed, batches) = (config.state_bytes(columns), config.batches());
+        if needed > config.memory_limit {
+            let copies = 2 * u64::from(batches) * u64::from(config.sub_batches);
+            return Err(Error::Limit {
+                what: format!("the state of BADM, {copies} copies of the model,"),
+                needed: format!("{} MiB", needed.div_ceil(1 << 20)),
+                allowed: format!("{} MiB by memory_limit", config.memory_limit >> 20),
+                remedy: "share the slots, store the state in 16 bits, use fewer sub-batches, or raise the limit",
+            });
+        }
+        let shape = Shape::new(config.sub_batches, columns);
+        gpu.check_shape(shape, StorageType::F32)?;
+        let rows = (0..batches).map(|_| rows(gpu, config, shape)).collect::<Result<_, _>>()?;
+        let clock = vec![0; clock_length(config.sub_batches * batches) as usize];
+        let control = Control::new(gpu, &config.settings(), &clock)?;
+        Ok(Self { config: *config, parameters: parameters.clone(), rows, control })
+    }
+
+    /// Adds one step to a plan. Batches that differ in the number of sub-batches or in weights, and all batches where each
+    /// has its own slots, need a plan each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the gradients are not rows of as many parameters, or more rows than slots; [`Error::Setting`]
+    /// when there is no such batch, or weights are not one for each row, above 0, and 1 together to 1e-5; and those of
+    /// [`PlanBuilder::dispatch`].
+    pub fn record(&self, plan: &mut PlanBuilder, batch: &SubBatches<'_>) -> Result<(), Error> {
+        let Control { settings, clock, found, .. } = &self.control;
+        let gradients = batch.gradients;
+        let count = self.check_gradients(gradients)?;
+        let (place, Rows { pi, m }) = match self.config.slots {
+            Slots::Shared => (0, &self.rows[0]),
+            Slots::PerBatch { batches } => match self.rows.get(batch.batch as usize) {
+                Some(rows) => (batch.batch, rows),
+                None => {
+                    let value = format!("{} of {batches}", batch.batch);
+                    let expected = "batches are counted from 0";
+                    return Err(Error::Setting { setting: "batch", value, expected });
+                }
+            },
+        };
+        let even = vec![1.0 / count as f32; count as usize];
+        let weights = batch.weights.unwrap_or(&even);
+        check_weights(weights, count)?;
+        let weights = self.control.gpu.upload(Shape::vector(count), weights)?;
+        let limit = if self.config.storage == StateStorage::F16 { F16_LIMIT } else { LIMIT };
+        self.control.test(plan, gradients, self.config.guard, limit)?;
+        let first = place * self.config.sub_batches;
+        kernel::clock(plan, settings, &weights, found, clock, (first, count))?;
+        let moment = self.config.second_moment;
+        kernel::step(plan, &kernel::Step { gradients, clock, first, pi, m, moment, w: &self.parameters })
+    }
+
+    /// How many sub-batches there are gradients of.
+    fn check_gradients(&self, gradients: &Tensor) -> Result<u32, Error> {
+        let Shape { rows, columns } = gradients.shape();
+        let (slots, parameters) = (self.config.sub_batches, self.parameters.shape().columns);
+        let detail = if columns != parameters {
+            format!("gradients have rows of {columns} elements but there are {parameters} parameters")
+        } else if rows == 0 || rows > slots {
+            format!("gradients have {rows} rows but must have one for each sub-batch, 1 to {slots}")
+        } else if gradients.storage() != StorageType::F32 {
+            format!("gradients are stored as {:?} but must be F32", gradients.storage())
+        } else {
+            return Ok(rows);
+        };
+        Err(Error::Shape { kernel: kernel::STEP.name, detail })
+    }
+
+    /// Changes ρ and σ, before anything submitted later. Nothing has to be recorded again.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when one is not above 0.
+    pub fn set_penalties(&mut self, rho: f64, sigma: f64) -> Result<(), Error> {
+        let config = BadmConfig { rho, sigma, ..self.config };
+        config.check()?;
+        self.control.set(&config.settings())?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &BadmConfig {
+        &self.config
+    }
+
+    /// The parameters.
+    pub fn parameters(&self) -> &Tensor {
+        &self.parameters
+    }
+
+    /// The state: of each batch that has slots of its own the duals, then the second moments, a row for each sub-batch.
+    pub fn tensors(&self) -> Vec<&Tensor> {
+        self.rows.iter().flat_map(|rows| [&rows.pi, &rows.m]).collect()
+    }
+
+    /// The clock, for a [`Ring`](crate::engine::Ring) to copy and [`Tally::from_words`] to read, late and without waiting.
+    pub fn clock(&self) -> &Tensor {
+        &self.control.clock
+    }
+
+    /// What was counted so far. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn tally(&self) -> Result<Tally, Error> {
+        self.control.tally(self.parameters.shape().columns)
+    }
+
+    /// Whether every step was taken. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with the first that was refused; [`Error::DeviceFault`] when the device failed.
+    pub fn check(&self) -> Result<(), Error> {
+        self.control.check("badm", self.parameters.shape().columns)
+    }
+
+    /// The state, every bit. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.control.snapshot(&self.tensors())
+    }
+
+    /// Goes on from a state that [`snapshot`](Self::snapshot) took.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it is of other slots or another number of parameters.
+    pub fn restore(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        self.control.restore(snapshot, &self.tensors())
+    }
+}
+
+/// Duals of zero, and second moments as they start.
+fn rows(gpu: &Gpu, config: &BadmConfig, shape: Shape) -> Result<Rows, Error> {
+    let storage = config.storage.storage();
+    let (pi, m) = (gpu.zeros(shape, storage)?, gpu.zeros(shape, storage)?);
+    if config.initial_moment > 0.0 {
+        let (count, start) = (shape.elements() as usize, config.initial_moment as f32);
+        match config.storage {
+            StateStorage::F32 => gpu.write(&m, &vec![start; count])?,
+            StateStorage::Bf16 => gpu.write(&m, &vec![half::bf16::from_f32(start); count])?,
+            StateStorage::F16 => gpu.write(&m, &vec![half::f16::from_f32(start.sqrt()); count])?,
+        }
+    }
+    Ok(Rows { pi, m })
+}
+
+fn check_weights(weights: &[f32], count: u32) -> Result<(), Error> {
+    let refuse = |value: String, expected| Err(Error::Setting { setting: "weights", value, expected });
+    if weights.len() != count as usize {
+        return refuse(format!("{} for {count} sub-batches", weights.len()), "one for each sub-batch");
+    }
+    if let Some(weight) = weights.iter().find(|weight| !(**weight > 0.0 && weight.is_finite())) {
+        return refuse(weight.to_string(), "each must be above 0");
+    }
+    let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+    if (sum - 1.0).abs() > 1e-5 {
+        return refuse(format!("{sum} together"), "must add up to 1");
+    }
+    Ok(())
+}

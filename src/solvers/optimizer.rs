@@ -1,0 +1,215 @@
+//! What [`FirstOrder`](super::first_order::FirstOrder) and [`Badm`](super::badm::Badm) have in common: how the learning
+//! rate changes, what is done about gradients that are not finite, what was counted, and the state as the host keeps it.
+//!
+//! Both are made over a flat row of parameters (a [`Slab`](crate::engine::Slab) maps a model's tensors onto one), record
+//! their step into a plan of the caller's, and keep everything that changes from step to step on the device: the host
+//! uploads nothing, decides nothing and waits for nothing in a step, and a schedule never records anything again.
+
+use crate::Error;
+use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
+use crate::kernels::optimizer::{self as kernel, ScheduleWords};
+
+/// How the learning rate changes from step to step; decided on the device. Refused steps do not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Not at all.
+    #[default]
+    Constant,
+    /// Evenly down to 0: step t, counted from 0, has 1 − t/`steps` of it.
+    Linear {
+        /// Steps until it is 0.
+        steps: u32,
+    },
+    /// Along half a cosine down to 0: (1 + cos(π t/`steps`))/2.
+    Cosine {
+        /// Steps until it is 0.
+        steps: u32,
+    },
+    /// Multiplied by `factor` after every so many steps.
+    Stepped {
+        /// Steps from one change to the next.
+        every: u32,
+        /// Between 0 and 1.
+        factor: f64,
+    },
+}
+
+impl Schedule {
+    pub(super) fn check(self) -> Result<(), Error> {
+        let refuse = |setting, value: String, expected| Err(Error::Setting { setting, value, expected });
+        match self {
+            Self::Linear { steps: 0 } | Self::Cosine { steps: 0 } | Self::Stepped { every: 0, .. } => {
+                refuse("schedule", "0 steps".into(), "must span at least one step")
+            }
+            Self::Stepped { factor, .. } if !(factor > 0.0 && factor <= 1.0) => {
+                refuse("schedule", factor.to_string(), "the factor must be above 0 and at most 1")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn words(self) -> ScheduleWords {
+        match self {
+            Self::Constant => ScheduleWords { kind: 0, period: 1, decay: 0.0 },
+            Self::Linear { steps } => ScheduleWords { kind: 1, period: steps, decay: 0.0 },
+            Self::Cosine { steps } => ScheduleWords { kind: 2, period: steps, decay: 0.0 },
+            Self::Stepped { every, factor } => ScheduleWords { kind: 3, period: every, decay: factor as f32 },
+        }
+    }
+}
+
+/// What is done about a gradient that holds NaN, an infinity, or a number whose square f32 cannot hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Guard {
+    /// The step is refused as a whole, on the device: parameters and state keep every bit, and the refusal is counted and
+    /// its place kept. Costs a dispatch that reads the gradients once more, 4 bytes an element.
+    #[default]
+    Refuse,
+    /// Gradients are not looked at, and what is in them gets into the state.
+    Trust,
+}
+
+/// What was counted on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Steps taken.
+    pub steps: u32,
+    /// Steps refused.
+    pub refused: u32,
+    /// The first that was refused.
+    pub first_refusal: Option<Refusal>,
+}
+
+/// A step that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which, of those taken and refused, counted from 1.
+    pub step: u32,
+    /// The row of the gradient, hence the sub-batch.
+    pub row: u32,
+    /// The first parameter in it whose gradient is unusable.
+    pub parameter: u32,
+}
+
+impl Tally {
+    /// Reads the words of a clock, as a [`Ring`](crate::engine::Ring) brings them back, for rows of so many parameters.
+    pub fn from_words(words: &[u32], parameters: u32) -> Self {
+        let &[_, steps, refused, step, place, ..] = words else { return Self::default() };
+        let stride = Shape::vector(parameters).stride().max(1);
+        let refusal = Refusal { step, row: place / stride, parameter: place % stride };
+        Self { steps, refused, first_refusal: (step > 0).then_some(refusal) }
+    }
+}
+
+/// An optimizer's state as the host keeps it: every bit, so that a run resumed from it goes on as if it had not stopped.
+/// The parameters are not in it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Snapshot {
+    /// The words of the clock.
+    pub clock: Vec<u32>,
+    /// The words of each state tensor, in the order of the optimizer's `tensors()`.
+    pub tensors: Vec<Vec<u32>>,
+}
+
+/// The small buffers of an optimizer.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub gpu: Gpu,
+    /// Written by the host.
+    pub settings: Tensor,
+    /// Written by the device.
+    pub clock: Tensor,
+    /// Where the test of a gradient leaves what it found.
+    pub found: Tensor,
+}
+
+impl Control {
+    pub fn new<T: bytemuck::Pod>(gpu: &Gpu, settings: &T, clock: &[u32]) -> Result<Self, Error> {
+        let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(settings));
+        Ok(Self {
+            gpu: gpu.clone(),
+            settings: gpu.upload_u32(Shape::vector(words.len() as u32), words)?,
+            clock: gpu.upload_u32(Shape::vector(clock.len() as u32), clock)?,
+            found: gpu.zeros(Shape::vector(1), StorageType::U32)?,
+        })
+    }
+
+    /// Replaces the settings; takes effect before anything submitted later.
+    pub fn set<T: bytemuck::Pod>(&self, settings: &T) -> Result<(), Error> {
+        self.gpu.write_words(&self.settings, 0, std::slice::from_ref(settings))
+    }
+
+    /// Adds the test of a gradient, where it is wanted.
+    pub fn test(
+        &self,
+        plan: &mut PlanBuilder,
+        gradient: &Tensor,
+        guard: Guard,
+        limit: f32,
+    ) -> Result<(), Error> {
+        match guard {
+            Guard::Refuse => kernel::finite(plan, gradient, limit, &self.found),
+            Guard::Trust => Ok(()),
+        }
+    }
+
+    pub fn tally(&self, parameters: u32) -> Result<Tally, Error> {
+        Ok(Tally::from_words(&self.gpu.read_u32(&self.clock)?, parameters))
+    }
+
+    pub fn check(&self, solver: &'static str, parameters: u32) -> Result<(), Error> {
+        let Some(Refusal { step, row, parameter }) = self.tally(parameters)?.first_refusal else {
+            return Ok(());
+        };
+        Err(Error::NotFinite {
+            solver,
+            iteration: step,
+            kernel: format!("{} in row {row} of the gradients at parameter {parameter}", kernel::FINITE.name),
+            remedy: "that step was not taken; use a smaller learning rate, or look at the loss",
+        })
+    }
+
+    pub fn snapshot(&self, tensors: &[&Tensor]) -> Result<Snapshot, Error> {
+        let words = |tensor: &&Tensor| Ok(bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(tensor)?));
+        Ok(Snapshot {
+            clock: self.gpu.read_u32(&self.clock)?,
+            tensors: tensors.iter().map(words).collect::<Result<_, Error>>()?,
+        })
+    }
+
+    pub fn restore(&self, snapshot: &Snapshot, tensors: &[&Tensor]) -> Result<(), Error> {
+        let expected: Vec<_> = tensors.iter().map(|tensor| tensor.bytes() / 4).collect();
+        let actual: Vec<_> = snapshot.tensors.iter().map(|words| words.len() as u64).collect();
+        let clock = self.clock.shape().columns as usize;
+        if actual != expected || snapshot.clock.len() != clock {
+            let detail = format!(
+                "a snapshot of {} and {actual:?} words for an optimizer of {clock} and {expected:?}",
+                snapshot.clock.len()
+            );
+            return Err(Error::Plan { plan: "restore".into(), detail });
+        }
+        self.gpu.write_words(&self.clock, 0, &snapshot.clock)?;
+        for (tensor, words) in tensors.iter().zip(&snapshot.tensors) {
+            self.gpu.write_words(tensor, 0, words)?;
+        }
+        Ok(())
+    }
+}
+
+/// Refuses parameters that are not one row of f32.
+pub(super) fn expect_flat(kernel: &'static str, parameters: &Tensor) -> Result<(), Error> {
+    let (shape, storage) = (parameters.shape(), parameters.storage());
+    if shape.rows == 1 && storage == StorageType::F32 {
+        return Ok(());
+    }
+    let detail =
+        format!("parameters are {shape} of {storage:?} but must be one row of F32; a Slab makes one");
+    Err(Error::Shape { kernel, detail })
+}
+
+/// ln β, finite for β = 0 too: e^{-10⁴} is no f32.
+pub(super) fn log(beta: f64) -> f32 {
+    beta.ln().max(-1e4) as f32
+}
