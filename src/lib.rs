@@ -16,6 +16,8 @@
 //!    |
 //! solvers, checkpoint    an algorithm = plans built from kernels, and the host's few decisions; its state in a file
 //!    |
+//! models                 networks as functions: loss and gradients, recorded into a solver's plan
+//!    |
 //! kernels                one typed function per WGSL file: shapes checked, work counted, one dispatch added to a plan
 //!    |
 //! engine                 device, tensors, plans, read-back, profile; knows nothing of ADMM
@@ -79,6 +81,7 @@ mod error;
 pub mod files;
 pub mod golden;
 pub mod kernels;
+pub mod models;
 pub mod parity;
 pub mod reference;
 pub mod solvers;

@@ -57,6 +57,14 @@ impl Slab {
         self.parts.iter().map(|(_, shape)| *shape)
     }
 
+    /// The element of a row at which a part begins.
+    ///
+    /// # Panics
+    /// If there is no such part.
+    pub fn start(&self, index: usize) -> u32 {
+        self.parts[index].0
+    }
+
     /// One part of one row of `flat`, sharing its memory. It shares the buffer too, which wgpu tracks as a whole: a kernel
     /// that writes one part cannot read another of the same tensor.
     ///

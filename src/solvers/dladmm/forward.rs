@@ -8,7 +8,8 @@ use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Ten
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::loss::{self, Loss};
-use crate::kernels::{Activation, elementwise, reduce};
+use crate::kernels::{Activation, reduce};
+use crate::models::mlp;
 
 /// P = W a, block by block.
 pub(super) fn products(
@@ -46,7 +47,7 @@ pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), E
     let partials = plan.temporary(Shape::new(count, 4));
     for (k, input) in args.inputs.values.blocks().iter().enumerate() {
         let resident = args.first_product.map(|product| &product.blocks()[k]);
-        let logits = block_logits(plan, input, args.layers, args.f, resident)?;
+        let logits = mlp::forward(plan, input, args.layers, args.f, resident)?.product;
         let (_, bias) = args.layers[args.layers.len() - 1];
         let (targets, offset) = (&args.inputs.targets[k], offsets[k]);
         match args.loss {
@@ -64,34 +65,6 @@ pub(super) fn scores_kernel(loss: Loss) -> &'static str {
         Loss::CrossEntropy => loss::SOFTMAX_SCORES.name,
         Loss::Squared => loss::SQUARED_SCORES.name,
     }
-}
-
-/// W_L a_{L−1} of one block.
-fn block_logits(
-    plan: &mut PlanBuilder,
-    input: &Tensor,
-    layers: &[(&Tensor, &Tensor)],
-    f: Activation,
-    first_product: Option<&Tensor>,
-) -> Result<Tensor, Error> {
-    let samples = input.shape().rows;
-    let mut activation = input.clone();
-    let mut product = input.clone();
-    for (l, (weights, bias)) in layers.iter().enumerate() {
-        product = match first_product {
-            Some(resident) if l == 0 => resident.clone(),
-            _ => {
-                let product = plan.temporary(Shape::new(samples, weights.shape().rows));
-                linalg::matmul(plan, (&activation, Transposed::No), (weights, Transposed::Yes), &product)?;
-                product
-            }
-        };
-        if l + 1 < layers.len() {
-            activation = plan.temporary(product.shape());
-            elementwise::activate(plan, &product, bias, &activation, f)?;
-        }
-    }
-    Ok(product)
 }
 
 /// Where each part of a list begins, and the list's length.

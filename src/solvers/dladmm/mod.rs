@@ -86,7 +86,7 @@ impl DlAdmm {
         for sizes in widths.windows(2) {
             gpu.check_shape(Shape::new(sizes[1], sizes[0]), StorageType::F32)?;
         }
-        let layers = state::initial_layers(config, &widths);
+        let layers = state::initial_layers(config, &widths)?;
         let start = HostState::at_start(config, layers);
         Self::resume(gpu, config, problem, &start)
     }

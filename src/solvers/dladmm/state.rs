@@ -10,9 +10,7 @@ use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageTy
 use crate::kernels::anderson::LEDGER_LENGTH;
 use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
 use crate::kernels::{self, elementwise, linalg};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
-use rand_distr::{Distribution, Normal};
+use crate::models::mlp::{Initial, InitialLayer};
 use std::ops::Range;
 
 /// One layer on the host. All matrices are row-major and unpadded; a sample-side matrix has one row per sample.
@@ -105,19 +103,10 @@ impl HostState {
 }
 
 /// W and b of every layer from N(0, deviation²), layer after layer, W before b.
-pub(super) fn initial_layers(config: &Config, widths: &[u32]) -> Vec<HostLayer> {
-    let mut generator = ChaCha8Rng::seed_from_u64(config.seed);
-    // The deviation was checked to be finite and not negative, which is all that can fail here.
-    let normal = Normal::new(0.0, config.deviation).expect("a checked deviation");
-    let mut draw = |count: u32| (0..count).map(|_| normal.sample(&mut generator)).collect::<Vec<f32>>();
-    widths
-        .windows(2)
-        .map(|sizes| HostLayer {
-            weights: draw(sizes[0] * sizes[1]),
-            bias: draw(sizes[1]),
-            ..HostLayer::default()
-        })
-        .collect()
+pub(super) fn initial_layers(config: &Config, widths: &[u32]) -> Result<Vec<HostLayer>, Error> {
+    let layers = Initial::Normal { deviation: config.deviation }.draw(widths, config.seed)?;
+    let host = |InitialLayer { weights, bias }| HostLayer { weights, bias, ..HostLayer::default() };
+    Ok(layers.into_iter().map(host).collect())
 }
 
 /// One layer on the device.
