@@ -41,7 +41,18 @@ fn folded_grids() {
     for (limit, families) in [
         (
             20,
-            &["elementwise", "reduce", "cg", "loss", "dladmm/hidden_z", "dladmm/residual", "dladmm/fista"][..],
+            &[
+                "elementwise",
+                "reduce",
+                "cg",
+                "loss",
+                "dladmm/hidden_z",
+                "dladmm/residual",
+                "dladmm/fista",
+                "optimizer",
+                "first_order",
+                "badm",
+            ][..],
         ),
         (5, &["linalg", "dladmm/activation_gradient"]),
     ] {
