@@ -5,6 +5,9 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
+#[path = "support/values.rs"]
+mod values;
+
 #[path = "support/literal_badm.rs"]
 mod literal;
 
@@ -17,16 +20,10 @@ use dualstep::reference::optimizer as shared;
 use dualstep::solvers::badm::{Badm, BadmConfig, SecondMoment, Slots, StateStorage, SubBatches, Warning};
 use dualstep::solvers::optimizer::{Guard, Schedule, Tally};
 use literal::{Literal, Slot};
+use values::values;
 
 fn open() -> Option<Gpu> {
     gpu::open(GpuOptions::default())
-}
-
-/// Repeatable values between −1 and 1.
-fn values(seed: u32, count: u32) -> Vec<f32> {
-    let hash =
-        |k: u32| (k.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)).wrapping_mul(2_246_822_519);
-    (0..count).map(|k| (hash(k) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
 fn wide(values: &[f32]) -> Vec<f64> {

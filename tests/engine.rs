@@ -4,7 +4,7 @@
 mod gpu;
 
 use dualstep::Error;
-use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Ring, Shape, StorageType};
+use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Ring, Shape, Slab, StorageType};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::{dladmm, elementwise, reduce};
 
@@ -85,6 +85,36 @@ fn temporaries_with_separate_lifetimes_share_memory() {
     assert_eq!(plan.counts().bytes, 11 * 2 * bytes);
     plan.run().expect("submits");
     assert_eq!(gpu.read(&output).expect("reads back"), gpu.read(&input).expect("reads back"));
+}
+
+#[test]
+fn a_slab_is_one_tensor_and_its_parts() {
+    let Some(gpu) = open() else { return };
+    let slab = Slab::new(&[Shape::new(7, 5), Shape::vector(5), Shape::new(0, 3)]).expect("small");
+    let rows = gpu.zeros(slab.shape(2), StorageType::F32).expect("fits");
+    let part = |row, index| slab.part(&rows, row, index);
+    let (weight, bias) = (part(1, 0).expect("there"), part(1, 1).expect("there"));
+    let source = gpu.upload(Shape::new(7, 5), &counting(35)).expect("fits");
+    let mut plan = PlanBuilder::new(&gpu, "parts");
+    elementwise::copy(&mut plan, &source, &weight).expect("same shape");
+    elementwise::fill(&mut plan, &bias, 7.0).expect("fits");
+    elementwise::fill(&mut plan, &part(1, 2).expect("there"), 9.0).expect("nothing to fill");
+    let error = elementwise::copy(&mut plan, &weight, &part(0, 0).expect("there")).expect_err("one buffer");
+    assert!(matches!(error, Error::Aliased { .. }), "{error}");
+    plan.finish().expect("resolves").run().expect("submits");
+    assert_eq!(gpu.read(&weight).expect("reads back"), counting(35));
+    let all = gpu.read(&rows).expect("reads back");
+    let (first, second) = all.split_at(slab.length() as usize);
+    assert!(first.iter().all(|value| *value == 0.0), "the other row");
+    // Seven rows of five, each padded to eight; then, at the next multiple of 128, the bias.
+    let stored: Vec<_> = second[..56].chunks(8).flat_map(|row| row[..5].to_vec()).collect();
+    assert_eq!((stored, &second[128..133]), (counting(35), &[7.0; 5][..]));
+    assert_eq!(second.iter().filter(|value| **value != 0.0).count(), 34 + 5);
+    for (row, index) in [(2, 0), (0, 3)] {
+        let message = part(row, index).expect_err("not there").to_string();
+        assert!(message.contains(&format!("part {index} in row {row}")), "{message}");
+    }
+    slab.part(&source, 0, 0).expect_err("another tensor");
 }
 
 #[test]

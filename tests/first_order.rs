@@ -4,6 +4,9 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
+#[path = "support/values.rs"]
+mod values;
+
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, Plan, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::elementwise;
@@ -12,16 +15,10 @@ use dualstep::reference::first_order::{self as twin, Clock, Rule};
 use dualstep::reference::optimizer as shared;
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
 use dualstep::solvers::optimizer::{Guard, Schedule, Tally};
+use values::values;
 
 fn open() -> Option<Gpu> {
     gpu::open(GpuOptions::default())
-}
-
-/// Repeatable values between −1 and 1.
-fn values(seed: u32, count: u32) -> Vec<f32> {
-    let hash =
-        |k: u32| (k.wrapping_mul(2_654_435_761) ^ seed.wrapping_mul(40_503)).wrapping_mul(2_246_822_519);
-    (0..count).map(|k| (hash(k) >> 8) as f32 / (1 << 23) as f32 - 1.0).collect()
 }
 
 /// A method over parameters of its own, and the plan of one step.

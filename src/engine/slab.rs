@@ -31,7 +31,8 @@ impl Slab {
         for shape in shapes {
             // The check below covers every start, for none is larger than the end.
             parts.push((end as u32, *shape));
-            end = (end + shape.stored()).next_multiple_of(GRANULE.into());
+            // A binding cannot be empty, so a part without elements has room for some.
+            end = (end + shape.stored().max(1)).next_multiple_of(GRANULE.into());
         }
         let length = u32::try_from(end).map_err(|_| Error::Limit {
             what: format!("a slab of {} tensors", shapes.len()),
@@ -103,6 +104,7 @@ mod tests {
             assert!(first.is_multiple_of(128) && *first >= end, "{slab:?}");
             end = first + shape.stored() as u32;
         }
+        assert_eq!(slab.shapes().collect::<Vec<_>>(), shapes);
         assert!(slab.length() >= end && slab.length().is_multiple_of(128));
         let huge = [Shape::new(1 << 16, 1 << 15); 2];
         assert!(matches!(Slab::new(&huge), Err(Error::Limit { .. })));

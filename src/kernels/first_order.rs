@@ -3,7 +3,9 @@
 use super::optimizer::{ScheduleWords, VERDICT_LENGTH};
 use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
 use crate::Error;
-use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
+use crate::engine::{
+    Binding, Dispatch, Groups, Kernel, ParamsLayout, PlanBuilder, Shape, Tensor, Variant, params,
+};
 
 /// Words of a clock: `shaders/first_order/step_clock.wgsl`.
 pub const CLOCK_LENGTH: u32 = VERDICT_LENGTH + 11;
@@ -140,7 +142,7 @@ pub const SETTINGS_LENGTH: u32 = (size_of::<Settings>() / 4) as u32;
 pub static CLOCK: Kernel = Kernel {
     name: "first_order/clock",
     bindings: &[Binding::read("settings"), Binding::update("found"), Binding::update("clock")],
-    params: crate::engine::ParamsLayout { members: &[] },
+    params: ParamsLayout { members: &[] },
     variants: plain,
 };
 
@@ -229,15 +231,15 @@ pub fn step(
     state: &Tensor,
     w: &Tensor,
 ) -> Result<(), Error> {
-    let columns = w.shape().columns;
-    expect_shape(&STEP, "w", w, Shape::vector(columns))?;
-    expect_shape(&STEP, "gradient", gradient, Shape::vector(columns))?;
-    expect_shape(&STEP, "state", state, Shape::new(method.rows().max(1), columns))?;
-    expect_length(&STEP, "clock", clock, CLOCK_LENGTH.into())?;
     if method == Method::Sgd {
         let detail = "sgd keeps no state; use first_order/sgd".into();
         return Err(Error::Shape { kernel: STEP.name, detail });
     }
+    let columns = w.shape().columns;
+    expect_shape(&STEP, "w", w, Shape::vector(columns))?;
+    expect_shape(&STEP, "gradient", gradient, Shape::vector(columns))?;
+    expect_shape(&STEP, "state", state, Shape::new(method.rows(), columns))?;
+    expect_length(&STEP, "clock", clock, CLOCK_LENGTH.into())?;
     plan.dispatch(Dispatch {
         kernel: &STEP,
         variant: method.variant(),

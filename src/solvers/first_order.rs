@@ -85,7 +85,8 @@ impl Default for FirstOrderConfig {
 impl FirstOrderConfig {
     /// PyTorch's defaults (2.15): learning rate 1e-3, but 1e-2 for AdaGrad and RMSProp, 1 for Adadelta, 2e-3 for NAdam and
     /// Adamax; β₁ 0.9, β₂ 0.999, α 0.99, ρ 0.9; ε 1e-8, but 1e-10 for AdaGrad and 1e-6 for Adadelta; ψ 4e-3; weight decay 0,
-    /// but 1e-2 for AdamW. Its momentum is 0 and has to be asked for; here the methods that have one take 0.9.
+    /// but 1e-2 for AdamW. Its momentum is 0 and has to be asked for, here the methods that have one take 0.9; there
+    /// is no dampening, and RMSProp has neither momentum nor centring.
     pub fn pytorch(method: Method) -> Self {
         let (learning_rate, beta_2, epsilon) = match method {
             Method::AdaGrad => (1e-2, 0.0, 1e-10),
@@ -210,12 +211,14 @@ impl FirstOrder {
     /// Adds one step to a plan. `gradient` is the mean loss's, in the shape of the parameters.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the gradient has another shape, and those of [`PlanBuilder::dispatch`].
+    /// [`Error::Shape`] when the gradient has another shape or storage, and those of [`PlanBuilder::dispatch`].
     pub fn record(&self, plan: &mut PlanBuilder, gradient: &Tensor) -> Result<(), Error> {
         let Control { settings, clock, found, .. } = &self.control;
         let (expected, actual) = (self.parameters.shape(), gradient.shape());
-        if actual != expected {
-            let detail = format!("the gradient is {actual} but the parameters are {expected}");
+        if actual != expected || gradient.storage() != StorageType::F32 {
+            let storage = gradient.storage();
+            let detail =
+                format!("the gradient is {actual} of {storage:?} but the parameters are {expected} of F32");
             return Err(Error::Shape { kernel: kernel::STEP.name, detail });
         }
         self.control.test(plan, gradient, self.config.guard, LIMIT)?;

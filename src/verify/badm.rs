@@ -161,7 +161,7 @@ fn cases(session: &mut Session<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
     let shapes = operands(session.effort());
     for (shape, profile) in shapes.into_iter().filter(|(shape, _)| shape.rows == 1) {
-        for sub_batches in if shape.columns < 5 { 1..=ROWS } else { 2..=2 } {
+        for sub_batches in if shape.columns == 3 { 1..=ROWS } else { 2..=2 } {
             let columns = shape.columns;
             let mut draw = |rows: u32| session.matrix(Shape::new(rows, columns), profile);
             let (gradients, pi, m, w) = (draw(sub_batches), draw(ROWS), draw(ROWS), draw(1));
@@ -194,7 +194,9 @@ pub(super) fn step(session: &mut Session<'_>) -> Result<(), Error> {
     for case in cases(session) {
         for (moment, oracle_moment) in MOMENTS {
             for (go, epsilon) in [(true, 1e-8), (true, 0.0), (false, 1e-8)] {
-                if case.before.w.cols() > 300 && (!go || epsilon == 0.0) {
+                // Long rows differ from short ones in nothing but their length.
+                let is_plain = moment == SecondMoment::Dual && go && epsilon > 0.0;
+                if case.before.w.cols() > 7 && !is_plain {
                     continue;
                 }
                 let clock = midway(go, epsilon);

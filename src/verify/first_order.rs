@@ -198,14 +198,14 @@ pub(super) fn sgd(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-const RULES: [(Method, Rule); 9] = [
+/// The rule of each variant; AdamW has none of its own.
+const RULES: [(Method, Rule); 8] = [
     (Method::Momentum, Rule::Momentum),
     (Method::Nesterov, Rule::Nesterov),
     (Method::AdaGrad, Rule::AdaGrad),
     (Method::Adadelta, Rule::Adadelta),
     (Method::RmsProp, Rule::RmsProp),
     (Method::Adam, Rule::Adam),
-    (Method::AdamW, Rule::Adam),
     (Method::NAdam, Rule::NAdam),
     (Method::Adamax, Rule::Adamax),
 ];

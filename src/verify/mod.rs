@@ -13,8 +13,9 @@
 //!
 //! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
 //! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN into a
-//! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
-//! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
+//! number; so may Adamax's `first_order/step` in its maximum, and `badm/step` in a second moment. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
+//! `dladmm/step_size` and `dladmm/record` note it in the status word, and
+//! `optimizer/finite` finds it before a step is taken. Padding may become NaN in a row that holds one.
 
 mod anderson;
 mod badm;
