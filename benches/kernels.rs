@@ -14,6 +14,7 @@ use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
+use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
@@ -207,6 +208,48 @@ const ROWS: &[(&str, Record)] = &[
             samples: b.samples as f32,
         };
         dladmm::record(plan, &args, params)
+    }),
+    ("line_search/column_squares", |b, plan| {
+        line_search::column_squares(plan, &b.side()?, &b.matrix(dladmm::sum_rows(b.samples), b.width)?, 0)
+    }),
+    ("line_search/weight_step", |b, plan| {
+        let (gradient, weights, lengths) = (b.weights()?, b.weights()?, b.list(b.width)?);
+        let partials = b.matrix(dladmm::sum_rows(b.samples), b.width)?;
+        let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = WeightStep {
+            gradient: &gradient,
+            partials: &partials,
+            control: &control,
+            lambda: 0.0,
+            last_layer: false,
+            weights: &weights,
+            lengths: &lengths,
+            status: &status,
+            origin: 1,
+        };
+        line_search::weight_step(plan, &args)
+    }),
+    ("line_search/gram_step", |b, plan| {
+        let status = b.list(dladmm::STATUS_LENGTH)?;
+        line_search::gram_step(plan, &b.weights()?, &b.weights()?, &b.weights()?, (&status, 1))
+    }),
+    ("line_search/product_step", |b, plan| {
+        line_search::product_step(plan, &b.side()?, &b.list(b.width)?, &b.side()?)
+    }),
+    ("line_search/activation_step", |b, plan| {
+        let (gradient, moved, activation, product) = (b.side()?, b.side()?, b.side()?, b.side()?);
+        let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = ActivationStep {
+            gradient: &gradient,
+            moved: &moved,
+            control: &control,
+            last_layer: false,
+            activation: &activation,
+            product: &product,
+            status: &status,
+            origin: 1,
+        };
+        line_search::activation_step(plan, &args)
     }),
     ("exact/damping", |b, plan| {
         let (matrix, sums, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);

@@ -185,7 +185,8 @@ fn an_accelerated_run_reports_what_was_tried() {
     assert_eq!(last["exponents"].as_array().unwrap().len(), 0);
     assert_eq!((&last["acceleration"]["tries"], &last["dropped_pivots"]), (&2.into(), &0.into()), "{last}");
     for (flags, message) in [
-        ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact"),
+        ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact, not quadratic"),
+        ("--steps line-search --sweep full", "--sweep is for --steps exact, not line-search"),
         ("--accelerate extrapolate --memory 5", "--memory is for --accelerate anderson"),
         ("--memory 17", "must be 1 to 16 columns"),
         ("--steps exact --penalty l2:0.1", "exact ones have a ridge of their own"),
@@ -229,6 +230,7 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
         "constant --accelerate none",
         "official --z-last fista --fista-iterations 30",
         "constant --activation leaky-relu:0.1 --penalty l2:0.01",
+        "constant --steps line-search",
     ] {
         let line = format!("{TRAIN} --seed 3 --schedule {schedule}");
         bench.succeed(&format!("{line} --iterations 20 --checkpoint whole --json whole.log"));

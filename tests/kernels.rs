@@ -41,7 +41,16 @@ fn folded_grids() {
     for (limit, families) in [
         (
             20,
-            &["elementwise", "reduce", "cg", "loss", "dladmm/hidden_z", "dladmm/residual", "dladmm/fista"][..],
+            &[
+                "elementwise",
+                "reduce",
+                "cg",
+                "loss",
+                "line_search",
+                "dladmm/hidden_z",
+                "dladmm/residual",
+                "dladmm/fista",
+            ][..],
         ),
         (5, &["linalg", "dladmm/activation_gradient"]),
     ] {

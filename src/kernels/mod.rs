@@ -11,6 +11,7 @@ pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
 pub mod linalg;
+pub mod line_search;
 pub mod loss;
 pub mod reduce;
 
@@ -54,6 +55,11 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
     &dladmm::RECORD,
+    &line_search::COLUMN_SQUARES,
+    &line_search::WEIGHT_STEP,
+    &line_search::GRAM_STEP,
+    &line_search::PRODUCT_STEP,
+    &line_search::ACTIVATION_STEP,
     &exact::DAMPING,
     &exact::DAMPED,
     &anderson::OPEN,

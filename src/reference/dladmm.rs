@@ -31,7 +31,7 @@ impl Control {
     }
 
     /// κ.
-    fn kappa(&self, last_layer: bool) -> f64 {
+    pub(super) fn kappa(&self, last_layer: bool) -> f64 {
         if last_layer { self.rho } else { self.nu }
     }
 }

@@ -21,6 +21,7 @@ pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
 pub mod linalg;
+pub mod line_search;
 pub mod loss;
 pub mod matrix;
 pub mod reduce;

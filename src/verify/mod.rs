@@ -14,7 +14,7 @@
 //! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
 //! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN into a
 //! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
-//! `dladmm/step_size` and `dladmm/record` note it in the status word. Padding may become NaN in a row that holds one.
+//! `dladmm/step_size`, `dladmm/record` and the steps of `line_search` note it in the status word. Padding may become NaN in a row that holds one.
 
 mod anderson;
 mod call;
@@ -25,6 +25,7 @@ mod elementwise;
 mod exact;
 mod expected;
 mod linalg;
+mod line_search;
 mod loss;
 mod reduce;
 mod values;
@@ -115,6 +116,11 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),
     (&kernels::dladmm::RECORD, dladmm::record),
+    (&kernels::line_search::COLUMN_SQUARES, line_search::column_squares),
+    (&kernels::line_search::WEIGHT_STEP, line_search::weight_step),
+    (&kernels::line_search::GRAM_STEP, line_search::gram_step),
+    (&kernels::line_search::PRODUCT_STEP, line_search::product_step),
+    (&kernels::line_search::ACTIVATION_STEP, line_search::activation_step),
     (&kernels::exact::DAMPING, exact::damping),
     (&kernels::exact::DAMPED, exact::damped),
     (&kernels::anderson::OPEN, anderson::open),

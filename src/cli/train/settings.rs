@@ -94,6 +94,8 @@ enum StepsName {
     Exact,
     /// The paper's: one gradient step per block.
     Quadratic,
+    /// One gradient step per row of W and per sample of a, as long as pays.
+    LineSearch,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -213,15 +215,17 @@ impl Settings {
         let steps = match self.steps {
             Some(StepsName::Exact) => Steps::Exact(exact),
             Some(StepsName::Quadratic) => Steps::Quadratic,
+            Some(StepsName::LineSearch) => Steps::LineSearch,
             // The other schedules are the paper's and made for its steps; exact ones have a ridge for a penalty.
             None if schedule == Schedule::Constant && matches!(self.penalty, None | Some(Penalty::None)) => {
                 Steps::Exact(exact)
             }
             None => Steps::Quadratic,
         };
-        match flags.iter().find(|(_, given)| *given && steps == Steps::Quadratic) {
+        match flags.iter().find(|(_, given)| *given && !matches!(steps, Steps::Exact(_))) {
             Some((flag, _)) => {
-                Err(Failure(format!("{flag} is for --steps exact, not quadratic; leave one of them out")))
+                let steps = steps_name(steps);
+                Err(Failure(format!("{flag} is for --steps exact, not {steps}; leave one of them out")))
             }
             None => Ok(steps),
         }
@@ -283,10 +287,13 @@ impl Settings {
                 sweep_name(exact.sweep),
                 solver_name(exact.solver),
             ),
-            Steps::Quadratic => ("none".into(), "none".into(), "none", "none"),
+            Steps::Quadratic | Steps::LineSearch => ("none".into(), "none".into(), "none", "none"),
         };
-        let steps =
-            self.steps.map(|name| if matches!(name, StepsName::Exact) { "exact" } else { "quadratic" });
+        let steps = self.steps.map(|name| match name {
+            StepsName::Exact => "exact",
+            StepsName::Quadratic => "quadratic",
+            StepsName::LineSearch => "line-search",
+        });
         agree.check("steps", steps, steps_name(config.steps))?;
         let accelerate = self.accelerate.map(|name| match name {
             AccelerateName::None => "none",
@@ -408,6 +415,7 @@ fn steps_name(steps: Steps) -> &'static str {
     match steps {
         Steps::Exact(_) => "exact",
         Steps::Quadratic => "quadratic",
+        Steps::LineSearch => "line-search",
     }
 }
 
@@ -459,6 +467,7 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         Steps::Quadratic => {
             format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)
         }
+        Steps::LineSearch => "line-search, a length per row of W and per sample of a".into(),
     };
     let acceleration = match config.acceleration {
         Some(AndersonConfig { mode: Mode::Anderson, memory, .. }) => format!("anderson, memory {memory}"),

@@ -26,9 +26,9 @@ pub struct Config {
     pub rho: f32,
     /// Penalty ν of the relaxed constraints at the start.
     pub nu: f32,
-    /// Where the search for an activation's curvature starts (τ₀).
+    /// Where the search for an activation's curvature starts (τ₀), in quadratic steps.
     pub tau_0: f32,
-    /// Where the search for a weight matrix's curvature starts (θ₀).
+    /// Where the search for a weight matrix's curvature starts (θ₀), in quadratic steps.
     pub theta_0: f32,
     /// How the blocks of W and a are stepped.
     #[serde(default = "Steps::before_there_was_a_choice")]
@@ -104,6 +104,8 @@ impl Schedule {
 pub enum Steps {
     /// The paper's: one gradient step per block, as long as a quadratic majorant allows.
     Quadratic,
+    /// One gradient step per row of W and per sample of a, each of the length that minimises along it.
+    LineSearch,
     /// Each block solved for, damped, with the Gram matrix of its inputs.
     Exact(Exact),
 }
@@ -112,6 +114,11 @@ impl Steps {
     /// What checkpoints mean that do not say.
     fn before_there_was_a_choice() -> Self {
         Self::Quadratic
+    }
+
+    /// Whether blocks are solved for.
+    pub(super) fn is_exact(self) -> bool {
+        matches!(self, Self::Exact(_))
     }
 }
 
@@ -396,11 +403,11 @@ impl Config {
                 return refuse(setting, value.to_string(), "must be positive and finite");
             }
         }
-        if self.penalty != Penalty::None && self.steps != Steps::Quadratic {
+        if self.penalty != Penalty::None && self.steps.is_exact() {
             return refuse(
                 "penalty",
                 "l2".into(),
-                "is for quadratic steps; exact ones have a ridge of their own",
+                "is for quadratic and line-search steps; exact ones have a ridge of their own",
             );
         }
         if let Penalty::L2 { lambda } = self.penalty

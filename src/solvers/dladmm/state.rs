@@ -2,7 +2,7 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Problem, Samples, Steps, Targets};
+use super::config::{Config, Problem, Samples, Targets};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
@@ -263,7 +263,7 @@ impl State {
                 activations.push(side(width, &layer.activation)?);
             }
         }
-        let is_exact = matches!(config.steps, Steps::Exact(_));
+        let is_exact = config.steps.is_exact();
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,

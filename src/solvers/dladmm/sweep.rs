@@ -5,10 +5,13 @@
 //! ```
 //!
 //! What all modes share is here: steps of b, z and u, the terms of the augmented Lagrangian, scores and the record. How
-//! W and a are stepped is each mode's own: [`quadratic`] or [`exact`].
+//! W and a are stepped is each mode's own: [`exact`], or of the two that follow the gradient ([`gradient`])
+//! [`line_search`] or [`quadratic`].
 
 mod accelerated;
 mod exact;
+mod gradient;
+mod line_search;
 mod quadratic;
 
 use super::Plans;
@@ -21,7 +24,6 @@ use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, T
 use crate::kernels::dladmm::{self as kernel, Dual, HiddenTerms};
 use crate::kernels::{elementwise, reduce};
 use crate::solvers::anderson::Anderson;
-use quadratic::FirstGradient;
 
 /// Width from which the authors' code starts the curvature searches higher as well.
 const WIDE: u32 = 100;
@@ -50,7 +52,7 @@ pub(super) fn record_plans(
     };
     let mut refresh = PlanBuilder::with_arena(gpu, "refresh", arena);
     // With the Gram matrix every iteration forms P_1 afresh anyway.
-    let first = if state.gram.is_some() && config.steps == Steps::Quadratic { 2 } else { 1 };
+    let first = if state.gram.is_some() && !config.steps.is_exact() { 2 } else { 1 };
     for l in first..=state.depth() {
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
@@ -119,7 +121,8 @@ struct Sweep<'a> {
     origins: Vec<String>,
     /// z_L + u/ρ, from the backward z_L step to the forward b_L step.
     goal: Option<SampleTensor>,
-    first_gradient: Option<FirstGradient>,
+    /// Layer 1's gradient between the two steps of W_1.
+    first_gradient: Option<Tensor>,
     /// Set while what is recorded is about a candidate.
     candidate_origin: Option<u32>,
 }
@@ -154,9 +157,9 @@ impl Sweep<'_> {
             accelerator.before(&mut self.plan)?;
         }
         match self.config.steps {
-            Steps::Quadratic => {
-                self.quadratic_backward()?;
-                self.quadratic_forward()?;
+            Steps::Quadratic | Steps::LineSearch => {
+                self.gradient_backward()?;
+                self.gradient_forward()?;
             }
             Steps::Exact(exact) => {
                 self.exact_backward(exact)?;
@@ -268,7 +271,7 @@ impl Sweep<'_> {
     /// The dual step, if it is to be taken, and every term of the augmented Lagrangian.
     fn terms(&mut self, dual: Dual) -> Result<(), Error> {
         let state = self.state;
-        if self.config.steps != Steps::Quadratic || self.config.penalty != Penalty::None {
+        if self.config.steps.is_exact() || self.config.penalty != Penalty::None {
             self.weight_squares()?;
         }
         for l in 1..state.depth() {
