@@ -351,7 +351,7 @@ impl Bench<'_> {
     }
 
     fn damping(&self) -> Damping {
-        Damping::Weights { samples: self.samples, layer: 0, damping: 0.1, ridge: 0.01 }
+        Damping::Weights { samples: self.samples, layer: 0, damping: 0.1, ridge: 0.01, last_layer: false }
     }
 
     fn control(&self) -> Result<Tensor, Error> {

@@ -189,7 +189,6 @@ fn an_accelerated_run_reports_what_was_tried() {
         ("--steps line-search --sweep full", "--sweep is for --steps exact, not line-search"),
         ("--accelerate extrapolate --memory 5", "--memory is for --accelerate anderson"),
         ("--memory 17", "must be 1 to 16 columns"),
-        ("--steps exact --penalty l2:0.1", "exact ones have a ridge of their own"),
         ("--accelerate anderson --z-last fista", "must be newton"),
     ] {
         let said = bench.fail(&format!("{TRAIN} {flags}"));
@@ -229,7 +228,8 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
     for schedule in [
         "constant --accelerate none",
         "official --z-last fista --fista-iterations 30",
-        "constant --activation leaky-relu:0.1 --penalty l2:0.01",
+        "constant --activation leaky-relu:0.1 --penalty l2:0.01 --steps quadratic",
+        "constant --penalty l2:0.01 --accelerate none",
         "constant --steps line-search",
     ] {
         let line = format!("{TRAIN} --seed 3 --schedule {schedule}");

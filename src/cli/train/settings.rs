@@ -28,8 +28,7 @@ pub struct Settings {
     /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
     #[arg(long, value_name = "FUNCTION", value_parser = activation)]
     activation: Option<Activation>,
-    /// How the blocks of W and a are stepped [default: exact with a constant schedule and no penalty, else
-    /// quadratic].
+    /// How the blocks of W and a are stepped [default: exact with a constant schedule, else quadratic].
     #[arg(long, value_name = "MODE")]
     steps: Option<StepsName>,
     /// Damping of exact weight steps, relative to the mean of their Gram matrix' diagonal [default: 0.1].
@@ -216,10 +215,8 @@ impl Settings {
             Some(StepsName::Exact) => Steps::Exact(exact),
             Some(StepsName::Quadratic) => Steps::Quadratic,
             Some(StepsName::LineSearch) => Steps::LineSearch,
-            // The other schedules are the paper's and made for its steps; exact ones have a ridge for a penalty.
-            None if schedule == Schedule::Constant && matches!(self.penalty, None | Some(Penalty::None)) => {
-                Steps::Exact(exact)
-            }
+            // The other schedules are the paper's and made for its steps.
+            None if schedule == Schedule::Constant => Steps::Exact(exact),
             None => Steps::Quadratic,
         };
         match flags.iter().find(|(_, given)| *given && !matches!(steps, Steps::Exact(_))) {

@@ -127,7 +127,8 @@ impl Steps {
 pub struct Exact {
     /// Damping d of a weight step, relative to the mean of its Gram matrix' diagonal.
     pub damping: f32,
-    /// Ridge m on the weights, relative to the same at the first step. Without it exact steps overfit.
+    /// Ridge m on the weights, relative to the same at the first step. Without it exact steps overfit. A penalty of
+    /// [`Penalty::L2`] comes on top.
     pub ridge: f32,
     /// Which blocks an iteration goes through.
     pub sweep: SweepKind,
@@ -383,6 +384,12 @@ impl Config {
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
+    /// Whether what exact steps solve layer 1 with stays as long as nobody sets other penalties. λ/ν is in it, and the
+    /// official schedule moves ν.
+    pub(super) fn keeps_first_system(&self) -> bool {
+        self.penalty.lambda() == 0.0 || self.schedule != Schedule::Official
+    }
+
     /// Checks every setting's range.
     ///
     /// # Errors
@@ -402,13 +409,6 @@ impl Config {
             if !(value.is_finite() && value > 0.0) {
                 return refuse(setting, value.to_string(), "must be positive and finite");
             }
-        }
-        if self.penalty != Penalty::None && self.steps.is_exact() {
-            return refuse(
-                "penalty",
-                "l2".into(),
-                "is for quadratic and line-search steps; exact ones have a ridge of their own",
-            );
         }
         if let Penalty::L2 { lambda } = self.penalty
             && !(lambda.is_finite() && lambda >= 0.0)

@@ -155,8 +155,8 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
-    /// What exact steps solve layer 1 with: its damped Gram matrix, which never changes, or L⁻¹ of it, as the solver
-    /// needs.
+    /// What exact steps solve layer 1 with: its damped Gram matrix, or L⁻¹ of it, as the solver needs. Not there where the
+    /// device may change it, by a schedule that moves ν beside a penalty.
     pub first_system: Option<Tensor>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,

@@ -20,7 +20,7 @@ use super::forward::{self, Scoring, offsets};
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
-use crate::engine::{Arena, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::engine::{Arena, Gpu, Plan, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::{self as kernel, Dual, HiddenTerms};
 use crate::kernels::{elementwise, reduce};
 use crate::solvers::anderson::Anderson;
@@ -35,7 +35,7 @@ pub(super) fn record_plans(
     state: &State,
     accelerator: Option<&Anderson>,
     layout: Layout,
-    arena: &Arena,
+    (arena, first_system): (&Arena, Option<Plan>),
 ) -> Result<Plans, Error> {
     let mut origins = Vec::new();
     let mut record = |candidate: bool, evaluated: bool| {
@@ -57,25 +57,25 @@ pub(super) fn record_plans(
         let layer = state.layer(l);
         forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
     }
-    Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, origins })
+    Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, first_system, origins })
 }
 
-/// What exact steps of layer 1 solve with, M + t I of the inputs or L⁻¹ of it; settles that layer's ridge.
+/// A plan that leaves in the tensor what exact steps of layer 1 solve with, M + t I of the inputs or L⁻¹ of it, and
+/// settles that layer's ridge.
 pub(super) fn first_system(
     gpu: &Gpu,
     config: &Config,
     exact: Exact,
     state: &State,
     arena: &Arena,
-) -> Result<Tensor, Error> {
+) -> Result<(Tensor, Plan), Error> {
     let features = state.widths[0];
     let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
     let plan = PlanBuilder::with_arena(gpu, "system of layer 1", arena);
     let mut sweep = Sweep::new(plan, state, config);
     let system = sweep.weights_system(1, exact)?;
     elementwise::copy(&mut sweep.plan, &system, &kept)?;
-    sweep.plan.finish()?.run()?;
-    Ok(kept)
+    Ok((kept, sweep.plan.finish()?))
 }
 
 /// Relative distance of each resident product from one formed afresh.
@@ -266,6 +266,15 @@ impl Sweep<'_> {
             kernel::hidden_z(&mut self.plan, product, &layer.bias, activation, z, self.config.activation)?;
         }
         Ok(())
+    }
+
+    /// Adds (λ/κ) `weights` to `gradient`, unless λ is 0; `l` is the weights' layer.
+    fn penalise(&mut self, weights: &Tensor, l: usize, lambda: f32, gradient: &Tensor) -> Result<(), Error> {
+        let penalty = (lambda, self.is_last(l));
+        match lambda {
+            0.0 => Ok(()),
+            _ => kernel::weight_penalty(&mut self.plan, weights, &self.state.control, penalty, gradient),
+        }
     }
 
     /// The dual step, if it is to be taken, and every term of the augmented Lagrangian.

@@ -99,7 +99,7 @@ impl Sweep<'_> {
     pub(super) fn gram_curvature(&mut self, gradient: &Tensor, gram: &Tensor) -> Result<Tensor, Error> {
         let curvature = self.plan.temporary(gradient.shape());
         linalg::matmul(&mut self.plan, (gradient, Transposed::No), (gram, Transposed::No), &curvature)?;
-        self.penalise(gradient, 1, &curvature)?;
+        self.penalise(gradient, 1, self.config.penalty.lambda(), &curvature)?;
         Ok(curvature)
     }
 
@@ -112,17 +112,8 @@ impl Sweep<'_> {
             let operands = ((residual, Transposed::Yes), (previous, Transposed::No));
             linalg::matmul_add(&mut self.plan, operands.0, operands.1, &gradient)?;
         }
-        self.penalise(&self.state.layer(l).weights, l, &gradient)?;
+        self.penalise(&self.state.layer(l).weights, l, self.config.penalty.lambda(), &gradient)?;
         Ok(gradient)
-    }
-
-    /// Adds (λ/κ) `weights` to `gradient`, if there is a penalty.
-    pub(super) fn penalise(&mut self, weights: &Tensor, l: usize, gradient: &Tensor) -> Result<(), Error> {
-        let penalty = (self.config.penalty.lambda(), self.is_last(l));
-        match penalty.0 {
-            0.0 => Ok(()),
-            _ => kernel::weight_penalty(&mut self.plan, weights, &self.state.control, penalty, gradient),
-        }
     }
 
     /// g = κ W'ᵀ r' + ν (a_l − f(z_l)), and partial sums of its squares.
