@@ -16,6 +16,7 @@ use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
+use dualstep::kernels::proximal::{self, Decide, Pull};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -166,6 +167,7 @@ const ROWS: &[(&str, Record)] = &[
         b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, Dual::Steps, &b.partials()?, 0))
     }),
     ("dladmm/dual_of_z", |b, plan| b.last_layer(|args| dladmm::dual_of_z(plan, args, Loss::CrossEntropy))),
+    ("dladmm/weight_terms", |b, plan| dladmm::weight_terms(plan, &b.weights()?, &b.partials()?, 0)),
     ("dladmm/merit", |b, plan| {
         let (totals, ridge) = (b.list(32)?, b.matrix(3, 4)?);
         dladmm::merit(plan, (&totals, &ridge), &b.control()?, (&b.list(4)?, 0))
@@ -250,6 +252,32 @@ const ROWS: &[(&str, Record)] = &[
             origin: 1,
         };
         line_search::activation_step(plan, &args)
+    }),
+    ("proximal/trial", |b, plan| {
+        let (gradient, weights, gram, control) = (b.weights()?, b.weights()?, b.weights()?, b.control()?);
+        let pull = b.pull(&gradient, &weights, &control);
+        proximal::trial(plan, pull, &gram, 0, (&b.list(4)?, 0), &b.partials()?)
+    }),
+    ("proximal/decide", |b, plan| {
+        let (partials, gram, control) = (b.partials()?, b.weights()?, b.control()?);
+        let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = Decide {
+            partials: (&partials, b.width),
+            gram: &gram,
+            control: &control,
+            last_layer: false,
+            trial: 0,
+            is_last: false,
+            steps: (&steps, 0),
+            status: &status,
+            origin: 1,
+        };
+        proximal::decide(plan, &args)
+    }),
+    ("proximal/weight_step", |b, plan| {
+        let (gradient, weights, control) = (b.weights()?, b.weights()?, b.control()?);
+        let pull = b.pull(&gradient, &weights, &control);
+        proximal::weight_step(plan, pull, (&b.list(4)?, 0), &b.weights()?)
     }),
     ("exact/damping", |b, plan| {
         let (matrix, sums, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);
@@ -348,6 +376,10 @@ impl Bench<'_> {
     fn labels(&self) -> Result<Tensor, Error> {
         let labels: Vec<u32> = (0..self.samples).map(|k| k % CLASSES).collect();
         self.gpu.upload_u32(Shape::vector(self.samples), &labels)
+    }
+
+    fn pull<'a>(&self, gradient: &'a Tensor, weights: &'a Tensor, control: &'a Tensor) -> Pull<'a> {
+        Pull { gradient, weights, lambda: 1e-2, control, last_layer: false }
     }
 
     fn damping(&self) -> Damping {

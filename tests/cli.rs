@@ -186,6 +186,9 @@ fn an_accelerated_run_reports_what_was_tried() {
     assert_eq!((&last["acceleration"]["tries"], &last["dropped_pivots"]), (&2.into(), &0.into()), "{last}");
     for (flags, message) in [
         ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact, not quadratic"),
+        ("--steps exact --penalty l1:0.1", "is for quadratic steps alone"),
+        ("--steps line-search --penalty l1:0.1", "is for quadratic steps alone"),
+        ("--penalty l1:-1", "not negative"),
         ("--steps line-search --sweep full", "--sweep is for --steps exact, not line-search"),
         ("--accelerate extrapolate --memory 5", "--memory is for --accelerate anderson"),
         ("--memory 17", "must be 1 to 16 columns"),
@@ -231,6 +234,7 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
         "constant --activation leaky-relu:0.1 --penalty l2:0.01 --steps quadratic",
         "constant --penalty l2:0.01 --accelerate none",
         "constant --steps line-search",
+        "constant --penalty l1:0.01",
     ] {
         let line = format!("{TRAIN} --seed 3 --schedule {schedule}");
         bench.succeed(&format!("{line} --iterations 20 --checkpoint whole --json whole.log"));

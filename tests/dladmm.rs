@@ -7,7 +7,7 @@ use dualstep::Error;
 use dualstep::data::{DataSource, Dataset};
 use dualstep::engine::{Counters, Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
+    Config, DlAdmm, HostState, Penalty, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 const PIXELS: usize = 784;
@@ -43,6 +43,11 @@ fn constant(rho: f32, hidden: &[u32]) -> Config {
 /// The same with lengths of their own for rows and samples.
 fn searched(rho: f32, hidden: &[u32]) -> Config {
     Config { steps: Steps::LineSearch, ..constant(rho, hidden) }
+}
+
+/// The paper's steps under the penalty λ ‖W‖₁.
+fn sparse(rho: f32, lambda: f32, hidden: &[u32]) -> Config {
+    Config { penalty: Penalty::L1 { lambda }, ..constant(rho, hidden) }
 }
 
 /// Runs to the end and returns every record.
@@ -113,7 +118,7 @@ fn an_iteration_takes_two_products_for_layer_1_and_eight_for_each_other_whatever
 fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(300);
-    for config in [constant(1e-2, &[24, 24]), searched(1e-2, &[24, 24])] {
+    for config in [constant(1e-2, &[24, 24]), searched(1e-2, &[24, 24]), sparse(1e-2, 1e-2, &[24, 24])] {
         never_waits_and_repeats(&gpu, &config, &images);
     }
 }
@@ -145,7 +150,7 @@ fn blocks_of_samples_change_no_bit() {
     let limited = GpuOptions { binding_limit: Some(1024 * 784 * 4), ..GpuOptions::default() };
     let Some(whole) = gpu::open(GpuOptions::default()) else { return };
     let Some(cut) = gpu::open(limited) else { return };
-    for config in [constant(1e-2, &[40, 12]), searched(1e-2, &[40, 12])] {
+    for config in [constant(1e-2, &[40, 12]), searched(1e-2, &[40, 12]), sparse(1e-2, 1e-2, &[40, 12])] {
         let whole = train(&whole, &config, &images.problem(), 5);
         let cut = train(&cut, &config, &images.problem(), 5);
         assert_eq!(whole, cut, "{:?}", config.steps);
@@ -207,6 +212,48 @@ fn line_searches_descend_and_leave_the_papers_steps_behind() {
         let (quadratic, _) = train(&gpu, &constant(rho, &[32, 32]), &images.problem(), 40);
         let (ours, theirs) = (&records[39], &quadratic[39]);
         assert!(ours.objective < theirs.objective, "{} and {}", ours.objective, theirs.objective);
+    }
+}
+
+/// Thresholded steps descend too, the more weights reach zero the heavier the penalty, and what the record counts is
+/// what the weights come to.
+#[test]
+fn a_sparse_penalty_empties_weights_and_the_lagrangian_never_rises() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(200);
+    let mut zeros = Vec::new();
+    for lambda in [0.0, 0.3, 3.0] {
+        let (records, state) = train(&gpu, &sparse(1.0, lambda, &[12, 12]), &images.problem(), 12);
+        for pair in records.windows(2) {
+            let (before, after) = (pair[0].objective, pair[1].objective);
+            let slack = 4.0 * f32::EPSILON * before.abs();
+            assert!(after <= before + slack, "λ = {lambda}, {}: {after} after {before}", pair[1].iteration);
+        }
+        let weights = || state.layers.iter().flat_map(|layer| &layer.weights);
+        zeros.push(weights().filter(|weight| **weight == 0.0).count());
+        let size: f64 = weights().map(|weight| f64::from(weight.abs())).sum();
+        let objective = f64::from(records[11].objective);
+        assert!(f64::from(lambda) * size < objective, "λ = {lambda}: {size} of {objective}");
+    }
+    assert!(zeros[0] < zeros[1] && zeros[1] < zeros[2], "{zeros:?}");
+}
+
+/// Curvatures beyond what the recorded trials reach: the bound takes over, and the run goes on descending.
+#[test]
+fn a_search_that_runs_out_of_trials_takes_the_bound() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(100);
+    let config = Config { theta_0: 1e-6, ..sparse(1.0, 0.1, &[8]) };
+    let (records, _) = train(&gpu, &config, &images.problem(), 5);
+    // W_2 a_1 W_1, W_1 a_1 W_2: the trace of the images' Gram matrix is above 2²³ times so low a start.
+    assert!(records.iter().all(|record| record.exponents[2..4].iter().all(|k| *k >= 24)));
+    for pair in records.windows(2) {
+        assert!(
+            pair[1].objective <= pair[0].objective * (1.0 + 1e-6),
+            "{} {}",
+            pair[0].objective,
+            pair[1].objective
+        );
     }
 }
 
@@ -286,7 +333,7 @@ fn a_run_goes_on_from_its_state_bit_for_bit() {
 fn a_run_that_overflows_says_where_and_keeps_the_state_before() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(200);
-    for config in [constant(1e-2, &[16, 12]), searched(1e-2, &[16, 12])] {
+    for config in [constant(1e-2, &[16, 12]), searched(1e-2, &[16, 12]), sparse(1e-2, 1e-2, &[16, 12])] {
         overflows(&gpu, &config, &images);
     }
 }

@@ -52,7 +52,7 @@ fn folded_grids() {
                 "dladmm/fista",
             ][..],
         ),
-        (5, &["linalg", "dladmm/activation_gradient"]),
+        (5, &["linalg", "dladmm/activation_gradient", "proximal/trial"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
@@ -70,6 +70,7 @@ fn tiles_of_other_devices() {
         let Some(gpu) = gpu::open(GpuOptions { class: Some(class), ..Default::default() }) else { return };
         expect_all_right(&gpu, Effort::Quick, "linalg");
         expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
+        expect_all_right(&gpu, Effort::Quick, "proximal/trial");
     }
 }
 

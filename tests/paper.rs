@@ -175,6 +175,26 @@ fn a_penalty_on_weights_runs_as_it_is_written_down() {
     }
 }
 
+/// A penalty whose step has no closed form: every trial counts, and ends where the loop does.
+#[test]
+fn a_sparse_penalty_runs_as_it_is_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (loss, activation) in [(Loss::CrossEntropy, Activation::Relu), (Loss::Squared, Activation::Tanh)] {
+        for lambda in [0.0f32, 0.25, 4.0] {
+            let (config, settings) = settings(activation);
+            let config = Config { loss, penalty: Penalty::L1 { lambda }, ..config };
+            let settings = Settings { sparsity: lambda.into(), ..settings };
+            let twins = Twins::new(loss);
+            twins.compare(&gpu, &config, settings);
+            let (records, state) = twins.train(&gpu, &config);
+            // Every other step is one of W, but for the two of W_1 in the middle.
+            assert!(records[1].exponents[4..6].iter().all(|k| *k > 1), "{:?}", records[1].exponents);
+            let zeros = state.layers.iter().flat_map(|layer| &layer.weights).filter(|w| **w == 0.0).count();
+            assert_eq!(zeros > 0, lambda > 0.0, "{zeros} zeros with λ = {lambda}");
+        }
+    }
+}
+
 /// Lengths of their own for every row and sample, with and without a penalty.
 #[test]
 fn line_searches_run_as_they_are_written_down() {

@@ -13,6 +13,7 @@ pub mod exact;
 pub mod linalg;
 pub mod line_search;
 pub mod loss;
+pub mod proximal;
 pub mod reduce;
 
 pub use activation::Activation;
@@ -51,6 +52,7 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::SQUARED_Z,
     &dladmm::DUAL_STEP,
     &dladmm::DUAL_OF_Z,
+    &dladmm::WEIGHT_TERMS,
     &dladmm::MERIT,
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
@@ -60,6 +62,9 @@ pub static ALL: &[&Kernel] = &[
     &line_search::GRAM_STEP,
     &line_search::PRODUCT_STEP,
     &line_search::ACTIVATION_STEP,
+    &proximal::TRIAL,
+    &proximal::DECIDE,
+    &proximal::WEIGHT_STEP,
     &exact::DAMPING,
     &exact::DAMPED,
     &anderson::OPEN,

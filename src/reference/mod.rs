@@ -24,6 +24,7 @@ pub mod linalg;
 pub mod line_search;
 pub mod loss;
 pub mod matrix;
+pub mod proximal;
 pub mod reduce;
 
 pub use activation::Activation;

@@ -11,10 +11,11 @@
 //! - The padding of every row that is written in full is zero.
 //! - Each case runs twice, and the two leave the same bits.
 //!
-//! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
-//! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN into a
-//! number. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
-//! `dladmm/step_size`, `dladmm/record` and the steps of `line_search` note it in the status word. Padding may become NaN in a row that holds one.
+//! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum,
+//! minimum or threshold: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN
+//! into a number, and `proximal/weight_step` takes it for a weight below its threshold. In the others, cases check that
+//! it shows where it should and nowhere else; `reduce/totals`, `dladmm/step_size`, `dladmm/record`, `proximal/decide` and
+//! the steps of `line_search` note it in the status word. Padding may become NaN in a row that holds one.
 
 mod anderson;
 mod call;
@@ -27,6 +28,7 @@ mod expected;
 mod linalg;
 mod line_search;
 mod loss;
+mod proximal;
 mod reduce;
 mod values;
 
@@ -112,6 +114,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::SQUARED_Z, dladmm::squared_z),
     (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),
     (&kernels::dladmm::DUAL_OF_Z, dladmm::dual_of_z),
+    (&kernels::dladmm::WEIGHT_TERMS, dladmm::weight_terms),
     (&kernels::dladmm::MERIT, dladmm::merit),
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),
@@ -121,6 +124,9 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::line_search::GRAM_STEP, line_search::gram_step),
     (&kernels::line_search::PRODUCT_STEP, line_search::product_step),
     (&kernels::line_search::ACTIVATION_STEP, line_search::activation_step),
+    (&kernels::proximal::TRIAL, proximal::trial),
+    (&kernels::proximal::DECIDE, proximal::decide),
+    (&kernels::proximal::WEIGHT_STEP, proximal::weight_step),
     (&kernels::exact::DAMPING, exact::damping),
     (&kernels::exact::DAMPED, exact::damped),
     (&kernels::anderson::OPEN, anderson::open),

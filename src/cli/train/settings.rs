@@ -28,7 +28,8 @@ pub struct Settings {
     /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
     #[arg(long, value_name = "FUNCTION", value_parser = activation)]
     activation: Option<Activation>,
-    /// How the blocks of W and a are stepped [default: exact with a constant schedule, else quadratic].
+    /// How the blocks of W and a are stepped [default: exact with a constant schedule and no penalty l1, else
+    /// quadratic].
     #[arg(long, value_name = "MODE")]
     steps: Option<StepsName>,
     /// Damping of exact weight steps, relative to the mean of their Gram matrix' diagonal [default: 0.1].
@@ -49,7 +50,8 @@ pub struct Settings {
     /// Sweeps that `--accelerate anderson` remembers, 1 to 16 [default: 4].
     #[arg(long, value_name = "SWEEPS")]
     memory: Option<u32>,
-    /// Penalty on the weights: `none` or `l2:LAMBDA`, (λ/2) ‖W‖² beside the sum over samples [default: none].
+    /// Penalty on the weights beside the sum over samples: `none`, `l2:LAMBDA`, (λ/2) ‖W‖², or with quadratic steps
+    /// `l1:LAMBDA`, λ ‖W‖₁ [default: none].
     #[arg(long, value_name = "PENALTY", value_parser = penalty)]
     penalty: Option<Penalty>,
     /// How penalties move [default: constant].
@@ -216,7 +218,9 @@ impl Settings {
             Some(StepsName::Quadratic) => Steps::Quadratic,
             Some(StepsName::LineSearch) => Steps::LineSearch,
             // The other schedules are the paper's and made for its steps.
-            None if schedule == Schedule::Constant => Steps::Exact(exact),
+            None if schedule == Schedule::Constant && !matches!(self.penalty, Some(Penalty::L1 { .. })) => {
+                Steps::Exact(exact)
+            }
             None => Steps::Quadratic,
         };
         match flags.iter().find(|(_, given)| *given && !matches!(steps, Steps::Exact(_))) {
@@ -373,11 +377,12 @@ fn activation(text: &str) -> Result<Activation, String> {
 fn penalty(text: &str) -> Result<Penalty, String> {
     match text.split_once(':') {
         None if text == "none" => Ok(Penalty::None),
-        Some(("l2", lambda)) => match lambda.parse() {
+        Some((kind @ ("l1" | "l2"), lambda)) => match lambda.parse() {
+            Ok(lambda) if kind == "l1" => Ok(Penalty::L1 { lambda }),
             Ok(lambda) => Ok(Penalty::L2 { lambda }),
             Err(_) => Err(format!("{lambda:?} is no weight; give a number")),
         },
-        _ => Err("must be none or l2:LAMBDA".into()),
+        _ => Err("must be none, l1:LAMBDA or l2:LAMBDA".into()),
     }
 }
 
@@ -385,6 +390,7 @@ fn penalty(text: &str) -> Result<Penalty, String> {
 fn penalty_name(penalty: Penalty) -> String {
     match penalty {
         Penalty::None => "none".into(),
+        Penalty::L1 { lambda } => format!("l1:{lambda}"),
         Penalty::L2 { lambda } => format!("l2:{lambda}"),
     }
 }

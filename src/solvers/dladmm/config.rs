@@ -229,14 +229,44 @@ pub enum Penalty {
         /// λ.
         lambda: f32,
     },
+    /// λ ‖W‖₁, which makes weights exactly zero; for [`Steps::Quadratic`] alone.
+    L1 {
+        /// λ.
+        lambda: f32,
+    },
 }
 
 impl Penalty {
     /// λ of the square, 0 without.
     pub(super) fn lambda(self) -> f32 {
         match self {
-            Self::None => 0.0,
             Self::L2 { lambda } => lambda,
+            Self::None | Self::L1 { .. } => 0.0,
+        }
+    }
+
+    /// λ of the sum of magnitudes, 0 without.
+    pub(super) fn sparsity(self) -> f32 {
+        match self {
+            Self::L1 { lambda } => lambda,
+            Self::None | Self::L2 { .. } => 0.0,
+        }
+    }
+
+    fn check(self, steps: Steps) -> Result<(), Error> {
+        let refuse = |value: String, expected| Err(Error::Setting { setting: "penalty", value, expected });
+        match self {
+            Self::L1 { lambda } if steps != Steps::Quadratic => refuse(
+                format!("l1:{lambda}"),
+                "is for quadratic steps alone; the others need a penalty that is smooth, as l2 is",
+            ),
+            Self::L1 { lambda } if !(lambda.is_finite() && lambda >= 0.0) => {
+                refuse(format!("l1:{lambda}"), "a weight that is finite and not negative")
+            }
+            Self::L2 { lambda } if !(lambda.is_finite() && lambda >= 0.0) => {
+                refuse(format!("l2:{lambda}"), "a weight that is finite and not negative")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -410,11 +440,7 @@ impl Config {
                 return refuse(setting, value.to_string(), "must be positive and finite");
             }
         }
-        if let Penalty::L2 { lambda } = self.penalty
-            && !(lambda.is_finite() && lambda >= 0.0)
-        {
-            return refuse("penalty", format!("l2:{lambda}"), "a weight that is finite and not negative");
-        }
+        self.penalty.check(self.steps)?;
         if !(self.deviation.is_finite() && self.deviation >= 0.0) {
             return refuse("deviation", self.deviation.to_string(), "must be finite and not negative");
         }

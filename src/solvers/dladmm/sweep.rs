@@ -5,13 +5,14 @@
 //! ```
 //!
 //! What all modes share is here: steps of b, z and u, the terms of the augmented Lagrangian, scores and the record. How
-//! W and a are stepped is each mode's own: [`exact`], or of the two that follow the gradient ([`gradient`])
-//! [`line_search`] or [`quadratic`].
+//! W and a are stepped is each mode's own: [`exact`], or of the two that follow the gradient ([`gradient`]),
+//! [`line_search`] or [`quadratic`], the latter with [`proximal`] where a penalty is not smooth.
 
 mod accelerated;
 mod exact;
 mod gradient;
 mod line_search;
+mod proximal;
 mod quadratic;
 
 use super::Plans;
@@ -281,7 +282,7 @@ impl Sweep<'_> {
     fn terms(&mut self, dual: Dual) -> Result<(), Error> {
         let state = self.state;
         if self.config.steps.is_exact() || self.config.penalty != Penalty::None {
-            self.weight_squares()?;
+            self.weight_terms()?;
         }
         for l in 1..state.depth() {
             let layer = state.layer(l);
@@ -312,15 +313,16 @@ impl Sweep<'_> {
         self.totals(&partials, count, state.depth() as u32 - 1, kernel::DUAL_STEP.name.into())
     }
 
-    /// ‖W‖² of each layer, for what ridge and penalty add to the augmented Lagrangian.
-    fn weight_squares(&mut self) -> Result<(), Error> {
+    /// ‖W‖² and ‖W‖₁ of each layer, for what ridge and penalty add to the augmented Lagrangian.
+    fn weight_terms(&mut self) -> Result<(), Error> {
         let state = self.state;
         let first = state.depth() as u32 + 2;
         for (slot, layer) in (first..).zip(&state.layers) {
             let count = reduce::partial_count(&layer.weights);
             let partials = self.plan.temporary(Shape::new(count, 4));
-            reduce::dots(&mut self.plan, &layer.weights, &layer.weights, &partials, 0)?;
-            self.totals(&partials, count, slot, format!("{} of W{}", reduce::DOTS.name, slot + 1 - first))?;
+            kernel::weight_terms(&mut self.plan, &layer.weights, &partials, 0)?;
+            let place = format!("{} of W{}", kernel::WEIGHT_TERMS.name, slot + 1 - first);
+            self.totals(&partials, count, slot, place)?;
         }
         Ok(())
     }

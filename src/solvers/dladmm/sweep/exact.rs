@@ -118,7 +118,7 @@ impl Sweep<'_> {
     }
 
     /// Σ over rows of aᵀa, a row at a time.
-    fn gram(&mut self, blocks: &[Tensor]) -> Result<Tensor, Error> {
+    pub(super) fn gram(&mut self, blocks: &[Tensor]) -> Result<Tensor, Error> {
         let features = blocks.first().map_or(0, |block| block.shape().columns);
         let gram = self.plan.temporary(Shape::new(features, features));
         elementwise::fill(&mut self.plan, &gram, 0.0)?;

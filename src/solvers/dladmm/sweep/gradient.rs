@@ -10,7 +10,7 @@ use crate::engine::{SampleTensor, Shape, Tensor};
 use crate::kernels::dladmm::{self as kernel, ActivationGradient};
 use crate::kernels::elementwise;
 use crate::kernels::linalg::{self, Transposed};
-use crate::solvers::dladmm::config::Steps;
+use crate::solvers::dladmm::config::{Penalty, Steps};
 use crate::solvers::dladmm::forward::{self, offsets};
 
 /// A list of partial sums and how many there are.
@@ -54,8 +54,9 @@ impl Sweep<'_> {
 
     /// W_l by one step; P_l moves along.
     fn weights(&mut self, l: usize) -> Result<(), Error> {
-        match self.config.steps {
-            Steps::LineSearch => self.searched_weights(l),
+        match (self.config.steps, self.config.penalty) {
+            (Steps::LineSearch, _) => self.searched_weights(l),
+            (_, Penalty::L1 { lambda }) => self.proximal_weights(l, lambda),
             _ => self.quadratic_weights(l),
         }
     }
@@ -89,8 +90,9 @@ impl Sweep<'_> {
 
     /// W_1 by one step, through the Gram matrix of the inputs. If another follows, `gradient` becomes that of the new W_1.
     fn gram_step(&mut self, gradient: &Tensor, gram: &Tensor, another: bool) -> Result<(), Error> {
-        match self.config.steps {
-            Steps::LineSearch => self.searched_gram_step(gradient, gram),
+        match (self.config.steps, self.config.penalty) {
+            (Steps::LineSearch, _) => self.searched_gram_step(gradient, gram),
+            (_, Penalty::L1 { lambda }) => self.proximal_gram_step(lambda, gradient, gram, another),
             _ => self.quadratic_gram_step(gradient, gram, another),
         }
     }
