@@ -186,6 +186,10 @@ fn an_accelerated_run_reports_what_was_tried() {
     assert_eq!((&last["acceleration"]["tries"], &last["dropped_pivots"]), (&2.into(), &0.into()), "{last}");
     for (flags, message) in [
         ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact, not quadratic"),
+        ("--steps quadratic --solver cg --weight-steps 4", "--solver is for --steps exact, not quadratic"),
+        ("--weight-steps 4", "--weight-steps is for --solver cg, not cholesky"),
+        ("--solver cholesky --activation-steps 4", "--activation-steps is for --solver cg, not cholesky"),
+        ("--solver cg --weight-steps 0", "weight-steps"),
         ("--steps exact --penalty l1:0.1", "is for quadratic steps alone"),
         ("--steps line-search --penalty l1:0.1", "is for quadratic steps alone"),
         ("--penalty l1:-1", "not negative"),
@@ -313,6 +317,7 @@ fn a_resumption_must_not_be_contradicted() {
         ("--rho 0.5", "--rho 0.5 contradicts rho 0.01"),
         ("--z-last fista", "--z-last fista contradicts z-last newton"),
         ("--solver cg", "--solver cg contradicts solver"),
+        ("--weight-steps 9", "--weight-steps 9 contradicts weight-steps none"),
         ("--schedule paper", "--schedule paper contradicts schedule constant"),
         ("--seed 4", "--seed 4 contradicts seed 0"),
         ("--samples 40", "--samples 40 contradicts samples 60"),
@@ -324,6 +329,11 @@ fn a_resumption_must_not_be_contradicted() {
         assert!(message.contains(expected), "{message}");
     }
     bench.succeed("train --resume run --hidden 8,6 --rho 1e-2 --data data --samples 60 --iterations 4");
+    let counts = "--weight-steps 5 --activation-steps 3";
+    bench.succeed(&format!("{TRAIN} --solver cg {counts} --iterations 2 --checkpoint cg"));
+    let message = bench.fail("train --resume cg --activation-steps 4 --iterations 3");
+    assert!(message.contains("--activation-steps 4 contradicts activation-steps 3"), "{message}");
+    bench.succeed(&format!("train --resume cg {counts} --iterations 3"));
 }
 
 #[test]

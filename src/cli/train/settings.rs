@@ -44,6 +44,12 @@ pub struct Settings {
     /// How the systems of exact steps are solved [default: cholesky].
     #[arg(long, value_name = "METHOD")]
     solver: Option<SolverName>,
+    /// Steps of conjugate gradients for a block of weights with `--solver cg` [default: 8].
+    #[arg(long, value_name = "COUNT")]
+    weight_steps: Option<u32>,
+    /// Steps of conjugate gradients for a block of activations with `--solver cg` [default: 4].
+    #[arg(long, value_name = "COUNT")]
+    activation_steps: Option<u32>,
     /// How iterations are accelerated [default: anderson with exact steps, else none].
     #[arg(long, value_name = "METHOD")]
     accelerate: Option<AccelerateName>,
@@ -205,13 +211,15 @@ impl Settings {
             ("--ridge", self.ridge.is_some()),
             ("--sweep", self.sweep.is_some()),
             ("--solver", self.solver.is_some()),
+            ("--weight-steps", self.weight_steps.is_some()),
+            ("--activation-steps", self.activation_steps.is_some()),
         ];
         let base = Exact::default();
         let exact = Exact {
             damping: self.damping.unwrap_or(base.damping),
             ridge: self.ridge.unwrap_or(base.ridge),
             sweep: self.sweep.map_or(base.sweep, SweepKind::from),
-            solver: self.solver.map_or(base.solver, Solver::from),
+            solver: self.solver(base.solver),
         };
         let steps = match self.steps {
             Some(StepsName::Exact) => Steps::Exact(exact),
@@ -228,7 +236,28 @@ impl Settings {
                 let steps = steps_name(steps);
                 Err(Failure(format!("{flag} is for --steps exact, not {steps}; leave one of them out")))
             }
-            None => Ok(steps),
+            None => self.check_counts(exact.solver).map(|()| steps),
+        }
+    }
+
+    fn solver(&self, otherwise: Solver) -> Solver {
+        match self.solver.map_or(otherwise, Solver::from) {
+            Solver::ConjugateGradients { weight_steps, activation_steps } => Solver::ConjugateGradients {
+                weight_steps: self.weight_steps.unwrap_or(weight_steps),
+                activation_steps: self.activation_steps.unwrap_or(activation_steps),
+            },
+            Solver::Cholesky => Solver::Cholesky,
+        }
+    }
+
+    /// Refuses counts of steps for a solver that takes none.
+    fn check_counts(&self, solver: Solver) -> Result<(), Failure> {
+        let flags = [("--weight-steps", self.weight_steps), ("--activation-steps", self.activation_steps)];
+        match flags.iter().find(|(_, given)| given.is_some() && solver == Solver::Cholesky) {
+            Some((flag, _)) => Err(Failure(format!(
+                "{flag} is for --solver cg, not cholesky, which takes no steps; leave it out or add --solver cg"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -306,6 +335,16 @@ impl Settings {
         agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
         agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
+        let counts = match config.steps {
+            Steps::Exact(Exact {
+                solver: Solver::ConjugateGradients { weight_steps, activation_steps },
+                ..
+            }) => [weight_steps, activation_steps].map(|count| count.to_string()),
+            _ => ["none", "none"].map(String::from),
+        };
+        let [weight_steps, activation_steps] = counts;
+        agree.check("weight-steps", self.weight_steps.map(|it| it.to_string()), weight_steps)?;
+        agree.check("activation-steps", self.activation_steps.map(|it| it.to_string()), activation_steps)?;
         agree.check("solver", self.solver.map(|name| solver_name(name.into())), solver)?;
         agree.check(
             "activation",
