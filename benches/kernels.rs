@@ -17,9 +17,11 @@ use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTer
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::first_order::{self, Method};
 use dualstep::kernels::linalg::{self, Transposed};
+use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::optimizer;
+use dualstep::kernels::proximal::{self, Decide, Pull};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -197,6 +199,7 @@ const ROWS: &[(&str, Record)] = &[
         b.last_layer(|args| dladmm::dual_step(plan, args, Loss::CrossEntropy, Dual::Steps, &b.partials()?, 0))
     }),
     ("dladmm/dual_of_z", |b, plan| b.last_layer(|args| dladmm::dual_of_z(plan, args, Loss::CrossEntropy))),
+    ("dladmm/weight_terms", |b, plan| dladmm::weight_terms(plan, &b.weights()?, &b.partials()?, 0)),
     ("dladmm/merit", |b, plan| {
         let (totals, ridge) = (b.list(32)?, b.matrix(3, 4)?);
         dladmm::merit(plan, (&totals, &ridge), &b.control()?, (&b.list(4)?, 0))
@@ -239,6 +242,74 @@ const ROWS: &[(&str, Record)] = &[
             samples: b.samples as f32,
         };
         dladmm::record(plan, &args, params)
+    }),
+    ("line_search/column_squares", |b, plan| {
+        line_search::column_squares(plan, &b.side()?, &b.matrix(dladmm::sum_rows(b.samples), b.width)?, 0)
+    }),
+    ("line_search/weight_step", |b, plan| {
+        let (gradient, weights, lengths) = (b.weights()?, b.weights()?, b.list(b.width)?);
+        let partials = b.matrix(dladmm::sum_rows(b.samples), b.width)?;
+        let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = WeightStep {
+            gradient: &gradient,
+            partials: &partials,
+            control: &control,
+            lambda: 0.0,
+            last_layer: false,
+            weights: &weights,
+            lengths: &lengths,
+            status: &status,
+            origin: 1,
+        };
+        line_search::weight_step(plan, &args)
+    }),
+    ("line_search/gram_step", |b, plan| {
+        let status = b.list(dladmm::STATUS_LENGTH)?;
+        line_search::gram_step(plan, &b.weights()?, &b.weights()?, &b.weights()?, (&status, 1))
+    }),
+    ("line_search/product_step", |b, plan| {
+        line_search::product_step(plan, &b.side()?, &b.list(b.width)?, &b.side()?)
+    }),
+    ("line_search/activation_step", |b, plan| {
+        let (gradient, moved, activation, product) = (b.side()?, b.side()?, b.side()?, b.side()?);
+        let (control, status) = (b.control()?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = ActivationStep {
+            gradient: &gradient,
+            moved: &moved,
+            control: &control,
+            last_layer: false,
+            activation: &activation,
+            product: &product,
+            status: &status,
+            origin: 1,
+        };
+        line_search::activation_step(plan, &args)
+    }),
+    ("proximal/trial", |b, plan| {
+        let (gradient, weights, gram, control) = (b.weights()?, b.weights()?, b.weights()?, b.control()?);
+        let pull = b.pull(&gradient, &weights, &control);
+        proximal::trial(plan, pull, &gram, 0, (&b.list(4)?, 0), &b.partials()?)
+    }),
+    ("proximal/decide", |b, plan| {
+        let (partials, gram, control) = (b.partials()?, b.weights()?, b.control()?);
+        let (steps, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
+        let args = Decide {
+            partials: (&partials, b.width),
+            gram: &gram,
+            control: &control,
+            last_layer: false,
+            trial: 0,
+            is_last: false,
+            steps: (&steps, 0),
+            status: &status,
+            origin: 1,
+        };
+        proximal::decide(plan, &args)
+    }),
+    ("proximal/weight_step", |b, plan| {
+        let (gradient, weights, control) = (b.weights()?, b.weights()?, b.control()?);
+        let pull = b.pull(&gradient, &weights, &control);
+        proximal::weight_step(plan, pull, (&b.list(4)?, 0), &b.weights()?)
     }),
     ("exact/damping", |b, plan| {
         let (matrix, sums, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);
@@ -391,8 +462,12 @@ impl Bench<'_> {
         self.gpu.zeros(Shape::vector(batch::CURSOR_LENGTH), StorageType::U32)
     }
 
+    fn pull<'a>(&self, gradient: &'a Tensor, weights: &'a Tensor, control: &'a Tensor) -> Pull<'a> {
+        Pull { gradient, weights, lambda: 1e-2, control, last_layer: false }
+    }
+
     fn damping(&self) -> Damping {
-        Damping::Weights { samples: self.samples, layer: 0, damping: 0.1, ridge: 0.01 }
+        Damping::Weights { samples: self.samples, layer: 0, damping: 0.1, ridge: 0.01, last_layer: false }
     }
 
     fn control(&self) -> Result<Tensor, Error> {

@@ -91,16 +91,17 @@ fn half_the_iterations_suffice_and_the_lagrangian_never_rises() {
     }
 }
 
-/// The paper's steps are accelerated as well.
+/// Steps along gradients are accelerated as well.
 #[test]
-fn quadratic_steps_are_accelerated_too() {
+fn gradient_steps_are_accelerated_too() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(500);
-    let (plain, _) = train(&gpu, &accelerated(None, Steps::Quadratic), &images, 30);
-    let (anderson, _) =
-        train(&gpu, &accelerated(Some(AndersonConfig::default()), Steps::Quadratic), &images, 30);
-    assert!(cost(&anderson[29]) < cost(&plain[29]));
-    assert!(anderson[29].acceleration.expect("an accelerated run").accepts > 0);
+    for steps in [Steps::Quadratic, Steps::LineSearch] {
+        let (plain, _) = train(&gpu, &accelerated(None, steps), &images, 30);
+        let (anderson, _) = train(&gpu, &accelerated(Some(AndersonConfig::default()), steps), &images, 30);
+        assert!(cost(&anderson[29]) < cost(&plain[29]), "{steps:?}");
+        assert!(anderson[29].acceleration.expect("an accelerated run").accepts > 0, "{steps:?}");
+    }
 }
 
 #[test]

@@ -185,10 +185,17 @@ fn an_accelerated_run_reports_what_was_tried() {
     assert_eq!(last["exponents"].as_array().unwrap().len(), 0);
     assert_eq!((&last["acceleration"]["tries"], &last["dropped_pivots"]), (&2.into(), &0.into()), "{last}");
     for (flags, message) in [
-        ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact"),
+        ("--steps quadratic --ridge 0.1", "--ridge is for --steps exact, not quadratic"),
+        ("--steps quadratic --solver cg --weight-steps 4", "--solver is for --steps exact, not quadratic"),
+        ("--weight-steps 4", "--weight-steps is for --solver cg, not cholesky"),
+        ("--solver cholesky --activation-steps 4", "--activation-steps is for --solver cg, not cholesky"),
+        ("--solver cg --weight-steps 0", "weight-steps"),
+        ("--steps exact --penalty l1:0.1", "is for quadratic steps alone"),
+        ("--steps line-search --penalty l1:0.1", "is for quadratic steps alone"),
+        ("--penalty l1:-1", "not negative"),
+        ("--steps line-search --sweep full", "--sweep is for --steps exact, not line-search"),
         ("--accelerate extrapolate --memory 5", "--memory is for --accelerate anderson"),
         ("--memory 17", "must be 1 to 16 columns"),
-        ("--steps exact --penalty l2:0.1", "exact ones have a ridge of their own"),
         ("--accelerate anderson --z-last fista", "must be newton"),
     ] {
         let said = bench.fail(&format!("{TRAIN} {flags}"));
@@ -228,7 +235,10 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
     for schedule in [
         "constant --accelerate none",
         "official --z-last fista --fista-iterations 30",
-        "constant --activation leaky-relu:0.1 --penalty l2:0.01",
+        "constant --activation leaky-relu:0.1 --penalty l2:0.01 --steps quadratic",
+        "constant --penalty l2:0.01 --accelerate none",
+        "constant --steps line-search",
+        "constant --penalty l1:0.01",
     ] {
         let line = format!("{TRAIN} --seed 3 --schedule {schedule}");
         bench.succeed(&format!("{line} --iterations 20 --checkpoint whole --json whole.log"));
@@ -307,6 +317,7 @@ fn a_resumption_must_not_be_contradicted() {
         ("--rho 0.5", "--rho 0.5 contradicts rho 0.01"),
         ("--z-last fista", "--z-last fista contradicts z-last newton"),
         ("--solver cg", "--solver cg contradicts solver"),
+        ("--weight-steps 9", "--weight-steps 9 contradicts weight-steps none"),
         ("--schedule paper", "--schedule paper contradicts schedule constant"),
         ("--seed 4", "--seed 4 contradicts seed 0"),
         ("--samples 40", "--samples 40 contradicts samples 60"),
@@ -318,6 +329,11 @@ fn a_resumption_must_not_be_contradicted() {
         assert!(message.contains(expected), "{message}");
     }
     bench.succeed("train --resume run --hidden 8,6 --rho 1e-2 --data data --samples 60 --iterations 4");
+    let counts = "--weight-steps 5 --activation-steps 3";
+    bench.succeed(&format!("{TRAIN} --solver cg {counts} --iterations 2 --checkpoint cg"));
+    let message = bench.fail("train --resume cg --activation-steps 4 --iterations 3");
+    assert!(message.contains("--activation-steps 4 contradicts activation-steps 3"), "{message}");
+    bench.succeed(&format!("train --resume cg {counts} --iterations 3"));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use dualstep::Error;
 use dualstep::data::{DataSource, Dataset};
 use dualstep::engine::{Counters, Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, HostState, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
+    Config, DlAdmm, HostState, Penalty, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 const PIXELS: usize = 784;
@@ -38,6 +38,16 @@ impl Images {
 
 fn constant(rho: f32, hidden: &[u32]) -> Config {
     Config { hidden: hidden.into(), rho, nu: rho, steps: Steps::Quadratic, ..Config::default() }
+}
+
+/// The same with lengths of their own for rows and samples.
+fn searched(rho: f32, hidden: &[u32]) -> Config {
+    Config { steps: Steps::LineSearch, ..constant(rho, hidden) }
+}
+
+/// The paper's steps under the penalty λ ‖W‖₁.
+fn sparse(rho: f32, lambda: f32, hidden: &[u32]) -> Config {
+    Config { penalty: Penalty::L1 { lambda }, ..constant(rho, hidden) }
 }
 
 /// Runs to the end and returns every record.
@@ -83,17 +93,23 @@ fn an_iteration_takes_two_products_for_layer_1_and_eight_for_each_other_whatever
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(1000);
     let mut costs = Vec::new();
-    for rho in [1e-6, 1e-4, 1e-2, 1.0] {
-        let solver =
-            DlAdmm::new(&gpu, &constant(rho, &[24, 20, 16]), &images.problem()).expect("a sound problem");
+    let quadratic = [1e-6, 1e-4, 1e-2, 1.0].map(|rho| constant(rho, &[24, 20, 16]));
+    for config in quadratic.into_iter().chain([searched(1e-2, &[24, 20, 16])]) {
+        let (rho, steps) = (config.rho, config.steps);
+        let solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
         let (by_layer, gram) = products(&solver, 1000);
         // A norm taken along the way is counted too: two operations per element of a result.
         let expected = [2.0, 8.0, 8.0, 8.0];
         for (actual, expected) in by_layer.iter().zip(expected) {
-            assert!(*actual >= expected && *actual < expected * 1.1, "{by_layer:?} products at rho = {rho}");
+            assert!(
+                *actual >= expected && *actual < expected * 1.1,
+                "{by_layer:?} products, {steps:?} at rho = {rho}"
+            );
         }
         assert_eq!(gram, 2.0, "products with the Gram matrix");
-        costs.push(solver.counts());
+        if steps == Steps::Quadratic {
+            costs.push(solver.counts());
+        }
     }
     assert!(costs.windows(2).all(|pair| pair[0] == pair[1]), "{costs:?}");
 }
@@ -102,8 +118,13 @@ fn an_iteration_takes_two_products_for_layer_1_and_eight_for_each_other_whatever
 fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(300);
-    let config = constant(1e-2, &[24, 24]);
-    let mut solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
+    for config in [constant(1e-2, &[24, 24]), searched(1e-2, &[24, 24]), sparse(1e-2, 1e-2, &[24, 24])] {
+        never_waits_and_repeats(&gpu, &config, &images);
+    }
+}
+
+fn never_waits_and_repeats(gpu: &Gpu, config: &Config, images: &Images) {
+    let mut solver = DlAdmm::new(gpu, config, &images.problem()).expect("a sound problem");
     let before: Counters = gpu.counters();
     solver.run(40).expect("submits");
     let early = solver.poll().expect("finite");
@@ -117,7 +138,7 @@ fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
         records.iter().map(|record| record.iteration).collect::<Vec<_>>(),
         (1..=40).collect::<Vec<_>>()
     );
-    let (again, state) = train(&gpu, &config, &images.problem(), 40);
+    let (again, state) = train(gpu, config, &images.problem(), 40);
     assert_eq!(records, again);
     assert_eq!(solver.state().expect("reads back"), state);
 }
@@ -125,14 +146,15 @@ fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
 #[test]
 fn blocks_of_samples_change_no_bit() {
     let images = Images::first(2500);
-    let config = constant(1e-2, &[40, 12]);
     // 1,024 samples of 784 features, and the Gram matrix of 784 × 784, fit; 2,500 samples do not.
     let limited = GpuOptions { binding_limit: Some(1024 * 784 * 4), ..GpuOptions::default() };
     let Some(whole) = gpu::open(GpuOptions::default()) else { return };
     let Some(cut) = gpu::open(limited) else { return };
-    let whole = train(&whole, &config, &images.problem(), 5);
-    let cut = train(&cut, &config, &images.problem(), 5);
-    assert_eq!(whole, cut);
+    for config in [constant(1e-2, &[40, 12]), searched(1e-2, &[40, 12]), sparse(1e-2, 1e-2, &[40, 12])] {
+        let whole = train(&whole, &config, &images.problem(), 5);
+        let cut = train(&cut, &config, &images.problem(), 5);
+        assert_eq!(whole, cut, "{:?}", config.steps);
+    }
 }
 
 #[test]
@@ -143,13 +165,15 @@ fn without_room_for_a_gram_matrix_layer_1_takes_the_ordinary_steps() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let Some(small) = gpu::open(limited) else { return };
     let config = constant(1e-2, &[16, 16]);
-    let (with, _) = train(&gpu, &config, &images.problem(), 5);
-    let (without, _) = train(&small, &config, &images.problem(), 5);
-    for (a, b) in with.iter().zip(&without) {
-        assert_eq!(a.exponents, b.exponents);
-        // The curvature is summed in another order, and five iterations carry the rounding on.
-        let difference = (a.objective - b.objective).abs() / b.objective;
-        assert!(difference < 1e-4, "{} and {}", a.objective, b.objective);
+    for config in [config, searched(1e-2, &[16, 16])] {
+        let (with, _) = train(&gpu, &config, &images.problem(), 5);
+        let (without, _) = train(&small, &config, &images.problem(), 5);
+        for (a, b) in with.iter().zip(&without) {
+            assert_eq!(a.exponents, b.exponents);
+            // The curvature is summed in another order, and five iterations carry the rounding on.
+            let difference = (a.objective - b.objective).abs() / b.objective;
+            assert!(difference < 1e-4, "{} and {}", a.objective, b.objective);
+        }
     }
 }
 
@@ -170,6 +194,67 @@ fn the_augmented_lagrangian_never_rises_at_rho_1() {
         );
     }
     assert!(records[99].objective < records[0].objective / 2.0, "it falls: {}", records[99].objective);
+}
+
+/// Each step is the least along its line, wherever ρ is, so that the Lagrangian only rises with the dual; and without a
+/// floor under the curvature, steps go farther than the paper's.
+#[test]
+fn line_searches_descend_and_leave_the_papers_steps_behind() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(500);
+    for rho in [1e-2, 1.0] {
+        let (records, _) = train(&gpu, &searched(rho, &[32, 32]), &images.problem(), 40);
+        for pair in records.windows(2) {
+            let (before, after) = (pair[0].objective, pair[1].objective);
+            assert!(after <= before * (1.0 + 1e-5), "iteration {}: {before} to {after}", pair[1].iteration);
+        }
+        assert!(records.iter().all(|record| record.exponents.is_empty()));
+        let (quadratic, _) = train(&gpu, &constant(rho, &[32, 32]), &images.problem(), 40);
+        let (ours, theirs) = (&records[39], &quadratic[39]);
+        assert!(ours.objective < theirs.objective, "{} and {}", ours.objective, theirs.objective);
+    }
+}
+
+/// Thresholded steps descend too, the more weights reach zero the heavier the penalty, and what the record counts is
+/// what the weights come to.
+#[test]
+fn a_sparse_penalty_empties_weights_and_the_lagrangian_never_rises() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(200);
+    let mut zeros = Vec::new();
+    for lambda in [0.0, 0.3, 3.0] {
+        let (records, state) = train(&gpu, &sparse(1.0, lambda, &[12, 12]), &images.problem(), 12);
+        for pair in records.windows(2) {
+            let (before, after) = (pair[0].objective, pair[1].objective);
+            let slack = 4.0 * f32::EPSILON * before.abs();
+            assert!(after <= before + slack, "λ = {lambda}, {}: {after} after {before}", pair[1].iteration);
+        }
+        let weights = || state.layers.iter().flat_map(|layer| &layer.weights);
+        zeros.push(weights().filter(|weight| **weight == 0.0).count());
+        let size: f64 = weights().map(|weight| f64::from(weight.abs())).sum();
+        let objective = f64::from(records[11].objective);
+        assert!(f64::from(lambda) * size < objective, "λ = {lambda}: {size} of {objective}");
+    }
+    assert!(zeros[0] < zeros[1] && zeros[1] < zeros[2], "{zeros:?}");
+}
+
+/// Curvatures beyond what the recorded trials reach: the bound takes over, and the run goes on descending.
+#[test]
+fn a_search_that_runs_out_of_trials_takes_the_bound() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(100);
+    let config = Config { theta_0: 1e-6, ..sparse(1.0, 0.1, &[8]) };
+    let (records, _) = train(&gpu, &config, &images.problem(), 5);
+    // W_2 a_1 W_1, W_1 a_1 W_2: the trace of the images' Gram matrix is above 2²³ times so low a start.
+    assert!(records.iter().all(|record| record.exponents[2..4].iter().all(|k| *k >= 24)));
+    for pair in records.windows(2) {
+        assert!(
+            pair[1].objective <= pair[0].objective * (1.0 + 1e-6),
+            "{} {}",
+            pair[0].objective,
+            pair[1].objective
+        );
+    }
 }
 
 #[test]
@@ -248,8 +333,13 @@ fn a_run_goes_on_from_its_state_bit_for_bit() {
 fn a_run_that_overflows_says_where_and_keeps_the_state_before() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(200);
-    let config = constant(1e-2, &[16, 12]);
-    let mut solver = DlAdmm::new(&gpu, &config, &images.problem()).expect("a sound problem");
+    for config in [constant(1e-2, &[16, 12]), searched(1e-2, &[16, 12]), sparse(1e-2, 1e-2, &[16, 12])] {
+        overflows(&gpu, &config, &images);
+    }
+}
+
+fn overflows(gpu: &Gpu, config: &Config, images: &Images) {
+    let mut solver = DlAdmm::new(gpu, config, &images.problem()).expect("a sound problem");
     solver.run(3).expect("submits");
     solver.finish().expect("finite");
     let before = solver.state().expect("reads back");

@@ -9,7 +9,8 @@ use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, Exact, HostLayer, HostState, Problem, Record, Samples, Solver, Steps, SweepKind, Targets,
+    Config, DlAdmm, Exact, HostLayer, HostState, Penalty, Problem, Record, Samples, Schedule, Solver, Steps,
+    SweepKind, Targets,
 };
 use literal_exact::{LiteralExact, Settings, transpose};
 use rand::{RngExt, SeedableRng};
@@ -94,6 +95,10 @@ fn literal(config: &Config, data: &Data, start: &[HostLayer]) -> LiteralExact {
         nu: config.nu.into(),
         damping: damping.into(),
         ridge: ridge.into(),
+        lambda: match config.penalty {
+            Penalty::L2 { lambda } => lambda.into(),
+            _ => 0.0,
+        },
         backward_only: sweep == SweepKind::Backward,
     };
     LiteralExact::new(
@@ -129,6 +134,57 @@ fn many_conjugate_gradients_follow_the_literal_transcription() {
             follow(&gpu, &with_steps(exact(hidden, sweep), 60, 40), &Data::clusters(count, 11, 4, 5));
         }
     }
+}
+
+/// A penalty beside the ridge, of their size in the last layer's equations and many times that; ν is not ρ, so that each
+/// layer has a λ/κ of its own.
+#[test]
+fn a_penalty_follows_the_literal_transcription() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for lambda in [1e-2, 1.0] {
+        let penalised = |hidden: &[u32]| Config {
+            penalty: Penalty::L2 { lambda },
+            nu: 3e-3,
+            ..exact(hidden, SweepKind::Full)
+        };
+        follow(&gpu, &penalised(&[7, 12, 6]), &Data::clusters(90, 11, 4, 5));
+        follow(&gpu, &with_steps(penalised(&[9]), 60, 40), &Data::clusters(60, 11, 4, 5));
+    }
+}
+
+/// λ/ν is in what layer 1 is solved with, and ν moves: by the official schedule on the device, where the system is formed
+/// in every iteration, or by the caller, where it is formed again when he says so. Both see it.
+#[test]
+fn a_penalty_sees_new_penalties_of_constraints() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let data = Data::clusters(60, 11, 4, 5);
+    let config = |schedule, nu| Config {
+        penalty: Penalty::L2 { lambda: 0.05 },
+        schedule,
+        evaluate_every: 1,
+        rho: nu,
+        nu,
+        ..exact(&[9], SweepKind::Full)
+    };
+    let second = |schedule| {
+        let mut solver =
+            DlAdmm::new(&gpu, &config(schedule, 1e-2), &data.problem()).expect("a sound problem");
+        solver.run(1).expect("submits");
+        let half = solver.state().expect("reads back");
+        solver.set_penalties(1e-1, 1e-1).expect("sound penalties");
+        solver.run(1).expect("submits");
+        solver.finish().expect("finite");
+        (half, solver.state().expect("reads back"))
+    };
+    let (half, kept) = second(Schedule::Constant);
+    let (_, formed) = second(Schedule::Official);
+    assert_eq!(kept.layers, formed.layers);
+    let moved = HostState { rho: 1e-1, nu: 1e-1, ..half };
+    let mut resumed =
+        DlAdmm::resume(&gpu, &config(Schedule::Constant, 1e-1), &data.problem(), &moved).expect("sound");
+    resumed.run(1).expect("submits");
+    resumed.finish().expect("finite");
+    assert_eq!(resumed.state().expect("reads back").layers, kept.layers);
 }
 
 /// Three iterations, each against the transcription's.
@@ -175,8 +231,13 @@ fn compare(case: &str, state: &HostState, literal: &LiteralExact) {
 fn the_lagrangian_with_its_ridge_never_rises_on_real_images() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let data = Data::images(1_000);
-    for sweep in [SweepKind::Full, SweepKind::Backward] {
-        let (records, _) = train(&gpu, &exact(&[40, 40], sweep), &data, 40);
+    let penalty = |lambda| Penalty::L2 { lambda };
+    for (sweep, penalty) in [
+        (SweepKind::Full, penalty(0.0)),
+        (SweepKind::Backward, penalty(0.0)),
+        (SweepKind::Full, penalty(0.1)),
+    ] {
+        let (records, _) = train(&gpu, &Config { penalty, ..exact(&[40, 40], sweep) }, &data, 40);
         for pair in records.windows(2) {
             let (before, after) = (pair[0].objective, pair[1].objective);
             assert!(

@@ -48,6 +48,7 @@ fn folded_grids() {
                 "loss",
                 "batch",
                 "mlp/bias_gradient",
+                "line_search",
                 "dladmm/hidden_z",
                 "dladmm/residual",
                 "dladmm/fista",
@@ -56,7 +57,7 @@ fn folded_grids() {
                 "badm",
             ][..],
         ),
-        (5, &["linalg", "dladmm/activation_gradient", "mlp/delta", "mlp/weight_gradient"]),
+        (5, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta", "mlp/weight_gradient"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
@@ -75,6 +76,7 @@ fn tiles_of_other_devices() {
         expect_all_right(&gpu, Effort::Quick, "linalg");
         expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
         expect_all_right(&gpu, Effort::Quick, "mlp");
+        expect_all_right(&gpu, Effort::Quick, "proximal/trial");
     }
 }
 

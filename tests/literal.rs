@@ -43,6 +43,8 @@ fn settings(trace: &DlAdmmTrace) -> Settings {
     Settings {
         function: Function::Relu,
         lambda: 0.0,
+        sparsity: 0.0,
+        line_search: false,
         rho: settings.rho,
         nu: settings.nu,
         theta_base: settings.theta_base,
@@ -165,6 +167,8 @@ fn twins_compose_to_the_transcription_of_every_activation() {
         let settings = Settings {
             function,
             lambda: 0.3,
+            sparsity: 0.0,
+            line_search: false,
             rho: 0.7,
             nu: 0.4,
             theta_base: 1.0,
@@ -312,6 +316,8 @@ fn augmented_lagrangian_never_rises_at_rho_1() {
         let settings = Settings {
             function: Function::Relu,
             lambda: 0.0,
+            sparsity: 0.0,
+            line_search: false,
             rho: 1.0,
             nu: 1.0,
             theta_base: 1.0,

@@ -129,6 +129,8 @@ fn settings(activation: Activation) -> (Config, Settings) {
             Activation::Tanh => Function::Tanh,
         },
         lambda: 0.0,
+        sparsity: 0.0,
+        line_search: false,
         rho: rho.into(),
         nu: nu.into(),
         theta_base: 1.0,
@@ -170,6 +172,42 @@ fn a_penalty_on_weights_runs_as_it_is_written_down() {
             let settings = Settings { lambda: lambda.into(), ..settings };
             Twins::new(loss).compare(&gpu, &config, settings);
         }
+    }
+}
+
+/// A penalty whose step has no closed form: every trial counts, and ends where the loop does.
+#[test]
+fn a_sparse_penalty_runs_as_it_is_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (loss, activation) in [(Loss::CrossEntropy, Activation::Relu), (Loss::Squared, Activation::Tanh)] {
+        for lambda in [0.0f32, 0.25, 4.0] {
+            let (config, settings) = settings(activation);
+            let config = Config { loss, penalty: Penalty::L1 { lambda }, ..config };
+            let settings = Settings { sparsity: lambda.into(), ..settings };
+            let twins = Twins::new(loss);
+            twins.compare(&gpu, &config, settings);
+            let (records, state) = twins.train(&gpu, &config);
+            // Every other step is one of W, but for the two of W_1 in the middle.
+            assert!(records[1].exponents[4..6].iter().all(|k| *k > 1), "{:?}", records[1].exponents);
+            let zeros = state.layers.iter().flat_map(|layer| &layer.weights).filter(|w| **w == 0.0).count();
+            assert_eq!(zeros > 0, lambda > 0.0, "{zeros} zeros with λ = {lambda}");
+        }
+    }
+}
+
+/// Lengths of their own for every row and sample, with and without a penalty.
+#[test]
+fn line_searches_run_as_they_are_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (loss, activation, lambda) in [
+        (Loss::CrossEntropy, Activation::Relu, 0.0),
+        (Loss::CrossEntropy, Activation::Tanh, 0.25),
+        (Loss::Squared, Activation::LeakyRelu { slope: 0.125 }, 40.0f32),
+    ] {
+        let (config, settings) = settings(activation);
+        let config = Config { loss, penalty: Penalty::L2 { lambda }, steps: Steps::LineSearch, ..config };
+        let settings = Settings { lambda: lambda.into(), line_search: true, ..settings };
+        Twins::new(loss).compare(&gpu, &config, settings);
     }
 }
 

@@ -42,7 +42,7 @@ fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
     let gap = activation[i] - activate(z[i], column_quad, params.columns);
     let g = fma(vec4f(kappa), value, control.nu * gap);
     gradient[i] = g;
-    return g;
+    return g * g;
 }
 
 fn finish_group(tile: u32, sum: f32) {

@@ -12,6 +12,7 @@
 #import "shared/reduce_tree.wgsl"
 #import "shared/status.wgsl"
 #import "dladmm/control.wgsl"
+#import "dladmm/doublings.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 
@@ -57,18 +58,4 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     let step = select(kappa, 1.0, is_activation) / (start * power_of_two(doublings));
     steps[params.slot] = vec4f(step, f32(doublings), norms.x, q);
     status = after_seeing(status, norms.x + norms.y, params.origin);
-}
-
-// The smallest k >= 0 with 2^k >= ratio, from the bits: log2 may round to the wrong side of a whole number.
-fn doublings_to_reach(ratio: f32) -> u32 {
-    if !(ratio > 1.0) {
-        return 0u;
-    }
-    let bits = bitcast<u32>(ratio);
-    return (bits >> 23u) - 127u + select(0u, 1u, (bits & 0x7fffffu) != 0u);
-}
-
-// 2^k for k <= 128, by its bits: exp2 may be off by some ULPs even where it need not round.
-fn power_of_two(k: u32) -> f32 {
-    return bitcast<f32>((k + 127u) << 23u);
 }

@@ -1,8 +1,8 @@
 // exact/damping: decides how a Gram matrix is damped before it is solved with (ALGORITHMS: exact block steps).
 //
 //   the matrix that is solved with:   S = M - centre s s^T + shift I
-//   weights:      centre = 1/samples;  shift = d mean(diag) + mu,  diag that of the centred M
-//                 mu = ridge[layer].x, set to m mean(diag) where it is still zero
+//   weights:      centre = 1/samples;  shift = d mean(diag) + mu + lambda / kappa,  diag that of the centred M
+//                 mu = ridge[layer].x, set to m mean(diag) where it is still zero;  lambda = ridge[layer].y
 //   activations:  centre = 0;          shift = nu / kappa
 //   steps[slot] = ( shift, floor, 0, 0 ),    floor = 1e-7 (max(diag) + shift), not above which a pivot is none
 //
@@ -64,12 +64,13 @@ fn centred(i: u32) -> f32 {
 }
 
 fn decide(mean: f32, top: f32) {
-    var shift = control.nu / select(control.nu, control.rho, params.last_layer != 0u);
+    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
+    var shift = control.nu / kappa;
     if params.is_weights != 0u {
         if ridge[params.layer].x == 0.0 {
             ridge[params.layer].x = params.ridge * mean;
         }
-        shift = params.damping * mean + ridge[params.layer].x;
+        shift = params.damping * mean + ridge[params.layer].x + ridge[params.layer].y / kappa;
     }
     steps[params.slot] = vec4f(shift, 1e-7 * (top + shift), 0.0, 0.0);
 }

@@ -29,7 +29,7 @@ fn start(row: u32, column_quad: u32) -> vec4f {
     return vec4f();
 }
 
-// Takes four finished elements; the squares of what it returns are summed over the workgroup.
+// Takes four finished elements; what it returns is summed over the workgroup.
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
     product[row * params.product_stride + column_quad] = value;
     return vec4f();

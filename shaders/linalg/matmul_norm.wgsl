@@ -33,7 +33,7 @@ fn start(row: u32, column_quad: u32) -> vec4f {
 
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {
     product[output_quad(row, column_quad)] = value;
-    return value;
+    return value * value;
 }
 
 fn finish_group(tile: u32, sum: f32) {

@@ -749,6 +749,40 @@ pub fn dual_of_z(plan: &mut PlanBuilder, args: &LastLayer<'_>, loss: Loss) -> Re
     })
 }
 
+/// `dladmm/weight_terms`
+pub static WEIGHT_TERMS: Kernel = Kernel {
+    name: "dladmm/weight_terms",
+    bindings: &[Binding::read("weights"), Binding::write("partials")],
+    params: WeightTermsParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct WeightTermsParams { quads: u32, offset: u32 }
+}
+
+/// Partial sums of (‖W‖², ‖W‖₁, 0, 0), one `vec4` per chunk as [`reduce::partial_count`] says.
+///
+/// # Errors
+/// [`Error::Shape`] when the list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn weight_terms(
+    plan: &mut PlanBuilder,
+    weights: &Tensor,
+    partials: &Tensor,
+    offset: u32,
+) -> Result<(), Error> {
+    let count = reduce::partial_count(weights);
+    expect_length(&WEIGHT_TERMS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
+    plan.dispatch(Dispatch {
+        kernel: &WEIGHT_TERMS,
+        variant: Variant::new("plain"),
+        operands: &[weights, partials],
+        params: bytemuck::bytes_of(&WeightTermsParams { quads: quads(weights), offset }),
+        groups: Groups(count.into()),
+        flops: 3 * weights.shape().elements(),
+    })
+}
+
 /// `dladmm/merit`
 pub static MERIT: Kernel = Kernel {
     name: "dladmm/merit",
@@ -923,12 +957,12 @@ params! {
 /// What [`record`] works on.
 #[derive(Debug)]
 pub struct Record<'a> {
-    /// Terms of each hidden layer, of the last layer, training scores, test scores, and ‖W‖² of each layer first in a
-    /// row: (2 layers + 2) × 4.
+    /// Terms of each hidden layer, of the last layer, training scores, test scores, and [`weight_terms`] of each layer:
+    /// (2 layers + 2) × 4.
     pub totals: &'a Tensor,
     /// Steps of the sweep.
     pub steps: &'a Tensor,
-    /// Ridge μ and penalty λ of each layer's weights, first in a row: layers × 4.
+    /// Ridge μ and the penalties λ of each layer's weights, that on ‖W‖² and that on ‖W‖₁, first in a row: layers × 4.
     pub ridge: &'a Tensor,
     /// The accelerator's ledger, or zeros in its place.
     pub ledger: &'a Tensor,

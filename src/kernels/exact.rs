@@ -18,6 +18,8 @@ pub enum Damping {
         damping: f32,
         /// Ridge m, relative to the same at the first step.
         ridge: f32,
+        /// Whether the layer is the last, whose penalty is ρ and not ν.
+        last_layer: bool,
     },
     /// Activations below weights W': M = W'ᵀW' or W'W'ᵀ, whichever is smaller.
     Activations {
@@ -27,6 +29,13 @@ pub enum Damping {
 }
 
 impl Damping {
+    /// Whether κ is ρ and not ν.
+    fn is_last_layer(self) -> bool {
+        match self {
+            Self::Weights { last_layer, .. } | Self::Activations { last_layer } => last_layer,
+        }
+    }
+
     /// What s sᵀ is taken away with.
     fn centre(self) -> f32 {
         match self {
@@ -99,7 +108,7 @@ params! {
 /// `steps[slot]` = (shift, floor of the pivots, 0, 0) for S = M − s sᵀ/N + shift I, and `ridge[layer].x` where it is
 /// still zero (ALGORITHMS.md, exact block steps).
 ///
-/// `ridge` is layers × 4, `steps` slots × 4.
+/// `ridge` is layers × 4, the ridge μ and the penalty λ of each layer's weights first in its row; `steps` slots × 4.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -123,7 +132,7 @@ pub fn damping(
         size: shape.rows,
         stride: shape.quads(),
         is_weights: matches!(kind, Damping::Weights { .. }).into(),
-        last_layer: (kind == Damping::Activations { last_layer: true }).into(),
+        last_layer: kind.is_last_layer().into(),
         layer,
         slot,
         centre: kind.centre(),

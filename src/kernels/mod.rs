@@ -14,9 +14,11 @@ pub mod elementwise;
 pub mod exact;
 pub mod first_order;
 pub mod linalg;
+pub mod line_search;
 pub mod loss;
 pub mod mlp;
 pub mod optimizer;
+pub mod proximal;
 pub mod reduce;
 
 pub use activation::Activation;
@@ -63,10 +65,19 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::SQUARED_Z,
     &dladmm::DUAL_STEP,
     &dladmm::DUAL_OF_Z,
+    &dladmm::WEIGHT_TERMS,
     &dladmm::MERIT,
     &dladmm::HIDDEN_TERMS,
     &dladmm::KEEP,
     &dladmm::RECORD,
+    &line_search::COLUMN_SQUARES,
+    &line_search::WEIGHT_STEP,
+    &line_search::GRAM_STEP,
+    &line_search::PRODUCT_STEP,
+    &line_search::ACTIVATION_STEP,
+    &proximal::TRIAL,
+    &proximal::DECIDE,
+    &proximal::WEIGHT_STEP,
     &exact::DAMPING,
     &exact::DAMPED,
     &anderson::OPEN,

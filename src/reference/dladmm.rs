@@ -31,7 +31,7 @@ impl Control {
     }
 
     /// κ.
-    fn kappa(&self, last_layer: bool) -> f64 {
+    pub(super) fn kappa(&self, last_layer: bool) -> f64 {
         if last_layer { self.rho } else { self.nu }
     }
 }
@@ -497,6 +497,25 @@ pub fn step_size(
     StepSize { step: scale / alpha, exponent, gradient_square, curvature }
 }
 
+/// What [`weight_terms`] returns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct WeightTerms {
+    /// ‖W‖².
+    pub square: Bounded<f64>,
+    /// ‖W‖₁.
+    pub size: Bounded<f64>,
+}
+
+/// What ridge and penalties make of a layer's weights.
+pub fn weight_terms(weights: &Matrix) -> WeightTerms {
+    let mut terms = WeightTerms { square: Bounded::ZERO, size: Bounded::ZERO };
+    for w in weights.data() {
+        terms.square.add(w * w);
+        terms.size.add(w.abs());
+    }
+    terms
+}
+
 /// What [`hidden_terms`] returns.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct HiddenTerms {
@@ -650,9 +669,9 @@ pub enum Schedule {
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
     /// A row of up to four terms for each hidden layer, for the last layer, for the training and for the test scores;
-    /// then ‖W‖² of each layer, first in a row.
+    /// then [`weight_terms`] of each layer, first in a row.
     pub totals: &'a Matrix,
-    /// The ridge μ of each layer and the penalty λ on its weights, first in a row.
+    /// The ridge μ of each layer and the penalties λ on ‖W‖² and ‖W‖₁ of its weights, first in a row.
     pub ridge: &'a Matrix,
     /// The steps of the iteration, slots × 4 as [`step_size`] leaves them.
     pub steps: &'a Matrix,
@@ -693,7 +712,9 @@ pub fn merit(totals: &Matrix, weights: &Matrix, control: &Control) -> Bounded<f6
     let layers = weights.rows();
     let end = totals.row(layers - 1);
     let ridge = |l: usize| weights[(l, 0)] * totals[(layers + 2 + l, 0)];
-    let penalty: f64 = (0..layers).map(|l| weights[(l, 1)] * totals[(layers + 2 + l, 0)]).sum();
+    let terms = |l: usize| totals.row(layers + 2 + l);
+    let penalty: f64 =
+        (0..layers).map(|l| weights[(l, 1)] * terms(l)[0] + 2.0 * weights[(l, 2)] * terms(l)[1]).sum();
     let squares: f64 = (0..layers - 1).map(|l| totals[(l, 0)] + totals[(l, 1)] + ridge(l)).sum();
     let quadratic = (control.rho * (end[2] + ridge(layers - 1)) + control.nu * squares + penalty) / 2.0;
     Bounded { value: end[0] + end[1] + quadratic, magnitude: end[0].abs() + end[1].abs() + quadratic.abs() }
@@ -853,7 +874,7 @@ mod tests {
     #[test]
     fn record_puts_the_augmented_lagrangian_together() {
         let totals = Matrix::new(6, 4, (1..=24).map(f64::from).collect());
-        let ridge = Matrix::new(2, 4, vec![0.5, 0.125, 9.0, 9.0, 0.25, 0.75, 9.0, 9.0]);
+        let ridge = Matrix::new(2, 4, vec![0.5, 0.125, 0.25, 9.0, 0.25, 0.75, 0.5, 9.0]);
         let steps = Matrix::new(2, 4, vec![0.5, 3.0, 1.0, 8.0, 0.25, 7.0, 1.0, 100.0]);
         let control = Control::new(0.5, 0.25, 1.0, 2.0);
         let status = Status { iteration: 4, ..Status::default() };
@@ -870,7 +891,8 @@ mod tests {
             samples: 3.0,
         };
         let ridge_terms = 0.5 * (0.5 * 0.25 * 21.0 + 0.25 * 0.5 * 17.0 + 0.125 * 17.0 + 0.75 * 21.0);
-        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + ridge_terms;
+        let sparse_terms = 0.25 * 18.0 + 0.5 * 22.0;
+        let objective = 5.0 + 6.0 + 0.5 * (0.5 * 7.0 + 0.25 * (1.0 + 2.0)) + ridge_terms + sparse_terms;
         let head = [5.0, objective, 5.0, 0.5, 0.25, 1.0, 2.0, 1.0, 9.0, 10.0, 13.0, 14.0, 0.0, 0.0, 0.0];
         let recorded = record(args);
         assert_eq!(

@@ -16,6 +16,10 @@ pub enum Damping {
         ridge_share: f64,
         /// μ, or 0 where it is not settled yet.
         ridge: f64,
+        /// λ of the penalty (λ/2) ‖W‖².
+        lambda: f64,
+        /// Whether the layer is the last.
+        last_layer: bool,
     },
     /// Activations: M = W'ᵀW' or W'W'ᵀ.
     Activations {
@@ -56,14 +60,15 @@ pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control)
     };
     let settled = |value: f64| Bounded { value, magnitude: value };
     let (shift, ridge) = match kind {
-        Damping::Weights { damping, ridge_share, ridge, .. } => {
+        Damping::Weights { damping, ridge_share, ridge, lambda, last_layer, .. } => {
             let ridge = if ridge == 0.0 { scaled(ridge_share, mean) } else { settled(ridge) };
             let mut shift = scaled(damping, mean);
             shift.add_bounded(ridge.value, ridge.magnitude);
+            shift.add(lambda / control.kappa(last_layer));
             (shift, ridge)
         }
         Damping::Activations { last_layer } => {
-            (settled(control.nu / if last_layer { control.rho } else { control.nu }), settled(0.0))
+            (settled(control.nu / control.kappa(last_layer)), settled(0.0))
         }
     };
     let mut floor = scaled(1e-7, top);

@@ -24,10 +24,12 @@ pub mod elementwise;
 pub mod exact;
 pub mod first_order;
 pub mod linalg;
+pub mod line_search;
 pub mod loss;
 pub mod matrix;
 pub mod mlp;
 pub mod optimizer;
+pub mod proximal;
 pub mod reduce;
 
 pub use activation::Activation;

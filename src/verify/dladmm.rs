@@ -693,6 +693,31 @@ pub(super) fn dual_of_z(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn weight_terms(session: &mut Session<'_>) -> Result<(), Error> {
+    for (shape, profile) in operands(session.effort()) {
+        let weights = session.matrix(shape, profile);
+        let terms = oracle::weight_terms(&weights);
+        let totals = vec![terms.square, terms.size, Bounded::ZERO, Bounded::ZERO];
+        session.check(&format!("{shape}, {profile}"), |call| {
+            let (weights, count) = (call.input("weights", &weights)?, chunks(shape));
+            // A product and three additions in a `vec4`.
+            let expected = sums(totals.clone(), 4 + CHUNK_ROUNDINGS, count);
+            let partials = call.output("partials", list(count, 4), expected)?;
+            kernel::weight_terms(&mut call.plan, &weights, &partials, OFFSET)
+        })?;
+    }
+    for odd in NOT_FINITE {
+        let mut weights = session.matrix(Shape::new(50, 100), Profile::Ordinary);
+        weights[(49, 99)] = odd;
+        session.check(&format!("{odd} in weights[49, 99]"), |call| {
+            let (weights, count) = (call.input("weights", &weights)?, chunks(Shape::new(50, 100)));
+            let partials = call.output("partials", list(count, 4), shows_in(4, count, 1))?;
+            kernel::weight_terms(&mut call.plan, &weights, &partials, OFFSET)
+        })?;
+    }
+    Ok(())
+}
+
 pub(super) fn merit(session: &mut Session<'_>) -> Result<(), Error> {
     for layers in [2u32, 3, 9] {
         let totals = session.matrix(Shape::new(2 * layers + 2, 4), Profile::Ordinary).map(f64::abs);
@@ -702,7 +727,7 @@ pub(super) fn merit(session: &mut Session<'_>) -> Result<(), Error> {
         session.check(&format!("{layers} layers"), |call| {
             let merits = Expected::Each(Box::new(move |values, index| match index {
                 2 => {
-                    let bound = Bound::roundings(3 * layers as usize + 10);
+                    let bound = Bound::roundings(7 * layers as usize + 10);
                     Verdict::of(values[2], expected.value, expected.magnitude, bound)
                 }
                 _ if values[index].is_nan() => Verdict::Near(0.0),
@@ -889,10 +914,10 @@ fn one_record(
         };
         let first = (status.iteration % RING * record_length) as usize;
         let ring = match odd {
-            // A sum over hidden layers, three terms each, four products, four sums.
+            // Sums over layers, three terms each with a product and two terms each with three, four products, four sums.
             None => Expected::Near {
                 value: &recorded.values,
-                bound: Bound::roundings(3 * layers as usize + 10),
+                bound: Bound::roundings(7 * layers as usize + 10),
                 first,
             },
             Some(_) => Expected::Each(Box::new(move |values, index| match index.checked_sub(first) {

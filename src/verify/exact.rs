@@ -27,17 +27,26 @@ fn operands(session: &mut Session<'_>, size: u32) -> (Matrix, Matrix) {
     (matrix, session.matrix(Shape::vector(size), Profile::Ordinary).map(|value| 8.0 * value))
 }
 
+/// λ of the layer's weights.
+const LAMBDA: f64 = 5.0;
+
 /// The kinds, as the kernel and as the oracle call them; a ridge of 0 is settled by the call.
-fn kinds(ridge: f64) -> [(kernel::Damping, oracle::Damping); 3] {
+fn kinds(ridge: f64) -> [(kernel::Damping, oracle::Damping); 4] {
+    [weights(ridge, false), weights(ridge, true), activations(false), activations(true)]
+}
+
+fn weights(ridge: f64, last_layer: bool) -> (kernel::Damping, oracle::Damping) {
     let (damping, share) = (0.125f32, 0.03f32);
-    let weights = kernel::Damping::Weights { samples: SAMPLES, layer: LAYER, damping, ridge: share };
+    let kind = kernel::Damping::Weights { samples: SAMPLES, layer: LAYER, damping, ridge: share, last_layer };
     let twin = oracle::Damping::Weights {
         samples: 1.0 / f64::from(1.0 / SAMPLES as f32),
         damping: f64::from(damping),
         ridge_share: f64::from(share),
         ridge,
+        lambda: LAMBDA,
+        last_layer,
     };
-    [(weights, twin), activations(false), activations(true)]
+    (kind, twin)
 }
 
 fn activations(last_layer: bool) -> (kernel::Damping, oracle::Damping) {
@@ -68,11 +77,12 @@ fn one_damping(
     ridge: f64,
     expected: oracle::Damped,
 ) -> Result<(), Error> {
-    // A lane's share, the tree, the mean, two products; the floor adds three.
-    let bound = Bound::roundings(matrix.rows().div_ceil(256) + 8 + 8);
+    // A lane's share, the tree, the mean, two products, a quotient of 2.5 ULPs and a sum; the floor adds three.
+    let bound = Bound::roundings(matrix.rows().div_ceil(256) + 8 + 12);
     let is_weights = matches!(kind, kernel::Damping::Weights { .. });
-    let before =
-        Matrix::from_fn(3, 4, |row, place| if place == 0 { ridge } else { (row * 4 + place) as f64 });
+    let before = Matrix::from_fn(3, 4, |row, place| {
+        [ridge, LAMBDA, (row * 4 + 2) as f64, (row * 4 + 3) as f64][place]
+    });
     let kept = before.clone();
     session.check(case, |call| {
         let row = |values: &[f32], place: usize| {

@@ -95,6 +95,16 @@ impl<'e> Expected<'e> {
             }
         }))
     }
+
+    /// The oracle's values, save where `is_open` says that anything will do.
+    pub fn but_where(value: &'e Bounded<Matrix>, bound: Bound, is_open: impl Fn(usize) -> bool + 'e) -> Self {
+        Self::Each(Box::new(move |values, index| match is_open(index) {
+            true => Verdict::Near(0.0),
+            false => {
+                Verdict::of(values[index], value.value.data()[index], value.magnitude.data()[index], bound)
+            }
+        }))
+    }
 }
 
 impl Verdict {

@@ -11,11 +11,13 @@
 //! - The padding of every row that is written in full is zero.
 //! - Each case runs twice, and the two leave the same bits.
 //!
-//! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum or
-//! minimum: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN into a
-//! number; so may Adamax's `first_order/step` in its maximum, and `badm/step` in a second moment. In the others, cases check that it shows where it should and nowhere else; `reduce/totals`,
-//! `dladmm/step_size` and `dladmm/record` note it in the status word, and
-//! `optimizer/finite` finds it before a step is taken. Padding may become NaN in a row that holds one.
+//! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum,
+//! minimum or threshold: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN
+//! into a number, as may Adamax's `first_order/step` in its maximum and `badm/step` in a second moment, and
+//! `proximal/weight_step` takes it for a weight below its threshold. In the others, cases check that it shows where it
+//! should and nowhere else; `reduce/totals`, `dladmm/step_size`, `dladmm/record`, `proximal/decide` and the steps of
+//! `line_search` note it in the status word, and `optimizer/finite` finds it before a step is taken. Padding may become
+//! NaN in a row that holds one.
 
 mod anderson;
 mod badm;
@@ -29,9 +31,11 @@ mod exact;
 mod expected;
 mod first_order;
 mod linalg;
+mod line_search;
 mod loss;
 mod mlp;
 mod optimizer;
+mod proximal;
 mod reduce;
 mod values;
 
@@ -125,10 +129,19 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::SQUARED_Z, dladmm::squared_z),
     (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),
     (&kernels::dladmm::DUAL_OF_Z, dladmm::dual_of_z),
+    (&kernels::dladmm::WEIGHT_TERMS, dladmm::weight_terms),
     (&kernels::dladmm::MERIT, dladmm::merit),
     (&kernels::dladmm::HIDDEN_TERMS, dladmm::hidden_terms),
     (&kernels::dladmm::KEEP, dladmm::keep),
     (&kernels::dladmm::RECORD, dladmm::record),
+    (&kernels::line_search::COLUMN_SQUARES, line_search::column_squares),
+    (&kernels::line_search::WEIGHT_STEP, line_search::weight_step),
+    (&kernels::line_search::GRAM_STEP, line_search::gram_step),
+    (&kernels::line_search::PRODUCT_STEP, line_search::product_step),
+    (&kernels::line_search::ACTIVATION_STEP, line_search::activation_step),
+    (&kernels::proximal::TRIAL, proximal::trial),
+    (&kernels::proximal::DECIDE, proximal::decide),
+    (&kernels::proximal::WEIGHT_STEP, proximal::weight_step),
     (&kernels::exact::DAMPING, exact::damping),
     (&kernels::exact::DAMPED, exact::damped),
     (&kernels::anderson::OPEN, anderson::open),

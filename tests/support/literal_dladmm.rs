@@ -81,6 +81,10 @@ pub struct Settings {
     pub tau_base: f64,
     /// λ of the penalty (λ/2) ‖W‖².
     pub lambda: f64,
+    /// λ of the penalty λ ‖W‖₁, for backtracked steps.
+    pub sparsity: f64,
+    /// Whether every row of W and every sample of a is stepped as far as pays, instead of all by backtracking.
+    pub line_search: bool,
     /// Iterations of FISTA.
     pub fista_iterations: usize,
     /// η of FISTA.
@@ -173,26 +177,27 @@ impl LiteralDlAdmm {
         Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), target, settings }
     }
 
-    /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken.
+    /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken; none where
+    /// steps go as far as pays.
     pub fn sweep(&mut self) -> Vec<u32> {
         let last = self.weight.len() - 1;
         let mut doublings = Vec::new();
         self.step_last_z();
         self.step_bias(last);
-        doublings.push(self.step_weight(last));
+        doublings.extend(self.step_weight(last));
         for l in (0..last).rev() {
-            doublings.push(self.step_activation(l));
+            doublings.extend(self.step_activation(l));
             self.step_hidden_z(l);
             self.step_bias(l);
-            doublings.push(self.step_weight(l));
+            doublings.extend(self.step_weight(l));
         }
         for l in 0..last {
-            doublings.push(self.step_weight(l));
+            doublings.extend(self.step_weight(l));
             self.step_bias(l);
             self.step_hidden_z(l);
-            doublings.push(self.step_activation(l));
+            doublings.extend(self.step_activation(l));
         }
-        doublings.push(self.step_weight(last));
+        doublings.extend(self.step_weight(last));
         self.step_bias(last);
         self.step_last_z();
         let (rho, residual) = (self.settings.rho, self.constraint(last));
@@ -202,7 +207,7 @@ impl LiteralDlAdmm {
 
     /// What the present state is worth.
     pub fn metrics(&self) -> Metrics {
-        let Settings { rho, nu, lambda, .. } = self.settings;
+        let Settings { rho, nu, lambda, sparsity, .. } = self.settings;
         let last = self.weight.len() - 1;
         let residuals: Vec<Matrix> = (0..=last).map(|l| self.constraint(l)).collect();
         let residual_squares: Vec<f64> = residuals.iter().map(square_norm).collect();
@@ -214,6 +219,7 @@ impl LiteralDlAdmm {
         }
         for weight in &self.weight {
             objective += lambda / 2.0 * square_norm(weight);
+            objective += sparsity * weight.data().iter().map(|w| w.abs()).sum::<f64>();
         }
         let logits = self.forward();
         let samples = logits.cols() as f64;
@@ -257,25 +263,43 @@ impl LiteralDlAdmm {
         self.bias[l] = Matrix::from_fn(residual.rows(), 1, |row, _| self.bias[l][(row, 0)] - mean(row));
     }
 
-    /// The W step with backtracking (equations 9 and 11, Algorithm 3).
-    fn step_weight(&mut self, l: usize) -> u32 {
+    /// The W step with backtracking (equations 9 and 11, Algorithm 3), or each row as far as pays.
+    fn step_weight(&mut self, l: usize) -> Option<u32> {
         let penalty = self.penalty(l);
         let residual = self.residual(l, &self.weight[l], &self.a[l]);
-        let lambda = self.settings.lambda;
+        let Settings { lambda, sparsity, .. } = self.settings;
         let gradient = zip(&product(&residual, &transpose(&self.a[l])), &self.weight[l], |g, w| {
             penalty * g + lambda * w
         });
+        if self.settings.line_search {
+            // Along −t times its gradient, a row's part of φ is a parabola in t, least where its slope is 0.
+            let moved = product(&gradient, &self.a[l]);
+            let length = |row: usize| {
+                let (g, w) = (gradient.row(row), self.weight[l].row(row));
+                let (m, r) = (moved.row(row), residual.row(row));
+                let curvature = penalty * dot(m, m) + lambda * dot(g, g);
+                if curvature > 0.0 { (penalty * dot(m, r) + lambda * dot(g, w)) / curvature } else { 0.0 }
+            };
+            let lengths: Vec<f64> = (0..gradient.rows()).map(length).collect();
+            self.weight[l] = Matrix::from_fn(gradient.rows(), gradient.cols(), |row, k| {
+                self.weight[l][(row, k)] - lengths[row] * gradient[(row, k)]
+            });
+            return None;
+        }
         let phi = |weight: &Matrix| {
             penalty / 2.0 * square_norm(&self.residual(l, weight, &self.a[l]))
                 + lambda / 2.0 * square_norm(weight)
         };
-        let (weight, doublings) = backtrack(&self.weight[l], &gradient, self.settings.theta_base, phi);
+        let prox = |w: f64, alpha: f64| (w.abs() - sparsity / alpha).max(0.0) * w.signum();
+        let (weight, doublings) =
+            backtrack_to(&self.weight[l], &gradient, self.settings.theta_base, phi, prox);
         self.weight[l] = weight;
-        doublings
+        Some(doublings)
     }
 
-    /// The step of `a[l + 1]`, the output of hidden layer `l`, with backtracking (equations 3 and 16, Algorithm 2).
-    fn step_activation(&mut self, l: usize) -> u32 {
+    /// The step of `a[l + 1]`, the output of hidden layer `l`, with backtracking (equations 3 and 16, Algorithm 2), or each
+    /// sample as far as pays.
+    fn step_activation(&mut self, l: usize) -> Option<u32> {
         let (penalty, nu) = (self.penalty(l + 1), self.settings.nu);
         let weight = &self.weight[l + 1];
         let residual = self.residual(l + 1, weight, &self.a[l + 1]);
@@ -283,13 +307,28 @@ impl LiteralDlAdmm {
         let f = self.settings.function;
         let pull = zip(&self.a[l + 1], &self.z[l], |a, z| nu * (a - f.of(z)));
         let gradient = zip(&back, &pull, |back, pull| penalty * back + pull);
+        if self.settings.line_search {
+            let moved = product(weight, &gradient);
+            let gap = zip(&self.a[l + 1], &self.z[l], |a, z| a - f.of(z));
+            let length = |n: usize| {
+                let column = |of: &Matrix| (0..of.rows()).map(|row| of[(row, n)]).collect::<Vec<f64>>();
+                let [g, m, r, gap] = [&gradient, &moved, &residual, &gap].map(column);
+                let curvature = penalty * dot(&m, &m) + nu * dot(&g, &g);
+                if curvature > 0.0 { (penalty * dot(&m, &r) + nu * dot(&g, &gap)) / curvature } else { 0.0 }
+            };
+            let lengths: Vec<f64> = (0..gradient.cols()).map(length).collect();
+            self.a[l + 1] = Matrix::from_fn(gradient.rows(), gradient.cols(), |row, n| {
+                self.a[l + 1][(row, n)] - lengths[n] * gradient[(row, n)]
+            });
+            return None;
+        }
         let phi = |a: &Matrix| {
             penalty / 2.0 * square_norm(&self.residual(l + 1, weight, a))
                 + nu / 2.0 * self.activation_gap(l, a)
         };
         let (a, doublings) = backtrack(&self.a[l + 1], &gradient, self.settings.tau_base, phi);
         self.a[l + 1] = a;
-        doublings
+        Some(doublings)
     }
 
     /// The z step of a hidden layer (equations 4 and 14).
@@ -373,10 +412,21 @@ pub fn backtrack(
     base: f64,
     phi: impl Fn(&Matrix) -> f64,
 ) -> (Matrix, u32) {
+    backtrack_to(start, gradient, base, phi, |x, _| x)
+}
+
+/// The same where φ is not all: `prox(x, α)` is where an element goes that the rest of φ takes to x.
+fn backtrack_to(
+    start: &Matrix,
+    gradient: &Matrix,
+    base: f64,
+    phi: impl Fn(&Matrix) -> f64,
+    prox: impl Fn(f64, f64) -> f64,
+) -> (Matrix, u32) {
     let before = phi(start);
     let mut alpha = base;
     for doublings in 0..1000 {
-        let trial = zip(start, gradient, |x, g| x - g / alpha);
+        let trial = zip(start, gradient, |x, g| prox(x - g / alpha, alpha));
         let change = zip(&trial, start, |x, start| x - start);
         if phi(&trial) <= before + inner(gradient, &change) + alpha / 2.0 * square_norm(&change) {
             return (trial, doublings);
@@ -413,6 +463,10 @@ pub fn square_norm(a: &Matrix) -> f64 {
 /// ⟨A, B⟩.
 fn inner(left: &Matrix, right: &Matrix) -> f64 {
     left.data().iter().zip(right.data()).map(|(a, b)| a * b).sum()
+}
+
+fn dot(left: &[f64], right: &[f64]) -> f64 {
+    left.iter().zip(right).map(|(a, b)| a * b).sum()
 }
 
 /// `f(a, b)` elementwise.

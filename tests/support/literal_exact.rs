@@ -17,6 +17,8 @@ pub struct Settings {
     pub damping: f64,
     /// m.
     pub ridge: f64,
+    /// λ of the penalty (λ/2) ‖W‖².
+    pub lambda: f64,
     /// Whether the forward half of the sweep is left out.
     pub backward_only: bool,
 }
@@ -89,7 +91,7 @@ impl LiteralExact {
         self.u = zip(&self.u, &zip(&self.z[last], &c, |z, c| z - c), |u, r| u + rho * r);
     }
 
-    /// The augmented Lagrangian, the ridge included.
+    /// The augmented Lagrangian, ridge and penalty included.
     pub fn objective(&self) -> f64 {
         let last = self.weight.len() - 1;
         let mut total = 0.0;
@@ -98,6 +100,7 @@ impl LiteralExact {
             let ridge = self.ridge[l].unwrap_or(0.0);
             total +=
                 self.kappa(l) / 2.0 * (inner(&gap, &gap) + ridge * inner(&self.weight[l], &self.weight[l]));
+            total += self.settings.lambda / 2.0 * inner(&self.weight[l], &self.weight[l]);
             if l == last {
                 total += inner(&self.u, &gap);
             } else {
@@ -133,7 +136,7 @@ impl LiteralExact {
         }
     }
 
-    /// `W −= (R Aᵀ + μ W)(M + t I)⁻¹`, M that of the centred inputs, between two b steps.
+    /// `W −= (κ R Aᵀ + (κ μ + λ) W)(κ M + κ t I + λ I)⁻¹`, M that of the centred inputs, between two b steps.
     fn step_weight(&mut self, l: usize) {
         self.step_bias(l);
         let inputs = self.a[l].cols();
@@ -144,10 +147,12 @@ impl LiteralExact {
         let mean_diagonal = (0..gram.rows()).map(|i| gram[(i, i)]).sum::<f64>() / gram.rows() as f64;
         let ridge = *self.ridge[l].get_or_insert(self.settings.ridge * mean_diagonal);
         let t = self.settings.damping * mean_diagonal + ridge;
-        let system =
-            Matrix::from_fn(gram.rows(), gram.cols(), |i, j| gram[(i, j)] + if i == j { t } else { 0.0 });
+        let (kappa, lambda) = (self.kappa(l), self.settings.lambda);
+        let system = Matrix::from_fn(gram.rows(), gram.cols(), |i, j| {
+            kappa * gram[(i, j)] + if i == j { kappa * t + lambda } else { 0.0 }
+        });
         let pull = product(&self.residual(l), &transpose(&self.a[l]));
-        let right = zip(&pull, &self.weight[l], |c, w| c + ridge * w);
+        let right = zip(&pull, &self.weight[l], |c, w| kappa * c + (kappa * ridge + lambda) * w);
         let step = transpose(&solve(&system, &transpose(&right)));
         self.weight[l] = zip(&self.weight[l], &step, |w, s| w - s);
         self.step_bias(l);

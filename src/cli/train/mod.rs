@@ -17,7 +17,7 @@ use dualstep::Error;
 use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::data::{DataSource, Split};
 use dualstep::engine::{Gpu, GpuOptions};
-use dualstep::solvers::dladmm::{Config, DlAdmm, HostState};
+use dualstep::solvers::dladmm::{Config, DlAdmm, HostState, Penalty};
 
 use super::samples::{self, DataArguments, HostSamples};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
@@ -224,9 +224,11 @@ fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static 
         ));
     }
     let gigaflops = counts.flops as f64 / 1e9;
+    // Trials after the one that passes are counted, but cost nothing.
+    let most = if matches!(job.config.penalty, Penalty::L1 { .. }) { "at most " } else { "" };
     facts.push((
         "an iteration",
-        format!("{} dispatches, {products} products, {gigaflops:.2} GFLOP", counts.dispatches),
+        format!("{} dispatches, {products} products, {most}{gigaflops:.2} GFLOP", counts.dispatches),
     ));
     facts.push(("device memory", text::mebibytes(gpu.counters().memory.peak)));
     facts

@@ -28,7 +28,7 @@ pub struct Settings {
     /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
     #[arg(long, value_name = "FUNCTION", value_parser = activation)]
     activation: Option<Activation>,
-    /// How the blocks of W and a are stepped [default: exact with a constant schedule and no penalty, else
+    /// How the blocks of W and a are stepped [default: exact with a constant schedule and no penalty l1, else
     /// quadratic].
     #[arg(long, value_name = "MODE")]
     steps: Option<StepsName>,
@@ -44,13 +44,20 @@ pub struct Settings {
     /// How the systems of exact steps are solved [default: cholesky].
     #[arg(long, value_name = "METHOD")]
     solver: Option<SolverName>,
+    /// Steps of conjugate gradients for a block of weights with `--solver cg` [default: 8].
+    #[arg(long, value_name = "COUNT")]
+    weight_steps: Option<u32>,
+    /// Steps of conjugate gradients for a block of activations with `--solver cg` [default: 4].
+    #[arg(long, value_name = "COUNT")]
+    activation_steps: Option<u32>,
     /// How iterations are accelerated [default: anderson with exact steps, else none].
     #[arg(long, value_name = "METHOD")]
     accelerate: Option<AccelerateName>,
     /// Sweeps that `--accelerate anderson` remembers, 1 to 16 [default: 4].
     #[arg(long, value_name = "SWEEPS")]
     memory: Option<u32>,
-    /// Penalty on the weights: `none` or `l2:LAMBDA`, (λ/2) ‖W‖² beside the sum over samples [default: none].
+    /// Penalty on the weights beside the sum over samples: `none`, `l2:LAMBDA`, (λ/2) ‖W‖², or with quadratic steps
+    /// `l1:LAMBDA`, λ ‖W‖₁ [default: none].
     #[arg(long, value_name = "PENALTY", value_parser = penalty)]
     penalty: Option<Penalty>,
     /// How penalties move [default: constant].
@@ -91,6 +98,8 @@ enum StepsName {
     Exact,
     /// The paper's: one gradient step per block.
     Quadratic,
+    /// One gradient step per row of W and per sample of a, as long as pays.
+    LineSearch,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -203,28 +212,53 @@ impl Settings {
             ("--ridge", self.ridge.is_some()),
             ("--sweep", self.sweep.is_some()),
             ("--solver", self.solver.is_some()),
+            ("--weight-steps", self.weight_steps.is_some()),
+            ("--activation-steps", self.activation_steps.is_some()),
         ];
         let base = Exact::default();
         let exact = Exact {
             damping: self.damping.unwrap_or(base.damping),
             ridge: self.ridge.unwrap_or(base.ridge),
             sweep: self.sweep.map_or(base.sweep, SweepKind::from),
-            solver: self.solver.map_or(base.solver, Solver::from),
+            solver: self.solver(base.solver),
         };
         let steps = match self.steps {
             Some(StepsName::Exact) => Steps::Exact(exact),
             Some(StepsName::Quadratic) => Steps::Quadratic,
-            // The other schedules are the paper's and made for its steps; exact ones have a ridge for a penalty.
-            None if schedule == Schedule::Constant && matches!(self.penalty, None | Some(Penalty::None)) => {
+            Some(StepsName::LineSearch) => Steps::LineSearch,
+            // The other schedules are the paper's and made for its steps.
+            None if schedule == Schedule::Constant && !matches!(self.penalty, Some(Penalty::L1 { .. })) => {
                 Steps::Exact(exact)
             }
             None => Steps::Quadratic,
         };
-        match flags.iter().find(|(_, given)| *given && steps == Steps::Quadratic) {
+        match flags.iter().find(|(_, given)| *given && !matches!(steps, Steps::Exact(_))) {
             Some((flag, _)) => {
-                Err(Failure(format!("{flag} is for --steps exact, not quadratic; leave one of them out")))
+                let steps = steps_name(steps);
+                Err(Failure(format!("{flag} is for --steps exact, not {steps}; leave one of them out")))
             }
-            None => Ok(steps),
+            None => self.check_counts(exact.solver).map(|()| steps),
+        }
+    }
+
+    fn solver(&self, otherwise: Solver) -> Solver {
+        match self.solver.map_or(otherwise, Solver::from) {
+            Solver::ConjugateGradients { weight_steps, activation_steps } => Solver::ConjugateGradients {
+                weight_steps: self.weight_steps.unwrap_or(weight_steps),
+                activation_steps: self.activation_steps.unwrap_or(activation_steps),
+            },
+            Solver::Cholesky => Solver::Cholesky,
+        }
+    }
+
+    /// Refuses counts of steps for a solver that takes none.
+    fn check_counts(&self, solver: Solver) -> Result<(), Failure> {
+        let flags = [("--weight-steps", self.weight_steps), ("--activation-steps", self.activation_steps)];
+        match flags.iter().find(|(_, given)| given.is_some() && solver == Solver::Cholesky) {
+            Some((flag, _)) => Err(Failure(format!(
+                "{flag} is for --solver cg, not cholesky, which takes no steps; leave it out or add --solver cg"
+            ))),
+            None => Ok(()),
         }
     }
 
@@ -290,10 +324,13 @@ impl Settings {
                 sweep_name(exact.sweep),
                 solver_name(exact.solver),
             ),
-            Steps::Quadratic => ("none".into(), "none".into(), "none", "none"),
+            Steps::Quadratic | Steps::LineSearch => ("none".into(), "none".into(), "none", "none"),
         };
-        let steps =
-            self.steps.map(|name| if matches!(name, StepsName::Exact) { "exact" } else { "quadratic" });
+        let steps = self.steps.map(|name| match name {
+            StepsName::Exact => "exact",
+            StepsName::Quadratic => "quadratic",
+            StepsName::LineSearch => "line-search",
+        });
         agree.check("steps", steps, steps_name(config.steps))?;
         let accelerate = self.accelerate.map(|name| match name {
             AccelerateName::None => "none",
@@ -306,6 +343,16 @@ impl Settings {
         agree.check("damping", self.damping.map(|it| it.to_string()), damping)?;
         agree.check("ridge", self.ridge.map(|it| it.to_string()), ridge)?;
         agree.check("sweep", self.sweep.map(|name| sweep_name(name.into())), sweep)?;
+        let counts = match config.steps {
+            Steps::Exact(Exact {
+                solver: Solver::ConjugateGradients { weight_steps, activation_steps },
+                ..
+            }) => [weight_steps, activation_steps].map(|count| count.to_string()),
+            _ => ["none", "none"].map(String::from),
+        };
+        let [weight_steps, activation_steps] = counts;
+        agree.check("weight-steps", self.weight_steps.map(|it| it.to_string()), weight_steps)?;
+        agree.check("activation-steps", self.activation_steps.map(|it| it.to_string()), activation_steps)?;
         agree.check("solver", self.solver.map(|name| solver_name(name.into())), solver)?;
         agree.check(
             "activation",
@@ -376,11 +423,12 @@ fn activation(text: &str) -> Result<Activation, String> {
 fn penalty(text: &str) -> Result<Penalty, String> {
     match text.split_once(':') {
         None if text == "none" => Ok(Penalty::None),
-        Some(("l2", lambda)) => match lambda.parse() {
+        Some((kind @ ("l1" | "l2"), lambda)) => match lambda.parse() {
+            Ok(lambda) if kind == "l1" => Ok(Penalty::L1 { lambda }),
             Ok(lambda) => Ok(Penalty::L2 { lambda }),
             Err(_) => Err(format!("{lambda:?} is no weight; give a number")),
         },
-        _ => Err("must be none or l2:LAMBDA".into()),
+        _ => Err("must be none, l1:LAMBDA or l2:LAMBDA".into()),
     }
 }
 
@@ -388,6 +436,7 @@ fn penalty(text: &str) -> Result<Penalty, String> {
 fn penalty_name(penalty: Penalty) -> String {
     match penalty {
         Penalty::None => "none".into(),
+        Penalty::L1 { lambda } => format!("l1:{lambda}"),
         Penalty::L2 { lambda } => format!("l2:{lambda}"),
     }
 }
@@ -415,6 +464,7 @@ fn steps_name(steps: Steps) -> &'static str {
     match steps {
         Steps::Exact(_) => "exact",
         Steps::Quadratic => "quadratic",
+        Steps::LineSearch => "line-search",
     }
 }
 
@@ -467,6 +517,7 @@ pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
         Steps::Quadratic => {
             format!("quadratic, τ₀ = {}, θ₀ = {} at the start", config.tau_0, config.theta_0)
         }
+        Steps::LineSearch => "line-search, a length per row of W and per sample of a".into(),
     };
     let acceleration = match (config.acceleration, acceleration_name(config)) {
         (Some(AndersonConfig { mode: Mode::Anderson, memory, .. }), name) => {

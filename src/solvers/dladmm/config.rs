@@ -26,9 +26,9 @@ pub struct Config {
     pub rho: f32,
     /// Penalty ν of the relaxed constraints at the start.
     pub nu: f32,
-    /// Where the search for an activation's curvature starts (τ₀).
+    /// Where the search for an activation's curvature starts (τ₀), in quadratic steps.
     pub tau_0: f32,
-    /// Where the search for a weight matrix's curvature starts (θ₀).
+    /// Where the search for a weight matrix's curvature starts (θ₀), in quadratic steps.
     pub theta_0: f32,
     /// How the blocks of W and a are stepped.
     #[serde(default = "Steps::before_there_was_a_choice")]
@@ -119,6 +119,8 @@ impl Schedule {
 pub enum Steps {
     /// The paper's: one gradient step per block, as long as a quadratic majorant allows.
     Quadratic,
+    /// One gradient step per row of W and per sample of a, each of the length that minimises along it.
+    LineSearch,
     /// Each block solved for, damped, with the Gram matrix of its inputs.
     Exact(Exact),
 }
@@ -128,13 +130,18 @@ impl Steps {
     pub fn usual_acceleration(self) -> Option<AndersonConfig> {
         match self {
             Self::Exact(_) => Some(AndersonConfig::default()),
-            Self::Quadratic => None,
+            Self::Quadratic | Self::LineSearch => None,
         }
     }
 
     /// What checkpoints mean that do not say.
     fn before_there_was_a_choice() -> Self {
         Self::Quadratic
+    }
+
+    /// Whether blocks are solved for.
+    pub(super) fn is_exact(self) -> bool {
+        matches!(self, Self::Exact(_))
     }
 }
 
@@ -143,7 +150,8 @@ impl Steps {
 pub struct Exact {
     /// Damping d of a weight step, relative to the mean of its Gram matrix' diagonal.
     pub damping: f32,
-    /// Ridge m on the weights, relative to the same at the first step. Without it exact steps overfit.
+    /// Ridge m on the weights, relative to the same at the first step. Without it exact steps overfit. A penalty of
+    /// [`Penalty::L2`] comes on top.
     pub ridge: f32,
     /// Which blocks an iteration goes through.
     pub sweep: SweepKind,
@@ -244,14 +252,44 @@ pub enum Penalty {
         /// λ.
         lambda: f32,
     },
+    /// λ ‖W‖₁, which makes weights exactly zero; for [`Steps::Quadratic`] alone.
+    L1 {
+        /// λ.
+        lambda: f32,
+    },
 }
 
 impl Penalty {
     /// λ of the square, 0 without.
     pub(super) fn lambda(self) -> f32 {
         match self {
-            Self::None => 0.0,
             Self::L2 { lambda } => lambda,
+            Self::None | Self::L1 { .. } => 0.0,
+        }
+    }
+
+    /// λ of the sum of magnitudes, 0 without.
+    pub(super) fn sparsity(self) -> f32 {
+        match self {
+            Self::L1 { lambda } => lambda,
+            Self::None | Self::L2 { .. } => 0.0,
+        }
+    }
+
+    fn check(self, steps: Steps) -> Result<(), Error> {
+        let refuse = |value: String, expected| Err(Error::Setting { setting: "penalty", value, expected });
+        match self {
+            Self::L1 { lambda } if steps != Steps::Quadratic => refuse(
+                format!("l1:{lambda}"),
+                "is for quadratic steps alone; the others need a penalty that is smooth, as l2 is",
+            ),
+            Self::L1 { lambda } if !(lambda.is_finite() && lambda >= 0.0) => {
+                refuse(format!("l1:{lambda}"), "a weight that is finite and not negative")
+            }
+            Self::L2 { lambda } if !(lambda.is_finite() && lambda >= 0.0) => {
+                refuse(format!("l2:{lambda}"), "a weight that is finite and not negative")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -399,6 +437,12 @@ impl Config {
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
+    /// Whether what exact steps solve layer 1 with stays as long as nobody sets other penalties. λ/ν is in it, and the
+    /// official schedule moves ν.
+    pub(super) fn keeps_first_system(&self) -> bool {
+        self.penalty.lambda() == 0.0 || self.schedule != Schedule::Official
+    }
+
     /// Checks every setting's range.
     ///
     /// # Errors
@@ -419,18 +463,7 @@ impl Config {
                 return refuse(setting, value.to_string(), "must be positive and finite");
             }
         }
-        if self.penalty != Penalty::None && self.steps != Steps::Quadratic {
-            return refuse(
-                "penalty",
-                "l2".into(),
-                "is for quadratic steps; exact ones have a ridge of their own",
-            );
-        }
-        if let Penalty::L2 { lambda } = self.penalty
-            && !(lambda.is_finite() && lambda >= 0.0)
-        {
-            return refuse("penalty", format!("l2:{lambda}"), "a weight that is finite and not negative");
-        }
+        self.penalty.check(self.steps)?;
         if !(self.deviation.is_finite() && self.deviation >= 0.0) {
             return refuse("deviation", self.deviation.to_string(), "must be finite and not negative");
         }

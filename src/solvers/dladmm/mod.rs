@@ -58,6 +58,8 @@ struct Plans {
     iterations: [[Plan; 2]; 2],
     /// Resident products formed afresh.
     refresh: Plan,
+    /// What exact steps solve layer 1 with, where that stays as long as the penalties do.
+    first_system: Option<Plan>,
     /// Places that can note a value that is not finite, in the order of their numbers.
     origins: Vec<String>,
 }
@@ -116,8 +118,14 @@ impl DlAdmm {
             loss: config.loss,
         };
         let mut state = State::upload(gpu, config, problem, start, layout, &arena)?;
-        if let Steps::Exact(exact) = config.steps {
-            state.first_system = Some(sweep::first_system(gpu, config, exact, &state, &arena)?);
+        let mut first_system = None;
+        if let Steps::Exact(exact) = config.steps
+            && config.keeps_first_system()
+        {
+            let (system, plan) = sweep::first_system(gpu, config, exact, &state, &arena)?;
+            plan.run()?;
+            state.first_system = Some(system);
+            first_system = Some(plan);
         }
         let accelerator = match &config.acceleration {
             Some(settings) => Some(
@@ -126,7 +134,8 @@ impl DlAdmm {
             ),
             None => None,
         };
-        let plans = sweep::record_plans(gpu, config, &state, accelerator.as_ref(), layout, &arena)?;
+        let plans =
+            sweep::record_plans(gpu, config, &state, accelerator.as_ref(), layout, (&arena, first_system))?;
         Ok(Self {
             gpu: gpu.clone(),
             config: config.clone(),
@@ -234,7 +243,11 @@ impl DlAdmm {
         let config = Config { rho, nu, ..self.config.clone() };
         config.check()?;
         self.config = config;
-        self.state.write_penalties(&self.gpu, rho, nu)
+        self.state.write_penalties(&self.gpu, rho, nu)?;
+        match &self.plans.first_system {
+            Some(plan) if self.config.penalty.lambda() != 0.0 => plan.run(),
+            _ => Ok(()),
+        }
     }
 
     /// What one iteration without scores does, exactly; in an accelerated run, one with a candidate.

@@ -2,7 +2,7 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Mixed, Problem, Samples, Steps, Targets};
+use super::config::{Config, Mixed, Penalty, Problem, Samples, Targets};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
@@ -144,12 +144,12 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
-    /// What exact steps solve layer 1 with: its damped Gram matrix, which never changes, or L⁻¹ of it, as the solver
-    /// needs.
+    /// What exact steps solve layer 1 with: its damped Gram matrix, or L⁻¹ of it, as the solver needs. Not there where the
+    /// device may change it, by a schedule that moves ν beside a penalty.
     pub first_system: Option<Tensor>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
-    /// Ridge and penalty of each layer's weights: layers × 4, the first two of each.
+    /// Ridge of each layer's weights, and the penalties on ‖W‖² and ‖W‖₁: layers × 4, the first three of each.
     pub ridge: Tensor,
     /// Augmented Lagrangians before and after a candidate.
     pub merits: Tensor,
@@ -252,7 +252,7 @@ impl State {
                 activations.push(side(width, &layer.activation)?);
             }
         }
-        let is_exact = matches!(config.steps, Steps::Exact(_));
+        let is_exact = config.steps.is_exact();
         let mut state = Self {
             train: Inputs::upload(gpu, &problem.train, cut)?,
             test,
@@ -274,7 +274,7 @@ impl State {
             widths,
             cut,
         };
-        state.form_gram(gpu, is_exact)?;
+        state.form_gram(gpu, is_exact || matches!(config.penalty, Penalty::L1 { .. }))?;
         if !start.is_whole() {
             state.start_forward(gpu, config, problem, arena)?;
         } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
@@ -461,12 +461,12 @@ impl State {
     }
 
     /// x xᵀ, if it is no larger than the samples themselves and fits one binding: it then replaces two of layer 1's
-    /// four products. Exact steps cannot do without.
-    fn form_gram(&mut self, gpu: &Gpu, is_exact: bool) -> Result<(), Error> {
+    /// four products. Exact steps, and those under a penalty λ ‖W‖₁, cannot do without.
+    fn form_gram(&mut self, gpu: &Gpu, is_needed: bool) -> Result<(), Error> {
         let features = self.widths[0];
         let shape = Shape::new(features, features);
         let fits = shape.stored() * StorageType::F32.bytes() <= gpu.capabilities().binding_limit;
-        if !is_exact && (features > self.cut.samples() || !fits) {
+        if !is_needed && (features > self.cut.samples() || !fits) {
             return Ok(());
         }
         let gram = gpu.zeros(shape, StorageType::F32)?;
@@ -485,10 +485,13 @@ fn ones(gpu: &Gpu, cut: Cut) -> Result<Vec<Tensor>, Error> {
     cut.blocks().map(one).collect()
 }
 
-/// Ridge, zero where it is not known yet, and penalty of each layer's weights, first in a row of its own.
+/// Ridge, zero where it is not known yet, and penalties of each layer's weights, first in a row of its own.
 fn ridge_rows(start: &HostState, config: &Config, layers: usize) -> Vec<f32> {
     let ridge = start.ridge.iter().copied().chain(std::iter::repeat(0.0));
-    ridge.take(layers).flat_map(|ridge| [ridge, config.penalty.lambda(), 0.0, 0.0]).collect()
+    ridge
+        .take(layers)
+        .flat_map(|ridge| [ridge, config.penalty.lambda(), config.penalty.sparsity(), 0.0])
+        .collect()
 }
 
 /// The first of each row; nothing while all are zero.

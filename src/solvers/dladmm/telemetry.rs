@@ -20,7 +20,7 @@ pub struct Record {
     /// ‖a_l − f(z_l)‖² of each hidden layer.
     pub gaps: Vec<f32>,
     /// Doublings of each quadratic step, in the order of the sweep: W_L a_{L−1} W_{L−1} … a_1 W_1, W_1 a_1 … W_L.
-    /// Empty when steps are exact.
+    /// Empty in the other modes, which double nothing.
     pub exponents: Vec<u32>,
     /// Pivots that factorisations dropped since the run began, because their Gram matrix was singular there.
     pub dropped_pivots: u32,

@@ -49,7 +49,8 @@ impl Sweep<'_> {
         self.z_last()
     }
 
-    /// W_l and b_l: `W −= (R aᵀ + μ W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs.
+    /// W_l and b_l: `W −= (R aᵀ + (μ + λ/κ) W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs and
+    /// t = d mean(diag M) + μ + λ/κ.
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         self.bias(l)?;
@@ -66,6 +67,7 @@ impl Sweep<'_> {
         }
         let layer = state.layer(l);
         elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
+        self.penalise(&layer.weights, l, -self.config.penalty.lambda(), &descent)?;
         self.add_solved(&descent, &system, exact.solver, &layer.weights)?;
         forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
         self.bias(l)
@@ -110,12 +112,13 @@ impl Sweep<'_> {
             layer: l as u32 - 1,
             damping: exact.damping,
             ridge: exact.ridge,
+            last_layer: self.is_last(l),
         };
         self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)
     }
 
     /// Σ over rows of aᵀa, a row at a time.
-    fn gram(&mut self, blocks: &[Tensor]) -> Result<Tensor, Error> {
+    pub(super) fn gram(&mut self, blocks: &[Tensor]) -> Result<Tensor, Error> {
         let features = blocks.first().map_or(0, |block| block.shape().columns);
         let gram = self.plan.temporary(Shape::new(features, features));
         elementwise::fill(&mut self.plan, &gram, 0.0)?;
