@@ -19,10 +19,11 @@ use super::train::{End, History, Session, Settings};
 use super::{Failure, Outcome, interrupt, outputs, print, tell, text};
 
 /// What is compared unless said otherwise; the first is what the others are measured by.
-const RUNS: [&str; 5] = [
+const RUNS: [&str; 6] = [
     "exact=--steps exact --accelerate none",
     "exact, Anderson=--steps exact --accelerate anderson",
     "exact, extrapolated=--steps exact --accelerate extrapolate",
+    "line search=--steps line-search --accelerate none",
     "quadratic=--steps quadratic --accelerate none",
     "quadratic, Anderson=--steps quadratic --accelerate anderson",
 ];

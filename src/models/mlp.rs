@@ -266,32 +266,6 @@ impl Mlp {
         record(plan, (product, bias), targets.tensor(), sub_batches, &delta, into)?;
         Ok((delta, scores))
     }
-
-    /// Adds a forward pass and the scores of its outputs to a plan.
-    ///
-    /// # Errors
-    /// As [`Mlp::gradients`].
-    pub fn scores(
-        &self,
-        plan: &mut PlanBuilder,
-        parameters: &Tensor,
-        inputs: &Tensor,
-        targets: Targets<'_>,
-    ) -> Result<Scores, Error> {
-        targets.suit(self.loss)?;
-        let layers = self.layers(parameters)?;
-        let layers: Vec<_> = layers.iter().map(|(weights, bias)| (weights, bias)).collect();
-        let product = forward(plan, inputs, &layers, self.activation, None)?.product;
-        let count = loss::partial_count(product.shape().rows);
-        let scores = Scores { partials: plan.temporary(Shape::new(count, 4)), count };
-        let (_, bias) = layers[layers.len() - 1];
-        let record = match self.loss {
-            Loss::CrossEntropy => loss::softmax_scores,
-            Loss::Squared => loss::squared_scores,
-        };
-        record(plan, &product, bias, targets.tensor(), &scores.partials, 0)?;
-        Ok(scores)
-    }
 }
 
 /// What a forward pass leaves.

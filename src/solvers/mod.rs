@@ -6,3 +6,5 @@ pub mod dladmm;
 pub mod first_order;
 pub mod linear;
 pub mod optimizer;
+pub mod problem;
+mod scoring;

@@ -1,15 +1,12 @@
 //! The network as a function: forward passes for starting values and scores.
 
-use super::state::{HostLayer, Inputs};
-use super::telemetry::Scores;
-use super::{Config, Samples};
+use super::state::HostLayer;
+use super::{Config, Samples, Scores};
 use crate::Error;
 use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::loss::{self, Loss};
-use crate::kernels::{Activation, reduce};
-use crate::models::mlp;
+use crate::solvers::scoring::{self, Inputs, Scoring};
 
 /// P = W a, block by block.
 pub(super) fn products(
@@ -22,61 +19,6 @@ pub(super) fn products(
         linalg::matmul(plan, (a, Transposed::No), (weights, Transposed::Yes), p)?;
     }
     Ok(())
-}
-
-/// What [`scores`] works on.
-pub(super) struct Scoring<'a> {
-    pub inputs: &'a Inputs,
-    /// W and b of each layer.
-    pub layers: &'a [(&'a Tensor, &'a Tensor)],
-    pub f: Activation,
-    pub loss: Loss,
-    /// W_1 x where it is resident.
-    pub first_product: Option<&'a SampleTensor>,
-    pub totals: &'a Tensor,
-    pub slot: u32,
-    pub status: &'a Tensor,
-    pub origin: u32,
-}
-
-/// `totals[slot]` = (Σ cost, hits, 0, 0) of a forward pass through W and b.
-pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), Error> {
-    let cut = args.inputs.values.cut();
-    let counts = cut.blocks().map(|rows| loss::partial_count(rows.len() as u32));
-    let (offsets, count) = offsets(counts);
-    let partials = plan.temporary(Shape::new(count, 4));
-    for (k, input) in args.inputs.values.blocks().iter().enumerate() {
-        let resident = args.first_product.map(|product| &product.blocks()[k]);
-        let logits = mlp::forward(plan, input, args.layers, args.f, resident)?.product;
-        let (_, bias) = args.layers[args.layers.len() - 1];
-        let (targets, offset) = (&args.inputs.targets[k], offsets[k]);
-        match args.loss {
-            Loss::CrossEntropy => loss::softmax_scores(plan, &logits, bias, targets, &partials, offset)?,
-            Loss::Squared => loss::squared_scores(plan, &logits, bias, targets, &partials, offset)?,
-        }
-    }
-    let (totals, slot, status, origin) = (args.totals, args.slot, args.status, args.origin);
-    reduce::totals(plan, reduce::Totals { partials: &partials, count, totals, slot, status, origin })
-}
-
-/// The name of the kernel that scores.
-pub(super) fn scores_kernel(loss: Loss) -> &'static str {
-    match loss {
-        Loss::CrossEntropy => loss::SOFTMAX_SCORES.name,
-        Loss::Squared => loss::SQUARED_SCORES.name,
-    }
-}
-
-/// Where each part of a list begins, and the list's length.
-pub(super) fn offsets(counts: impl Iterator<Item = u32>) -> (Vec<u32>, u32) {
-    let mut next = 0;
-    let offsets = counts
-        .map(|count| {
-            next += count;
-            next - count
-        })
-        .collect();
-    (offsets, next)
 }
 
 /// Accuracy and mean cost of a network with the activation and loss of `config` and weights and biases `layers` on
@@ -109,7 +51,7 @@ pub fn evaluate(
     let totals = gpu.zeros(Shape::new(1, 4), StorageType::F32)?;
     let status = gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?;
     let mut plan = PlanBuilder::new(gpu, "evaluation");
-    let scoring = Scoring {
+    let args = Scoring {
         inputs: &inputs,
         layers: &layers,
         f: config.activation,
@@ -120,14 +62,14 @@ pub fn evaluate(
         status: &status,
         origin: 1,
     };
-    scores(&mut plan, &scoring)?;
+    scoring::scores(&mut plan, &args)?;
     plan.finish()?.run()?;
     let total = gpu.read(&totals)?;
     if !(total[0] + total[1]).is_finite() {
         return Err(Error::NotFinite {
             solver: "evaluation",
             iteration: 1,
-            kernel: scores_kernel(config.loss).into(),
+            kernel: scoring::scores_kernel(config.loss).into(),
             remedy: "the weights are not usable; train again",
         });
     }

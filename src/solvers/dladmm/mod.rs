@@ -12,13 +12,13 @@ mod state;
 mod sweep;
 mod telemetry;
 
+pub use crate::solvers::problem::{Problem, Samples, Scores, Targets};
 pub use config::{
-    Activation, Config, Exact, Loss, Mixed, Penalty, Problem, Samples, Schedule, Solver, Steps, SweepKind,
-    Targets, ZLast,
+    Activation, Config, Exact, Loss, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
 pub use forward::evaluate;
 pub use state::{HostLayer, HostState};
-pub use telemetry::{Acceleration, Record, Scores};
+pub use telemetry::{Acceleration, Record};
 
 use crate::Error;
 use crate::engine::{Arena, Batch, Counts, Gpu, Plan, Ring, Shape, StorageType};

@@ -2,15 +2,17 @@
 //!
 //! Weight-side tensors exist once; sample-side ones are cut into blocks of samples that all share one [`Cut`].
 
-use super::config::{Config, Mixed, Penalty, Problem, Samples, Targets};
+use super::config::{Config, Mixed, Penalty};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
+use super::{Problem, Targets};
 use crate::Error;
 use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::anderson::LEDGER_LENGTH;
 use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
 use crate::kernels::{self, elementwise, linalg};
 use crate::models::mlp::{Initial, InitialLayer};
+use crate::solvers::scoring::{Inputs, upload_rows};
 use std::ops::Range;
 
 /// One layer on the host. All matrices are row-major and unpadded; a sample-side matrix has one row per sample.
@@ -122,14 +124,6 @@ pub(super) struct Layer {
     pub z: SampleTensor,
 }
 
-/// Samples on the device.
-#[derive(Debug)]
-pub(super) struct Inputs {
-    pub values: SampleTensor,
-    /// One list of classes, or one matrix of values, per block.
-    pub targets: Vec<Tensor>,
-}
-
 /// Everything on the device that outlives an iteration.
 #[derive(Debug)]
 pub(super) struct State {
@@ -162,43 +156,6 @@ pub(super) struct State {
     pub ring: Tensor,
     /// Where each tensor of the state is kept before an iteration, in the order of [`State::parts`].
     pub kept: Vec<Tensor>,
-}
-
-impl Inputs {
-    pub fn upload(gpu: &Gpu, samples: &Samples<'_>, cut: Cut) -> Result<Self, Error> {
-        let features = samples.features as usize;
-        let values = upload_rows(gpu, cut, samples.features, |rows| {
-            &samples.values[rows.start as usize * features..rows.end as usize * features]
-        })?;
-        let targets = match samples.targets {
-            Targets::Classes(labels) => cut
-                .blocks()
-                .map(|rows| {
-                    let labels = &labels[rows.start as usize..rows.end as usize];
-                    gpu.upload_u32(Shape::vector(labels.len() as u32), labels)
-                })
-                .collect::<Result<_, _>>()?,
-            Targets::Values(targets) => {
-                let outputs = targets.len() / samples.count() as usize;
-                let targets = upload_rows(gpu, cut, outputs as u32, |rows| {
-                    &targets[rows.start as usize * outputs..rows.end as usize * outputs]
-                })?;
-                targets.blocks().to_vec()
-            }
-        };
-        Ok(Self { values, targets })
-    }
-}
-
-/// A sample-side tensor from unpadded rows.
-fn upload_rows<'a>(
-    gpu: &Gpu,
-    cut: Cut,
-    features: u32,
-    rows: impl Fn(Range<u32>) -> &'a [f32],
-) -> Result<SampleTensor, Error> {
-    let mut blocks = cut.blocks();
-    SampleTensor::new(cut, features, |shape| gpu.upload(shape, rows(blocks.next().unwrap_or(0..0))))
 }
 
 fn zeros(gpu: &Gpu, cut: Cut, features: u32) -> Result<SampleTensor, Error> {

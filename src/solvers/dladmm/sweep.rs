@@ -17,14 +17,15 @@ mod quadratic;
 
 use super::Plans;
 use super::config::{Config, Exact, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
-use super::forward::{self, Scoring, offsets};
-use super::state::{Inputs, State};
+use super::forward;
+use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, Plan, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::{self as kernel, Dual, HiddenTerms};
 use crate::kernels::{elementwise, reduce};
 use crate::solvers::anderson::Anderson;
+use crate::solvers::scoring::{self, Inputs, Scoring, offsets};
 
 /// Width from which the authors' code starts the curvature searches higher as well.
 const WIDE: u32 = 100;
@@ -354,10 +355,10 @@ impl Sweep<'_> {
         let state = self.state;
         let layers: Vec<_> = state.layers.iter().map(|layer| (&layer.weights, &layer.bias)).collect();
         let Config { activation: f, loss, .. } = *self.config;
-        let origin = self.origin(format!("{} of a forward pass", forward::scores_kernel(loss)));
+        let origin = self.origin(format!("{} of a forward pass", scoring::scores_kernel(loss)));
         let (layers, status) = (layers.as_slice(), &state.status);
         let scoring = Scoring { inputs, layers, f, loss, first_product, totals, slot, status, origin };
-        forward::scores(&mut self.plan, &scoring)
+        scoring::scores(&mut self.plan, &scoring)
     }
 
     fn record(&mut self, layout: Layout, evaluated: bool, origin: u32, ledger: &Tensor) -> Result<(), Error> {

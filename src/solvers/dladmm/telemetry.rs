@@ -2,6 +2,7 @@
 
 use crate::kernels::dladmm::RECORD_HEAD;
 use crate::kernels::loss::Loss;
+use crate::solvers::problem::Scores;
 
 /// Iterations the device remembers before it overwrites the oldest.
 pub(super) const RING_LENGTH: u32 = 64;
@@ -59,27 +60,6 @@ pub struct Acceleration {
     pub clears: u32,
     /// Step scale of the last candidate that was judged: t, or β when extrapolating.
     pub step: f32,
-}
-
-/// How the network does on a set of samples.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Scores {
-    /// Share of samples whose largest logit is their label's, in 0…1; none for squared loss.
-    pub accuracy: Option<f32>,
-    /// Mean cross-entropy; for squared loss the mean squared error over samples and outputs.
-    pub cost: f32,
-}
-
-impl Scores {
-    /// From sums over samples.
-    pub(super) fn of(loss: Loss, cost: f32, hits: f32, samples: u32) -> Self {
-        let samples = samples as f32;
-        let accuracy = match loss {
-            Loss::CrossEntropy => Some(hits / samples),
-            Loss::Squared => None,
-        };
-        Self { accuracy, cost: cost / samples }
-    }
 }
 
 /// Where and when a value that is not finite was first met.

@@ -11,7 +11,8 @@ use crate::kernels::dladmm::{self as kernel, ActivationGradient};
 use crate::kernels::elementwise;
 use crate::kernels::linalg::{self, Transposed};
 use crate::solvers::dladmm::config::{Penalty, Steps};
-use crate::solvers::dladmm::forward::{self, offsets};
+use crate::solvers::dladmm::forward;
+use crate::solvers::scoring::offsets;
 
 /// A list of partial sums and how many there are.
 pub(super) struct Partials {

@@ -10,7 +10,7 @@ use crate::engine::{Shape, Tensor};
 use crate::kernels::dladmm::sum_rows;
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::line_search::{self as kernel, ActivationStep, WeightStep};
-use crate::solvers::dladmm::forward::offsets;
+use crate::solvers::scoring::offsets;
 
 impl Sweep<'_> {
     pub(super) fn searched_weights(&mut self, l: usize) -> Result<(), Error> {

@@ -1,0 +1,151 @@
+//! What a network is trained on, as every solver that trains one takes it, and how it does.
+
+use crate::Error;
+use crate::kernels::loss::Loss;
+
+/// What a network's outputs are to be.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// One class per sample, for [`Loss::CrossEntropy`].
+    Classes(&'a [u32]),
+    /// Sample after sample, one value per output, for [`Loss::Squared`].
+    Values(&'a [f32]),
+}
+
+impl Targets<'_> {
+    /// Checks that they suit the loss, and their number and values. The error says what is wrong.
+    fn check(self, loss: Loss, samples: usize, outputs: u32) -> Result<(), String> {
+        match (self, loss) {
+            (Targets::Classes(labels), Loss::CrossEntropy) => {
+                if labels.len() != samples {
+                    return Err(format!("{} labels for {samples} samples", labels.len()));
+                }
+                match labels.iter().position(|label| *label >= outputs) {
+                    None => Ok(()),
+                    Some(at) => Err(format!("sample {at} has label {}, not below {outputs}", labels[at])),
+                }
+            }
+            (Targets::Values(values), Loss::Squared) => {
+                if values.len() != samples * outputs as usize {
+                    let count = values.len();
+                    return Err(format!("{count} target values for {samples} samples of {outputs} outputs"));
+                }
+                match values.iter().position(|value| !value.is_finite()) {
+                    None => Ok(()),
+                    Some(at) => {
+                        let (sample, output) = (at / outputs as usize, at % outputs as usize);
+                        Err(format!(
+                            "target {output} of sample {sample} is {}; remove or repair it",
+                            values[at]
+                        ))
+                    }
+                }
+            }
+            (Targets::Classes(_), Loss::Squared) => {
+                Err("targets are classes, but the squared loss takes values; choose cross-entropy".into())
+            }
+            (Targets::Values(_), Loss::CrossEntropy) => {
+                Err("targets are values, but cross-entropy takes classes; choose the squared loss".into())
+            }
+        }
+    }
+}
+
+/// Samples on the host, with what a network should make of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Samples<'a> {
+    /// Features per sample.
+    pub features: u32,
+    /// Sample after sample, `features` values each.
+    pub values: &'a [f32],
+    /// What the network should make of them.
+    pub targets: Targets<'a>,
+}
+
+impl Samples<'_> {
+    /// How many.
+    pub fn count(&self) -> u32 {
+        self.values.len().checked_div(self.features as usize).unwrap_or(0) as u32
+    }
+
+    /// Checks sizes, targets and finiteness of the samples that `what` names.
+    pub(in crate::solvers) fn check(
+        &self,
+        what: &'static str,
+        outputs: u32,
+        loss: Loss,
+    ) -> Result<(), Error> {
+        let refuse = |detail: String| Err(Error::Samples { what, detail });
+        let samples = self.count() as usize;
+        if samples == 0 {
+            return refuse(format!("{samples} samples of {} features; there must be some", self.features));
+        }
+        if self.values.len() != samples * self.features as usize {
+            let values = self.values.len();
+            return refuse(format!(
+                "{values} values are no whole number of samples of {} features",
+                self.features
+            ));
+        }
+        if let Err(detail) = self.targets.check(loss, samples, outputs) {
+            return refuse(detail);
+        }
+        if let Some(at) = self.values.iter().position(|value| !value.is_finite()) {
+            let (sample, feature) = (at / self.features as usize, at % self.features as usize);
+            return refuse(format!(
+                "sample {sample}, feature {feature} is {}; remove or repair it",
+                self.values[at]
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What is to be learnt.
+#[derive(Clone, Copy, Debug)]
+pub struct Problem<'a> {
+    /// How many outputs the network has: classes, or values per sample.
+    pub outputs: u32,
+    /// What the network is trained on.
+    pub train: Samples<'a>,
+    /// What it is judged by, if anything.
+    pub test: Option<Samples<'a>>,
+}
+
+impl Problem<'_> {
+    /// Checks sizes, targets and finiteness.
+    ///
+    /// # Errors
+    /// [`Error::Samples`] naming the first sample that is wrong, or when the targets do not suit the loss.
+    pub fn check(&self, loss: Loss) -> Result<(), Error> {
+        self.train.check("training data", self.outputs, loss)?;
+        let Some(test) = &self.test else { return Ok(()) };
+        test.check("test data", self.outputs, loss)?;
+        if test.features == self.train.features {
+            return Ok(());
+        }
+        let detail = format!("{} features but the training data has {}", test.features, self.train.features);
+        Err(Error::Samples { what: "test data", detail })
+    }
+}
+
+/// How the network does on a set of samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scores {
+    /// Share of samples whose largest logit is their label's, in 0…1; none for squared loss.
+    pub accuracy: Option<f32>,
+    /// Mean cross-entropy; for squared loss the mean squared error over samples and outputs.
+    pub cost: f32,
+}
+
+impl Scores {
+    /// From sums over samples.
+    pub(in crate::solvers) fn of(loss: Loss, cost: f32, hits: f32, samples: u32) -> Self {
+        let samples = samples as f32;
+        let accuracy = match loss {
+            Loss::CrossEntropy => Some(hits / samples),
+            Loss::Squared => None,
+        };
+        Self { accuracy, cost: cost / samples }
+    }
+}
