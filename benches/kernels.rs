@@ -124,7 +124,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("batch/gather", |b, plan| batch::gather(plan, &b.side()?, &b.cursor()?, &b.side()?)),
     ("batch/gather_labels", |b, plan| batch::gather_labels(plan, &b.labels()?, &b.cursor()?, &b.labels()?)),
-    ("batch/advance", |b, plan| batch::advance(plan, &b.cursor()?, b.samples, b.samples)),
+    ("batch/advance", |b, plan| batch::advance(plan, &b.cursor()?, (b.samples, b.samples), true)),
     ("mlp/delta", |b, plan| {
         mlp::delta(plan, &b.side()?, &b.weights()?, &b.side()?, Activation::Relu, &b.side()?)
     }),

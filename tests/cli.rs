@@ -598,3 +598,43 @@ fn a_run_to_compare_that_makes_no_sense_is_refused_before_any_work() {
         assert!(said.contains(part), "no `{part}` in: {said}");
     }
 }
+
+#[test]
+fn networks_are_trained_by_gradients_too() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    for method in ["adam", "badm --sub-batches 3", "sgd --learning-rate 0.5 --batch 16"] {
+        bench.succeed(&format!(
+            "train --data data --hidden 8 --method {method} --iterations 25 --json log.jsonl --report report \
+             --checkpoint weights.safetensors"
+        ));
+        let log = bench.log("log.jsonl");
+        assert_eq!(log.len(), 25, "{method}");
+        let cost = |line: &serde_json::Value| line["train_cost"].as_f64().unwrap();
+        assert!(cost(&log[24]) < cost(&log[0]), "{method}");
+        assert!(log[0]["residuals"].as_array().unwrap().is_empty() && log[0]["rho"].is_null());
+        assert!(bench.path("report/cost.svg").is_file());
+        let evaluated = bench.succeed("eval weights.safetensors");
+        let accuracy = format!("{:.2} %", 100.0 * log[24]["test_accuracy"].as_f64().unwrap());
+        assert!(evaluated.contains(&accuracy), "{method}: no {accuracy} in {evaluated}");
+    }
+}
+
+#[test]
+fn flags_of_other_methods_are_refused() {
+    let bench = Bench::new();
+    let cases = [
+        ("train --data data --learning-rate 0.1", "--learning-rate needs a --method"),
+        ("train --data data --method adam --damping 0.1", "--damping is for --method dladmm"),
+        ("train --data data --method adam --sigma 5", "--sigma is for --method badm"),
+        ("train --data data --method badm --weight-decay 0.1", "--weight-decay is for first-order methods"),
+        ("train --data data --method badm --beta 1", "beta = 1"),
+        ("train --data data --method badm --sub-batches 0", "sub_batches = 0"),
+    ];
+    for (line, part) in cases {
+        let said = bench.fail(line);
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+}

@@ -1,6 +1,8 @@
 // batch/advance: moves on by a batch; past the last sample a new epoch begins.
 //
-//   position = position + samples, or 0 with epoch = epoch + 1 where that reaches count        batches = batches + 1
+//   position = position + samples, or 0 with epoch = epoch + turn where that reaches count        batches = batches + 1
+//
+// turn: 1 for an order of each epoch's own, 0 for the same batches in every epoch.
 //
 // One lane does it all. Oracle: reference::batch::advance.
 #import "batch/cursor.wgsl"
@@ -8,6 +10,7 @@
 struct Params {
     samples: u32,
     count: u32,
+    turn: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> cursor: Cursor;
@@ -19,6 +22,6 @@ fn main() {
     cursor.position += params.samples;
     if cursor.position >= params.count {
         cursor.position = 0u;
-        cursor.epoch += 1u;
+        cursor.epoch += params.turn;
     }
 }

@@ -10,22 +10,22 @@ use clap::{Parser, value_parser};
 use dualstep::data::{DataSource, Split};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::files::write_atomically;
-use dualstep::solvers::dladmm::{Config, DlAdmm};
 use serde::Serialize;
 
 use super::report::{self, comparison};
 use super::samples::{self, DataArguments, HostSamples};
-use super::train::{End, History, Session, Settings};
+use super::train::{End, History, Plan, Session, Settings};
 use super::{Failure, Outcome, interrupt, outputs, print, tell, text};
 
 /// What is compared unless said otherwise; the first is what the others are measured by.
-const RUNS: [&str; 6] = [
+const RUNS: [&str; 7] = [
     "exact=--steps exact --accelerate none",
     "exact, Anderson=--steps exact --accelerate anderson",
     "exact, extrapolated=--steps exact --accelerate extrapolate",
     "line search=--steps line-search --accelerate none",
     "quadratic=--steps quadratic --accelerate none",
     "quadratic, Anderson=--steps quadratic --accelerate anderson",
+    "Adam=--method adam",
 ];
 
 /// Flags of `dualstep compare`.
@@ -40,8 +40,8 @@ pub struct Arguments {
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "0")]
     seeds: Vec<u64>,
     /// A run: what it is called, and in what it differs from the settings below, as in --run "wide=--hidden 400". May
-    /// be given several times; the first is what the others are measured by [default: exact and quadratic steps,
-    /// plain and accelerated].
+    /// be given several times; the first is what the others are measured by [default: exact, line-search and
+    /// quadratic steps, plain or accelerated, and Adam].
     #[arg(long = "run", value_name = "[NAME=]FLAGS", allow_hyphen_values = true)]
     runs: Vec<String>,
     /// Write the chart (SVG), the table and a page with both into this folder.
@@ -104,15 +104,15 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
         tell(format_args!("{name:<20} {value}"));
     }
     let mut runs = Vec::new();
-    for (run, configs) in planned {
+    for (run, plans) in planned {
         runs.push(run);
         let at = runs.len() - 1;
-        for config in configs {
+        for plan in plans {
             if interrupt::requested() {
                 continue;
             }
-            tell(format_args!("{}, seed {}", runs[at].name, config.seed));
-            let trial = train(&gpu, config, &split, arguments.iterations)?;
+            tell(format_args!("{}, seed {}", runs[at].name, plan.seed()));
+            let trial = train(&gpu, plan, &split, arguments.iterations)?;
             runs[at].trials.push(trial);
         }
     }
@@ -121,7 +121,7 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
 }
 
 /// Reads a run, and makes its settings with each seed.
-fn plan(given: &str, arguments: &Arguments) -> Result<(Run, Vec<Config>), Failure> {
+fn plan(given: &str, arguments: &Arguments) -> Result<(Run, Vec<Plan>), Failure> {
     // A name has no flag in it, so that `--rho=1` is one.
     let (name, flags) = match given.split_once('=') {
         Some((name, flags)) if !name.contains("--") => (name.trim(), flags.trim()),
@@ -133,16 +133,18 @@ fn plan(given: &str, arguments: &Arguments) -> Result<(Run, Vec<Config>), Failur
         let text = error.to_string();
         refuse(text.lines().next().unwrap_or_default().trim_start_matches("error: ").into())
     })?;
-    let configs = arguments.seeds.iter().map(|seed| run.settings.config(*seed));
-    let configs = configs.collect::<Result<_, _>>().map_err(|Failure(detail)| refuse(detail))?;
-    Ok((Run { name: name.into(), flags: flags.into(), trials: Vec::new() }, configs))
+    let plans = arguments.seeds.iter().map(|seed| run.settings.plan(*seed));
+    let plans = plans.collect::<Result<_, _>>().map_err(|Failure(detail)| refuse(detail))?;
+    Ok((Run { name: name.into(), flags: flags.into(), trials: Vec::new() }, plans))
 }
 
-fn train(gpu: &Gpu, config: Config, split: &Split, iterations: u32) -> Result<Trial, Failure> {
+fn train(gpu: &Gpu, mut plan: Plan, split: &Split, iterations: u32) -> Result<Trial, Failure> {
     let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
-    let seed = config.seed;
-    let config = Config { keep_last_finite: false, ..config };
-    let solver = DlAdmm::new(gpu, &config, &samples::problem(&train, &test, split))?;
+    if let Plan::DlAdmm(config) = &mut plan {
+        config.keep_last_finite = false;
+    }
+    let seed = plan.seed();
+    let solver = plan.begin(gpu, &samples::problem(&train, &test, split))?;
     let mut session = Session::new(solver, (0, 0.0), iterations, None, None);
     let diverged = match session.train()? {
         End::Diverged(dualstep::Error::NotFinite { iteration, .. }) => Some(iteration),

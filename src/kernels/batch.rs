@@ -128,14 +128,20 @@ pub static ADVANCE: Kernel = Kernel {
 };
 
 params! {
-    struct AdvanceParams { samples: u32, count: u32 }
+    struct AdvanceParams { samples: u32, count: u32, turn: u32 }
 }
 
-/// Moves the cursor on by a batch of `samples` out of `count`; past the last a new epoch begins.
+/// Moves the cursor on by a batch of `samples` out of `count`; past the last the next epoch begins, in an order of its own
+/// if `reshuffles`, else with the same batches again.
 ///
 /// # Errors
 /// [`Error::Shape`] when the cursor is too short or not of u32, and those of [`PlanBuilder::dispatch`].
-pub fn advance(plan: &mut PlanBuilder, cursor: &Tensor, samples: u32, count: u32) -> Result<(), Error> {
+pub fn advance(
+    plan: &mut PlanBuilder,
+    cursor: &Tensor,
+    (samples, count): (u32, u32),
+    reshuffles: bool,
+) -> Result<(), Error> {
     expect_length(&ADVANCE, "cursor", cursor, CURSOR_LENGTH.into())?;
     if cursor.storage() != StorageType::U32 {
         let detail = format!("`cursor` is stored as {:?} but must be U32", cursor.storage());
@@ -145,7 +151,7 @@ pub fn advance(plan: &mut PlanBuilder, cursor: &Tensor, samples: u32, count: u32
         kernel: &ADVANCE,
         variant: Variant::new("plain"),
         operands: &[cursor],
-        params: bytemuck::bytes_of(&AdvanceParams { samples, count }),
+        params: bytemuck::bytes_of(&AdvanceParams { samples, count, turn: reshuffles.into() }),
         groups: Groups(1),
         flops: 0,
     })

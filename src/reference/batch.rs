@@ -71,11 +71,11 @@ pub fn gather_labels(x: &[u32], samples: u32, cursor: &Cursor) -> Vec<u32> {
     taken(samples, x.len() as u32, cursor).into_iter().map(|sample| x[sample]).collect()
 }
 
-/// The cursor after a batch of `samples` out of `count`.
-pub fn advance(cursor: &Cursor, samples: u32, count: u32) -> Cursor {
+/// The cursor after a batch of `samples` out of `count`, and whether the next epoch has another order.
+pub fn advance(cursor: &Cursor, samples: u32, count: u32, reshuffles: bool) -> Cursor {
     let (position, batches) = (cursor.position + samples, cursor.batches + 1);
     match position >= count {
-        true => Cursor { position: 0, epoch: cursor.epoch + 1, batches, ..*cursor },
+        true => Cursor { position: 0, epoch: cursor.epoch + u32::from(reshuffles), batches, ..*cursor },
         false => Cursor { position, batches, ..*cursor },
     }
 }

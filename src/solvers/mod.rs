@@ -8,3 +8,4 @@ pub mod linear;
 pub mod optimizer;
 pub mod problem;
 mod scoring;
+pub mod training;

@@ -62,12 +62,14 @@ pub(super) fn gather_labels(session: &mut Session<'_>) -> Result<(), Error> {
 
 pub(super) fn advance(session: &mut Session<'_>) -> Result<(), Error> {
     for (position, samples, count) in [(0, 3, 10), (6, 3, 10), (7, 3, 10), (9, 3, 10), (0, 10, 10)] {
-        let cursor = Cursor { position, epoch: 4, seed: 9, batches: 2 };
-        let after = words(&oracle::advance(&cursor, samples, count));
-        session.check(&format!("{samples} of {count} from {position}"), |call| {
-            let cursor = call.words("cursor", &words(&cursor), Expected::Words(after.into()))?;
-            kernel::advance(&mut call.plan, &cursor, samples, count)
-        })?;
+        for reshuffles in [false, true] {
+            let cursor = Cursor { position, epoch: 4, seed: 9, batches: 2 };
+            let after = words(&oracle::advance(&cursor, samples, count, reshuffles));
+            session.check(&format!("{samples} of {count} from {position}, {reshuffles}"), |call| {
+                let cursor = call.words("cursor", &words(&cursor), Expected::Words(after.into()))?;
+                kernel::advance(&mut call.plan, &cursor, (samples, count), reshuffles)
+            })?;
+        }
     }
     Ok(())
 }

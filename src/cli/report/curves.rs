@@ -62,13 +62,18 @@ pub fn draw(history: &History) -> Result<Vec<Curve>, Failure> {
             record.gaps.get(l - 1).map(|it| f64::from(*it))
         }));
     }
+    let mut curves = vec![
+        curve("accuracy", "Accuracy", "% of samples", Scale::Linear, &scores(entries, accuracy))?,
+        curve("cost", "Mean cross-entropy", "nats per sample", Scale::Linear, &scores(entries, cost))?,
+    ];
+    if layers == 0 {
+        return Ok(curves); // trained by gradients
+    }
     let objective = [
         line(entries, "objective".into(), 0, |record| Some(sizes(record)[0])),
         line(entries, "loss".into(), 1, |record| Some(sizes(record)[1])),
     ];
-    Ok(vec![
-        curve("accuracy", "Accuracy", "% of samples", Scale::Linear, &scores(entries, accuracy))?,
-        curve("cost", "Mean cross-entropy", "nats per sample", Scale::Linear, &scores(entries, cost))?,
+    curves.extend([
         curve(
             "objective",
             "Augmented Lagrangian and loss",
@@ -78,7 +83,8 @@ pub fn draw(history: &History) -> Result<Vec<Curve>, Failure> {
         )?,
         curve("residuals", "Constraint residuals", "sum of squares", Scale::Logarithmic, &residuals)?,
         exponents(entries, layers)?,
-    ])
+    ]);
+    Ok(curves)
 }
 
 fn curve(

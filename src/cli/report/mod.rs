@@ -30,7 +30,7 @@ pub fn write(folder: &Path, facts: &[(&str, String)], history: &History) -> Resu
         ("Figures", facts_table(&figures(history))),
         ("Milestones", milestones_table(history)),
     ];
-    Report { title: "A training by dlADMM", tables, curves }.write(folder)
+    Report { title: "A training", tables, curves }.write(folder)
 }
 
 /// What a folder is filled with.
@@ -98,7 +98,9 @@ pub fn figures(history: &History) -> Vec<(&'static str, String)> {
         figures.push((name, newest + &best));
     }
     figures.push(("objective", format!("{:.6e}", last.record.objective)));
-    figures.push(("residuals", format!("{:.3e} (sum of squares over all layers)", last.residual())));
+    if !last.record.residuals.is_empty() {
+        figures.push(("residuals", format!("{:.3e} (sum of squares over all layers)", last.residual())));
+    }
     figures
 }
 

@@ -1,13 +1,15 @@
-//! `dualstep train`: a network trained by dlADMM, from data to checkpoint, log and report.
+//! `dualstep train`: a network trained by dlADMM, or by its gradients, from data to checkpoint, log and report.
 //!
 //! What always holds: everything that can be found wrong without the device is found before it is opened, and what
 //! is found wrong before training leaves no trace.
 
 mod history;
 mod log;
+mod method;
 mod progress;
 mod session;
 mod settings;
+mod solver;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +19,7 @@ use dualstep::Error;
 use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::data::{DataSource, Split};
 use dualstep::engine::{Gpu, GpuOptions};
-use dualstep::solvers::dladmm::{Config, DlAdmm, HostState, Penalty};
+use dualstep::solvers::dladmm::{DlAdmm, HostState, Penalty};
 
 use super::samples::{self, DataArguments, HostSamples};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
@@ -25,10 +27,12 @@ use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
 pub use history::{Entry, History};
 pub use session::{End, Session};
 pub use settings::Settings;
+pub use solver::Plan;
 
 use log::Log;
 use session::Keeper;
 use settings::Agreement;
+use solver::Solver;
 
 #[cfg(test)]
 pub use history::tests::plausible;
@@ -82,7 +86,7 @@ struct Results {
 
 /// What is to be trained, and from where.
 struct Job {
-    config: Config,
+    plan: Plan,
     data: DataSource,
     samples: Option<usize>,
     resumed: Option<Resumed>,
@@ -126,13 +130,18 @@ impl Job {
         let mut job = match &arguments.results.resume {
             Some(path) => Self::resumed(path, given, arguments)?,
             None => Self {
-                config: arguments.settings.config(arguments.seed.unwrap_or_default())?,
+                plan: arguments.settings.plan(arguments.seed.unwrap_or_default())?,
                 data: given.unwrap_or_default(),
                 samples: arguments.data.samples,
                 resumed: None,
             },
         };
-        job.config.keep_last_finite = !arguments.results.no_snapshot;
+        match &mut job.plan {
+            Plan::DlAdmm(config) => config.keep_last_finite = !arguments.results.no_snapshot,
+            Plan::Gradients(config) => {
+                method::warnings(config).iter().for_each(|warning| tell(format_args!("warning: {warning}")));
+            }
+        }
         Ok(job)
     }
 
@@ -158,7 +167,7 @@ impl Job {
         }
         let Ok(data) = data.parse();
         let resumed = Some(Resumed { path: path.to_owned(), widths, state });
-        Ok(Self { config, data, samples: Some(samples as usize), resumed })
+        Ok(Self { plan: Plan::DlAdmm(Box::new(config)), data, samples: Some(samples as usize), resumed })
     }
 
     fn check_widths(&self, split: &Split) -> Result<(), Failure> {
@@ -169,19 +178,21 @@ impl Job {
     }
 
     /// Puts the samples and the first state on the device; scaled samples are not kept on the host.
-    fn solver(&self, gpu: &Gpu, split: &Split) -> Result<DlAdmm, Error> {
+    fn solver(&self, gpu: &Gpu, split: &Split) -> Result<Solver, Error> {
         let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
         let problem = samples::problem(&train, &test, split);
-        match &self.resumed {
-            Some(resumed) => DlAdmm::resume(gpu, &self.config, &problem, &resumed.state),
-            None => DlAdmm::new(gpu, &self.config, &problem),
+        match (&self.resumed, &self.plan) {
+            (Some(resumed), Plan::DlAdmm(config)) => {
+                Ok(Solver::DlAdmm(DlAdmm::resume(gpu, config, &problem, &resumed.state)?))
+            }
+            (_, plan) => plan.begin(gpu, &problem),
         }
     }
 
     /// A session that is ready to train. The host's copy of the first state goes.
     fn session(
         self,
-        solver: DlAdmm,
+        solver: Solver,
         split: &Split,
         arguments: &Arguments,
         mut log: Option<Log>,
@@ -201,13 +212,13 @@ impl Job {
 }
 
 /// What is said at the start and in the report: names and values.
-fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static str, String)> {
+fn facts(gpu: &Gpu, solver: &Solver, job: &Job, split: &Split) -> Vec<(&'static str, String)> {
     let adapter = gpu.capabilities();
     let widths = solver.widths();
     let parameters: u64 =
         widths.windows(2).map(|sizes| u64::from(sizes[1]) * (u64::from(sizes[0]) + 1)).sum();
     let (train, test) = (text::thousands(split.train.len() as u64), text::thousands(split.test.len() as u64));
-    let counts = solver.counts();
+    let counts = solver.iteration_plan().counts();
     let products =
         solver.iteration_plan().operations().filter(|operation| is_product(operation.kernel)).count();
     let mut facts = vec![
@@ -216,7 +227,7 @@ fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static 
         ("network", format!("{}, {} parameters", text::joined(widths, "-"), text::thousands(parameters))),
         ("data", format!("{}, {train} training and {test} test samples", job.data)),
     ];
-    facts.extend(settings::describe(solver.config()));
+    facts.extend(solver.describe());
     if let Some(resumed) = &job.resumed {
         facts.push((
             "resumed",
@@ -225,7 +236,8 @@ fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static 
     }
     let gigaflops = counts.flops as f64 / 1e9;
     // Trials after the one that passes are counted, but cost nothing.
-    let most = if matches!(job.config.penalty, Penalty::L1 { .. }) { "at most " } else { "" };
+    let is_sparse = matches!(&job.plan, Plan::DlAdmm(config) if matches!(config.penalty, Penalty::L1 { .. }));
+    let most = if is_sparse { "at most " } else { "" };
     facts.push((
         "an iteration",
         format!("{} dispatches, {products} products, {most}{gigaflops:.2} GFLOP", counts.dispatches),
@@ -236,7 +248,8 @@ fn facts(gpu: &Gpu, solver: &DlAdmm, job: &Job, split: &Split) -> Vec<(&'static 
 
 /// Whether a kernel forms a matrix product.
 fn is_product(kernel: &str) -> bool {
-    kernel.starts_with("linalg/") || kernel == "dladmm/activation_gradient"
+    let others = ["dladmm/activation_gradient", "mlp/delta", "mlp/weight_gradient"];
+    kernel.starts_with("linalg/") || others.contains(&kernel)
 }
 
 /// Saves the checkpoint, writes the report and says how it went.
@@ -246,7 +259,7 @@ fn close(
     results: &Results,
     mut facts: Vec<(&'static str, String)>,
 ) -> Outcome {
-    let nothing_kept = matches!(end, End::Diverged(_)) && !session.solver().config().keep_last_finite;
+    let nothing_kept = matches!(end, End::Diverged(_)) && !session.solver().keeps_last_finite();
     let saved = if nothing_kept { Ok(None) } else { session.save() };
     let iteration = session.reached();
     let ending = match &end {
@@ -277,7 +290,7 @@ type Saved = (PathBuf, u32);
 fn diverged(error: &Error, saved: Result<Option<Saved>, Failure>, nothing_kept: bool) -> Failure {
     let state = match saved {
         Ok(Some((path, iteration))) => format!("saved as {} (iteration {iteration})", path.display()),
-        Ok(None) if nothing_kept => "nothing was saved because of --no-snapshot".into(),
+        Ok(None) if nothing_kept => "nothing was saved, as no state before it was kept".into(),
         Ok(None) => "give --checkpoint FILE to save it".into(),
         Err(Failure(reason)) => format!("it was not saved: {reason}"),
     };

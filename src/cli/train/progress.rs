@@ -70,7 +70,10 @@ impl Progress {
 
     /// `objective 1.23e4  residual 2.10e-3  train 87.35 %  test 85.20 %`.
     fn describe(&self, entry: &Entry) -> String {
-        let mut line = format!("objective {:.4e}  residual {:.2e}", entry.record.objective, entry.residual());
+        let mut line = format!("objective {:.4e}", entry.record.objective);
+        if !entry.record.residuals.is_empty() {
+            line += &format!("  residual {:.2e}", entry.residual());
+        }
         for (name, scores) in self.scores {
             if let Some(scores) = scores {
                 line += &format!("  {name} {}", text::percent(scores.accuracy));

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use dualstep::Error;
 use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::engine::Profile;
-use dualstep::solvers::dladmm::{DlAdmm, HostLayer, HostState};
+use dualstep::solvers::dladmm::{HostLayer, HostState};
 
 use crate::cli::{Failure, interrupt};
 
 use super::history::{Entry, History};
 use super::log::Log;
 use super::progress::Progress;
+use super::solver::Solver;
 
 /// Iterations under way: while the device works on one, the next are waiting in its queue.
 const UNDER_WAY: u32 = 3;
@@ -49,7 +50,7 @@ pub struct Keeper {
 
 /// A training under way.
 pub struct Session {
-    solver: DlAdmm,
+    solver: Solver,
     /// The last iteration to be done.
     goal: u32,
     submitted: u32,
@@ -65,7 +66,7 @@ pub struct Session {
 impl Session {
     /// A session from iteration `first`, which took `earlier` seconds, to iteration `goal`.
     pub fn new(
-        solver: DlAdmm,
+        solver: Solver,
         (first, earlier): (u32, f64),
         goal: u32,
         log: Option<Log>,
@@ -100,7 +101,7 @@ impl Session {
     }
 
     /// The settings, sizes and plans.
-    pub fn solver(&self) -> &DlAdmm {
+    pub fn solver(&self) -> &Solver {
         &self.solver
     }
 
@@ -136,7 +137,7 @@ impl Session {
             let more = self.submitted < stop && !interrupt::requested();
             let room = self.solver.in_flight() < UNDER_WAY;
             if more && room {
-                self.solver.run(1)?;
+                self.solver.run()?;
                 self.submitted += 1;
             } else if self.solver.in_flight() == 0 {
                 return Ok((self.submitted < stop).then_some(End::Interrupted));
@@ -171,13 +172,13 @@ impl Session {
     /// Saves a checkpoint, if there is to be one, and returns its path and iteration.
     pub fn save(&mut self) -> Result<Option<(PathBuf, u32)>, Failure> {
         let Some(keeper) = &self.keeper else { return Ok(None) };
-        let mut state = self.solver.state()?;
+        let (config, mut state) = self.solver.state(self.submitted)?;
         if keeper.weights_only {
             state = without_samples(state);
         }
         let iteration = state.iteration;
         let checkpoint = Checkpoint {
-            config: self.solver.config().clone(),
+            config,
             widths: self.solver.widths().to_vec(),
             samples: keeper.samples,
             data: keeper.data.clone(),

@@ -9,6 +9,10 @@ use dualstep::solvers::dladmm::{
     Activation, Config, Exact, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
 
+use dualstep::solvers::training::TrainingConfig;
+
+use super::method::MethodSettings;
+use super::solver::Plan;
 use crate::cli::{Failure, text};
 
 /// FISTA iterations unless said otherwise: where its error falls below that of f32 for moderate penalties.
@@ -63,7 +67,7 @@ pub struct Settings {
     /// How penalties move [default: constant].
     #[arg(long)]
     schedule: Option<ScheduleName>,
-    /// Penalty ρ of the last layer's constraint [default: 1e-2, or 1e-6 with a schedule that raises it].
+    /// Penalty ρ of the last layer's constraint, or of badm [default: 1e-2, or 1e-6 with a schedule that raises it].
     #[arg(long)]
     rho: Option<f32>,
     /// Penalty ν of the relaxed constraints [default: ρ].
@@ -90,6 +94,8 @@ pub struct Settings {
     /// Form the resident products afresh every so many iterations; 0 for never.
     #[arg(long, value_name = "ITERATIONS")]
     refresh_every: Option<u32>,
+    #[command(flatten)]
+    method: MethodSettings,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -177,8 +183,56 @@ impl From<SolverName> for Solver {
 }
 
 impl Settings {
+    /// What a new run from the weights that `seed` draws is to do, ranges checked.
+    pub fn plan(&self, seed: u64) -> Result<Plan, Failure> {
+        if !self.method.is_by_gradients() {
+            if let Some(flag) = self.method.first_flag() {
+                return Err(Failure(format!(
+                    "{flag} needs a --method that trains by gradients, such as adam or badm"
+                )));
+            }
+            return Ok(Plan::DlAdmm(Box::new(self.config(seed)?)));
+        }
+        if let Some(flag) = self.first_flag_of_dladmm() {
+            return Err(Failure(format!("{flag} is for --method dladmm; leave one of them out")));
+        }
+        let base = TrainingConfig::default();
+        let base = TrainingConfig {
+            hidden: self.hidden.clone().unwrap_or(base.hidden),
+            activation: self.activation.unwrap_or(base.activation),
+            seed,
+            evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
+            ..base
+        };
+        Ok(Plan::Gradients(Box::new(self.method.training(self.rho, base)?)))
+    }
+
+    fn first_flag_of_dladmm(&self) -> Option<&'static str> {
+        let flags = [
+            ("--steps", self.steps.is_some()),
+            ("--damping", self.damping.is_some()),
+            ("--ridge", self.ridge.is_some()),
+            ("--sweep", self.sweep.is_some()),
+            ("--solver", self.solver.is_some()),
+            ("--weight-steps", self.weight_steps.is_some()),
+            ("--activation-steps", self.activation_steps.is_some()),
+            ("--accelerate", self.accelerate.is_some()),
+            ("--memory", self.memory.is_some()),
+            ("--penalty", self.penalty.is_some()),
+            ("--schedule", self.schedule.is_some()),
+            ("--nu", self.nu.is_some()),
+            ("--tau-0", self.tau_0.is_some()),
+            ("--theta-0", self.theta_0.is_some()),
+            ("--z-last", self.z_last.is_some()),
+            ("--fista-iterations", self.fista_iterations.is_some()),
+            ("--fista-eta", self.fista_eta.is_some()),
+            ("--refresh-every", self.refresh_every.is_some()),
+        ];
+        flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    }
+
     /// The settings of a new run from the weights that `seed` draws, their ranges checked.
-    pub fn config(&self, seed: u64) -> Result<Config, Failure> {
+    fn config(&self, seed: u64) -> Result<Config, Failure> {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
@@ -310,6 +364,10 @@ impl Settings {
 
     /// Makes sure that no flag contradicts the settings of a run that goes on.
     pub fn check_agreement(&self, config: &Config, checkpoint: &Path) -> Result<(), Failure> {
+        if self.method.is_by_gradients() {
+            let file = checkpoint.display();
+            return Err(Failure(format!("{file} is of a run by dladmm; leave --method out")));
+        }
         let (iterations, eta) = match config.z_last {
             ZLast::Fista { iterations, eta } => (iterations.to_string(), eta.to_string()),
             ZLast::Newton => ("none".into(), "none".into()),

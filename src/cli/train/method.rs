@@ -1,0 +1,216 @@
+//! `--method`, and the flags of methods that train by gradients.
+
+use clap::ValueEnum;
+use dualstep::models::mlp::Initial;
+use dualstep::solvers::badm::{BadmConfig, StateStorage};
+use dualstep::solvers::first_order::{FirstOrderConfig, Method};
+use dualstep::solvers::training::{Optimizer, TrainingConfig};
+
+use crate::cli::Failure;
+
+/// As dlADMM's, so that all methods begin alike.
+const DEVIATION: f32 = 0.1;
+/// BADM's learning rate unless said otherwise.
+const BADM_RATE: f64 = 1e-3;
+/// Its sub-batches.
+const SUB_BATCHES: u32 = 4;
+
+/// The method, and how it trains if by gradients.
+#[derive(Clone, clap::Args)]
+#[command(next_help_heading = "Methods, and training by gradients")]
+pub struct MethodSettings {
+    /// What trains the network [default: dladmm].
+    #[arg(long, value_name = "METHOD")]
+    method: Option<MethodName>,
+    /// Length of a step [default: the method's own in PyTorch; 1e-3 for badm, whose ρ and σ follow from it].
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Samples of a batch, which is an iteration [default: all].
+    #[arg(long, value_name = "COUNT")]
+    batch: Option<u32>,
+    /// Sub-batches of a batch, each with duals of its own in badm [default: 4].
+    #[arg(long, value_name = "COUNT")]
+    sub_batches: Option<u32>,
+    /// Penalty σ of badm [default: 0.5 over the learning rate, as is ρ].
+    #[arg(long)]
+    sigma: Option<f64>,
+    /// Decay β of badm's second moments [default: 0.999].
+    #[arg(long)]
+    beta: Option<f64>,
+    /// What badm's state is stored as [default: f32].
+    #[arg(long, value_name = "TYPE")]
+    state: Option<StateName>,
+    /// Weight decay of first-order methods [default: 0, for adamw 0.01].
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// How weights begin [default: normal].
+    #[arg(long, value_name = "KIND")]
+    initial: Option<InitialName>,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum MethodName {
+    /// A backward and a forward sweep of block updates over all samples.
+    Dladmm,
+    /// Duals and second moments of each sub-batch.
+    Badm,
+    Sgd,
+    Momentum,
+    Nesterov,
+    Adagrad,
+    Adadelta,
+    Rmsprop,
+    Adam,
+    Adamw,
+    Nadam,
+    Adamax,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StateName {
+    F32,
+    /// Rounded stochastically.
+    Bf16,
+    /// Rounded stochastically, of second moments the roots.
+    F16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum InitialName {
+    /// All from N(0, 0.1²), as dlADMM's.
+    Normal,
+    /// PyTorch's for dense layers.
+    Torch,
+    /// Keras'.
+    Keras,
+}
+
+impl MethodName {
+    fn first_order(self) -> Option<Method> {
+        Some(match self {
+            Self::Dladmm | Self::Badm => return None,
+            Self::Sgd => Method::Sgd,
+            Self::Momentum => Method::Momentum,
+            Self::Nesterov => Method::Nesterov,
+            Self::Adagrad => Method::AdaGrad,
+            Self::Adadelta => Method::Adadelta,
+            Self::Rmsprop => Method::RmsProp,
+            Self::Adam => Method::Adam,
+            Self::Adamw => Method::AdamW,
+            Self::Nadam => Method::NAdam,
+            Self::Adamax => Method::Adamax,
+        })
+    }
+}
+
+impl MethodSettings {
+    /// Whether the network is trained by its gradients.
+    pub fn is_by_gradients(&self) -> bool {
+        self.method.is_some_and(|method| method != MethodName::Dladmm)
+    }
+
+    /// The first flag that says something about gradients.
+    pub fn first_flag(&self) -> Option<&'static str> {
+        let flags = [
+            ("--learning-rate", self.learning_rate.is_some()),
+            ("--batch", self.batch.is_some()),
+            ("--sub-batches", self.sub_batches.is_some()),
+            ("--sigma", self.sigma.is_some()),
+            ("--beta", self.beta.is_some()),
+            ("--state", self.state.is_some()),
+            ("--weight-decay", self.weight_decay.is_some()),
+            ("--initial", self.initial.is_some()),
+        ];
+        flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    }
+
+    /// A method that trains by gradients; `rho` is BADM's, and sizes are those of `base`.
+    pub fn training(&self, rho: Option<f32>, base: TrainingConfig) -> Result<TrainingConfig, Failure> {
+        let optimizer = match self.method.and_then(MethodName::first_order) {
+            Some(method) => Optimizer::FirstOrder(self.first_order(method, rho)?),
+            None => Optimizer::Badm(self.badm(rho)?),
+        };
+        let initial = match self.initial {
+            None | Some(InitialName::Normal) => Initial::Normal { deviation: DEVIATION },
+            Some(InitialName::Torch) => Initial::Torch,
+            Some(InitialName::Keras) => Initial::Keras,
+        };
+        Ok(TrainingConfig { initial, batch: self.batch, optimizer, ..base })
+    }
+
+    fn first_order(&self, method: Method, rho: Option<f32>) -> Result<FirstOrderConfig, Failure> {
+        let flags = [
+            ("--rho", rho.is_some()),
+            ("--sub-batches", self.sub_batches.is_some()),
+            ("--sigma", self.sigma.is_some()),
+            ("--beta", self.beta.is_some()),
+            ("--state", self.state.is_some()),
+        ];
+        if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+            return Err(Failure(format!("{flag} is for --method badm; leave one of them out")));
+        }
+        let base = FirstOrderConfig::pytorch(method);
+        let config = FirstOrderConfig {
+            learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
+            weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            ..base
+        };
+        config.check()?;
+        Ok(config)
+    }
+
+    fn badm(&self, rho: Option<f32>) -> Result<BadmConfig, Failure> {
+        if self.weight_decay.is_some() {
+            let detail = "--weight-decay is for first-order methods, not badm; leave one of them out";
+            return Err(Failure(detail.into()));
+        }
+        let rate = self.learning_rate.unwrap_or(BADM_RATE);
+        let base = BadmConfig::robust(self.sub_batches.unwrap_or(SUB_BATCHES), rate);
+        let config = BadmConfig {
+            rho: rho.map_or(base.rho, f64::from),
+            sigma: self.sigma.unwrap_or(base.sigma),
+            beta: self.beta.unwrap_or(base.beta),
+            storage: match self.state {
+                None | Some(StateName::F32) => StateStorage::F32,
+                Some(StateName::Bf16) => StateStorage::Bf16,
+                Some(StateName::F16) => StateStorage::F16,
+            },
+            ..base
+        };
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// The settings by the names of their flags, for the start and for reports.
+pub fn describe(config: &TrainingConfig) -> Vec<(&'static str, String)> {
+    let method = match &config.optimizer {
+        Optimizer::FirstOrder(FirstOrderConfig { method, learning_rate, weight_decay, .. }) => {
+            let name = format!("{method:?}").to_lowercase();
+            format!("{name}, learning rate {learning_rate:e}, weight decay {weight_decay}")
+        }
+        Optimizer::Badm(BadmConfig { sub_batches, rho, sigma, beta, .. }) => {
+            format!("badm, {sub_batches} sub-batches, ρ = {rho}, σ = {sigma}, β = {beta}")
+        }
+    };
+    let initial = match config.initial {
+        Initial::Normal { deviation } => format!("normal, deviation {deviation}"),
+        Initial::Torch => "as in PyTorch".into(),
+        Initial::Keras => "as in Keras".into(),
+    };
+    let batch = config.batch.map_or("all samples".into(), |batch| format!("{batch} samples"));
+    vec![
+        ("method", method),
+        ("batch", batch),
+        ("weights at the start", initial),
+        ("seed", config.seed.to_string()),
+    ]
+}
+
+/// What is unlikely to work about the settings.
+pub fn warnings(config: &TrainingConfig) -> Vec<String> {
+    match &config.optimizer {
+        Optimizer::FirstOrder(_) => Vec::new(),
+        Optimizer::Badm(config) => config.warnings().iter().map(ToString::to_string).collect(),
+    }
+}

@@ -1,0 +1,492 @@
+//! Training a network of dense layers by its gradients: batches drawn on the device, and an optimizer's step after each.
+//!
+//! [`Training`] is to [`FirstOrder`] and [`Badm`] what [`DlAdmm`](super::dladmm::DlAdmm) is to its sweep: it holds data,
+//! parameters and plans, submits without waiting, and hands out records late. An iteration is one batch. What always
+//! holds: the host neither uploads nor waits between iterations; which samples make a batch follows from the seed and the
+//! batch's number alone, so that two runs see the same batches whatever their optimizers.
+//!
+//! A full batch, which is the default, takes the samples as they lie. An epoch's last batch may be short: it has as many
+//! sub-batches as fit, of about the same size.
+
+use super::badm::{Badm, BadmConfig, Slots, SubBatches};
+use super::first_order::{FirstOrder, FirstOrderConfig};
+use super::optimizer::Tally;
+use super::problem::{Problem, Samples, Scores};
+use super::scoring::{self, Inputs, Scoring};
+use crate::Error;
+use crate::engine::{Arena, Batch, Counts, Cut, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
+use crate::kernels::batch::{self, CURSOR_LENGTH, sub_batch_sizes};
+use crate::kernels::dladmm::STATUS_LENGTH;
+use crate::kernels::reduce;
+use crate::models::mlp::{self, Activation, Initial, InitialLayer, Loss, Mlp};
+use std::collections::VecDeque;
+
+/// Copies of scores that may be on their way at once.
+const COPIES_IN_FLIGHT: usize = 64;
+
+/// Rows of the totals.
+const BATCH: u32 = 0;
+const TRAIN: u32 = 1;
+const TEST: u32 = 2;
+
+/// What a training is told.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct TrainingConfig {
+    /// Widths of the hidden layers; none for a linear model.
+    pub hidden: Vec<u32>,
+    /// What makes a of z in hidden layers.
+    pub activation: Activation,
+    /// What the network is judged by; its mean over a sub-batch is what gradients are of.
+    pub loss: Loss,
+    /// How weights and biases begin.
+    pub initial: Initial,
+    /// Of the initial weights, and of the order in which samples are drawn.
+    pub seed: u64,
+    /// Samples of a batch; none for all of them.
+    pub batch: Option<u32>,
+    /// What makes a step of gradients.
+    pub optimizer: Optimizer,
+    /// Scores on all data are taken, and a record handed out, at iterations divisible by this; 0 for never.
+    pub evaluate_every: u32,
+}
+
+impl Default for TrainingConfig {
+    /// Full batches, and Adam as PyTorch has it.
+    fn default() -> Self {
+        Self {
+            hidden: vec![200, 200],
+            activation: Activation::Relu,
+            loss: Loss::CrossEntropy,
+            initial: Initial::Torch,
+            seed: 0,
+            batch: None,
+            optimizer: Optimizer::FirstOrder(FirstOrderConfig::default()),
+            evaluate_every: 1,
+        }
+    }
+}
+
+/// What makes a step of gradients.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "family")]
+pub enum Optimizer {
+    /// One gradient a batch.
+    FirstOrder(FirstOrderConfig),
+    /// One gradient for each sub-batch.
+    Badm(BadmConfig),
+}
+
+impl Optimizer {
+    /// Sub-batches of a full batch.
+    pub fn sub_batches(&self) -> u32 {
+        match self {
+            Self::FirstOrder(_) => 1,
+            Self::Badm(config) => config.sub_batches,
+        }
+    }
+
+    fn reshuffles(&self) -> bool {
+        !matches!(self, Self::Badm(BadmConfig { slots: Slots::PerBatch { .. }, .. }))
+    }
+}
+
+/// What an evaluated iteration reports.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TrainingRecord {
+    /// Counted from 1.
+    pub iteration: u32,
+    /// Scores on the iteration's batch, before its step.
+    pub batch: Scores,
+    /// Scores on the training data.
+    pub train: Scores,
+    /// Scores on the test data, if there is some.
+    pub test: Option<Scores>,
+    /// Steps that were refused so far because a gradient was not finite.
+    pub refused: u32,
+}
+
+/// The batches that an epoch is cut into: of `size` samples, but for the last.
+#[derive(Clone, Copy, Debug)]
+struct Cuts {
+    samples: u32,
+    size: u32,
+}
+
+impl Cuts {
+    fn batches(self) -> u32 {
+        self.samples.div_ceil(self.size)
+    }
+
+    /// Samples of a batch of the epoch.
+    fn samples_of(self, batch: u32) -> u32 {
+        self.size.min(self.samples - batch * self.size)
+    }
+
+    /// Sub-batches of a batch of the epoch, of which a full one has `full`: fewer of about the same size where it is short.
+    fn sub_batches_of(self, batch: u32, full: u32) -> u32 {
+        let share = u64::from(self.samples_of(batch)) * u64::from(full);
+        share.div_ceil(self.size.into()) as u32
+    }
+
+    fn is_full(self) -> bool {
+        self.size == self.samples
+    }
+}
+
+#[derive(Debug)]
+enum Stepper {
+    FirstOrder(FirstOrder),
+    Badm(Badm),
+}
+
+impl Stepper {
+    fn new(gpu: &Gpu, optimizer: &Optimizer, parameters: &Tensor) -> Result<Self, Error> {
+        Ok(match optimizer {
+            Optimizer::FirstOrder(config) => Self::FirstOrder(FirstOrder::new(gpu, config, parameters)?),
+            Optimizer::Badm(config) => Self::Badm(Badm::new(gpu, config, parameters)?),
+        })
+    }
+
+    fn clock(&self) -> &Tensor {
+        match self {
+            Self::FirstOrder(method) => method.clock(),
+            Self::Badm(badm) => badm.clock(),
+        }
+    }
+
+    /// A step by the gradients of batch `number` of an epoch, which has so many samples.
+    fn record(
+        &self,
+        plan: &mut PlanBuilder,
+        gradients: &Tensor,
+        number: u32,
+        samples: u32,
+    ) -> Result<(), Error> {
+        match self {
+            Self::FirstOrder(method) => method.record(plan, gradients),
+            Self::Badm(badm) => {
+                let sizes = sub_batch_sizes(samples, gradients.shape().rows);
+                let weights: Vec<f32> = sizes.map(|size| size as f32 / samples as f32).collect();
+                let (weights, batch) = (Some(weights.as_slice()), number);
+                badm.record(plan, &SubBatches { gradients, weights, batch })
+            }
+        }
+    }
+}
+
+/// What plans are recorded from.
+#[derive(Debug)]
+struct Parts {
+    network: Mlp,
+    train: Inputs,
+    test: Option<Inputs>,
+    parameters: Tensor,
+    gradients: Tensor,
+    stepper: Stepper,
+    cursor: Tensor,
+    totals: Tensor,
+    status: Tensor,
+    cuts: Cuts,
+}
+
+/// A network in training by its gradients.
+#[derive(Debug)]
+pub struct Training {
+    gpu: Gpu,
+    config: TrainingConfig,
+    parts: Parts,
+    /// One for each batch of an epoch that differs from the others; full batches share the first.
+    steps: Vec<Plan>,
+    scores: Plan,
+    samples: (u32, u32),
+    totals: Ring,
+    clocks: Ring,
+    submitted: u32,
+    /// Iterations whose copies are on their way.
+    pending: VecDeque<u32>,
+}
+
+impl Training {
+    /// Uploads the samples, draws the initial weights and records the plans.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] and [`Error::Samples`] for what is wrong with the arguments; [`Error::Limit`] when samples or state
+    /// do not fit the device: a batch is drawn from samples in one binding.
+    pub fn new(gpu: &Gpu, config: &TrainingConfig, problem: &Problem<'_>) -> Result<Self, Error> {
+        problem.check(config.loss)?;
+        let ends = (problem.train.features, problem.outputs);
+        let widths: Vec<_> =
+            std::iter::once(ends.0).chain(config.hidden.iter().copied()).chain([ends.1]).collect();
+        let network = Mlp::new(&widths, config.activation, config.loss)?;
+        let cuts = cuts(config, problem.train.count())?;
+        let parameters = network.parameters(gpu, config.initial, config.seed)?;
+        let stepper = Stepper::new(gpu, &config.optimizer, &parameters)?;
+        let gradients = gpu.zeros(network.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
+        let widest = widths.iter().copied().max().unwrap_or(1);
+        let upload =
+            |samples: &Samples<'_>| Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?);
+        let train = upload(&problem.train)?;
+        if train.values.blocks().len() > 1 {
+            return Err(too_many_samples(&widths, problem.train.count()));
+        }
+        let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
+        let parts = Parts {
+            train,
+            test: problem.test.as_ref().map(upload).transpose()?,
+            gradients,
+            stepper,
+            cursor: gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &cursor)?,
+            totals: gpu.zeros(Shape::new(3, 4), StorageType::F32)?,
+            status: gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?,
+            cuts,
+            network,
+            parameters,
+        };
+        let arena = Arena::default();
+        let steps = record_steps(gpu, &parts, &config.optimizer, &arena)?;
+        let scores = record_scores(gpu, &parts, config, &arena)?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            config: config.clone(),
+            parts,
+            steps,
+            scores,
+            samples: (problem.train.count(), problem.test.map_or(0, |test| test.count())),
+            totals: Ring::new(COPIES_IN_FLIGHT),
+            clocks: Ring::new(COPIES_IN_FLIGHT),
+            submitted: 0,
+            pending: VecDeque::new(),
+        })
+    }
+
+    /// Submits `iterations` batches. Never waits for the device; records arrive through [`Training::poll`], of the oldest
+    /// evaluated iterations if more are evaluated than are taken.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn run(&mut self, iterations: u32) -> Result<(), Error> {
+        let mut batch = Batch::new(&self.gpu);
+        for _ in 0..iterations {
+            batch.replay(self.step_plan(self.submitted), 1)?;
+            self.submitted += 1;
+            // Nothing but 0 is a multiple of 0, so 0 means never.
+            if self.submitted.is_multiple_of(self.config.evaluate_every) {
+                batch.replay(&self.scores, 1)?;
+                if self.totals.push(&mut batch, &self.parts.totals) {
+                    self.clocks.push(&mut batch, self.parts.stepper.clock());
+                    self.pending.push_back(self.submitted);
+                }
+            }
+        }
+        batch.submit()
+    }
+
+    fn step_plan(&self, iteration: u32) -> &Plan {
+        let batch = iteration % self.parts.cuts.batches();
+        match self.config.optimizer.reshuffles() {
+            true if batch + 1 == self.parts.cuts.batches() => &self.steps[self.steps.len() - 1],
+            true => &self.steps[0],
+            false => &self.steps[batch as usize],
+        }
+    }
+
+    /// Records that have arrived since the last call, oldest first. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn poll(&mut self) -> Result<Vec<TrainingRecord>, Error> {
+        let mut records = Vec::new();
+        while let Some(totals) = self.totals.pop(&self.gpu)? {
+            // Copied right after the totals, so that it arrives with them or within the same submission.
+            let clock = loop {
+                match self.clocks.pop(&self.gpu)? {
+                    Some(clock) => break clock,
+                    None => self.gpu.wait()?,
+                }
+            };
+            records.push(self.parse(&totals, &clock));
+        }
+        Ok(records)
+    }
+
+    /// Waits for everything submitted and returns the records not handed out yet.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn finish(&mut self) -> Result<Vec<TrainingRecord>, Error> {
+        self.gpu.wait()?;
+        self.poll()
+    }
+
+    fn parse(&mut self, totals: &[u8], clock: &[u8]) -> TrainingRecord {
+        let totals: Vec<f32> = bytemuck::pod_collect_to_vec(totals);
+        let clock: Vec<u32> = bytemuck::pod_collect_to_vec(clock);
+        let iteration = self.pending.pop_front().unwrap_or(self.submitted);
+        let scores = |row: u32, samples: u32| {
+            let at = 4 * row as usize;
+            Scores::of(self.config.loss, totals[at], totals[at + 1], samples)
+        };
+        let cuts = self.parts.cuts;
+        TrainingRecord {
+            iteration,
+            batch: scores(BATCH, cuts.samples_of((iteration - 1) % cuts.batches())),
+            train: scores(TRAIN, self.samples.0),
+            test: (self.samples.1 > 0).then(|| scores(TEST, self.samples.1)),
+            refused: Tally::from_words(&clock, self.parts.parameters.shape().columns).refused,
+        }
+    }
+
+    /// Evaluated iterations submitted whose record has not been handed out.
+    pub fn in_flight(&self) -> u32 {
+        self.pending.len() as u32
+    }
+
+    /// Batches of an epoch.
+    pub fn batches(&self) -> u32 {
+        self.parts.cuts.batches()
+    }
+
+    /// The settings of the run.
+    pub fn config(&self) -> &TrainingConfig {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Mlp {
+        &self.parts.network
+    }
+
+    /// What one iteration with a full batch does, exactly, without scores.
+    pub fn counts(&self) -> Counts {
+        self.iteration_plan().counts()
+    }
+
+    /// The plan of an iteration with a full batch, without scores, for profiles and tests.
+    pub fn iteration_plan(&self) -> &Plan {
+        &self.steps[0]
+    }
+
+    /// W and b of each layer. Waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn layers(&self) -> Result<Vec<InitialLayer>, Error> {
+        let layers = self.parts.network.layers(&self.parts.parameters)?;
+        let read = |(weights, bias): &(Tensor, Tensor)| {
+            Ok(InitialLayer { weights: self.gpu.read(weights)?, bias: self.gpu.read(bias)? })
+        };
+        layers.iter().map(read).collect()
+    }
+
+    /// Whether every step was taken. Waits.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] with the first that was refused; [`Error::DeviceFault`] when the device failed.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.parts.stepper {
+            Stepper::FirstOrder(method) => method.check(),
+            Stepper::Badm(badm) => badm.check(),
+        }
+    }
+}
+
+fn cuts(config: &TrainingConfig, samples: u32) -> Result<Cuts, Error> {
+    let size = config.batch.unwrap_or(samples).min(samples);
+    let refuse =
+        |setting, value: u32, expected| Err(Error::Setting { setting, value: value.to_string(), expected });
+    let sub_batches = config.optimizer.sub_batches();
+    if size == 0 {
+        return refuse("batch", size, "must hold at least one sample");
+    }
+    if sub_batches > size {
+        return refuse("sub-batches", sub_batches, "must be no more than the samples of a batch");
+    }
+    let cuts = Cuts { samples, size };
+    if let Optimizer::Badm(BadmConfig { slots: Slots::PerBatch { batches }, .. }) = config.optimizer
+        && batches != cuts.batches()
+    {
+        return refuse("batches", batches, "slots of each batch must be as many as an epoch has batches");
+    }
+    Ok(cuts)
+}
+
+fn too_many_samples(widths: &[u32], samples: u32) -> Error {
+    Error::Limit {
+        what: format!("{samples} samples of widths {widths:?}"),
+        needed: "more than one binding".into(),
+        allowed: "one".into(),
+        remedy: "train on fewer samples, or on a device with larger bindings",
+    }
+}
+
+/// The plans of an epoch's batches: all of them where each has slots of its own, else a full one and a short last one.
+fn record_steps(gpu: &Gpu, parts: &Parts, optimizer: &Optimizer, arena: &Arena) -> Result<Vec<Plan>, Error> {
+    let last = parts.cuts.batches() - 1;
+    let numbers: Vec<u32> = match optimizer.reshuffles() {
+        false => (0..=last).collect(),
+        true if parts.cuts.samples_of(last) < parts.cuts.size => vec![0, last],
+        true => vec![0],
+    };
+    numbers.into_iter().map(|number| record_step(gpu, parts, optimizer, number, arena)).collect()
+}
+
+fn record_step(
+    gpu: &Gpu,
+    parts: &Parts,
+    optimizer: &Optimizer,
+    number: u32,
+    arena: &Arena,
+) -> Result<Plan, Error> {
+    let Parts { network, train, parameters, stepper, cursor, totals, status, cuts, .. } = parts;
+    let samples = cuts.samples_of(number);
+    let mut plan = PlanBuilder::with_arena(gpu, "step", arena);
+    let (mut inputs, mut targets) = (train.values.blocks()[0].clone(), train.targets[0].clone());
+    if !cuts.is_full() {
+        let (all, all_targets) = (inputs, targets);
+        inputs = gpu.zeros(Shape::new(samples, all.shape().columns), StorageType::F32)?;
+        batch::gather(&mut plan, &all, cursor, &inputs)?;
+        targets = match all_targets.storage() {
+            StorageType::U32 => gpu.zeros(Shape::vector(samples), StorageType::U32)?,
+            storage => gpu.zeros(Shape::new(samples, all_targets.shape().columns), storage)?,
+        };
+        match all_targets.storage() {
+            StorageType::U32 => batch::gather_labels(&mut plan, &all_targets, cursor, &targets)?,
+            _ => batch::gather(&mut plan, &all_targets, cursor, &targets)?,
+        }
+        batch::advance(&mut plan, cursor, (samples, cuts.samples), optimizer.reshuffles())?;
+    }
+    let sub_batches = cuts.sub_batches_of(number, optimizer.sub_batches());
+    let gradients = parts.gradients.row_range(0..sub_batches)?;
+    let labelled = match targets.storage() {
+        StorageType::U32 => mlp::Targets::Classes(&targets),
+        _ => mlp::Targets::Values(&targets),
+    };
+    let scores = network.gradients(&mut plan, parameters, &inputs, labelled, &gradients)?;
+    let (partials, count) = (&scores.partials, scores.count);
+    reduce::totals(&mut plan, reduce::Totals { partials, count, totals, slot: BATCH, status, origin: 1 })?;
+    stepper.record(&mut plan, &gradients, number, samples)?;
+    plan.finish()
+}
+
+fn record_scores(gpu: &Gpu, parts: &Parts, config: &TrainingConfig, arena: &Arena) -> Result<Plan, Error> {
+    let Parts { network, train, test, parameters, totals, status, .. } = parts;
+    let mut plan = PlanBuilder::with_arena(gpu, "scores", arena);
+    let layers = network.layers(parameters)?;
+    let layers: Vec<_> = layers.iter().map(|(weights, bias)| (weights, bias)).collect();
+    for (slot, inputs) in [(TRAIN, Some(train)), (TEST, test.as_ref())] {
+        let Some(inputs) = inputs else { continue };
+        let scoring = Scoring {
+            inputs,
+            layers: &layers,
+            f: config.activation,
+            loss: config.loss,
+            first_product: None,
+            totals,
+            slot,
+            status,
+            origin: 1,
+        };
+        scoring::scores(&mut plan, &scoring)?;
+    }
+    plan.finish()
+}

@@ -1,0 +1,194 @@
+//! Training by gradients: the batches are those that the seed says, the steps those of the optimizer, and nothing waits.
+
+#[path = "support/gpu.rs"]
+mod gpu;
+
+use dualstep::Error;
+use dualstep::data::DataSource;
+use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType};
+use dualstep::kernels::batch::sub_batch_sizes;
+use dualstep::models::mlp::{self, Activation, Initial, Loss, Mlp};
+use dualstep::reference::batch::{Cursor, taken};
+use dualstep::solvers::badm::{Badm, BadmConfig, Slots, SubBatches};
+use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
+use dualstep::solvers::problem::{Problem, Samples, Targets};
+use dualstep::solvers::training::{Optimizer, Training, TrainingConfig};
+
+const PIXELS: usize = 784;
+const SEED: u64 = 5;
+
+struct Images {
+    values: Vec<f32>,
+    labels: Vec<u32>,
+}
+
+impl Images {
+    fn first(count: usize) -> Self {
+        let train = DataSource::Embedded.load().unwrap().train.first(count).unwrap();
+        Self { values: train.scaled_rows(0..count, PIXELS).unwrap(), labels: train.labels().to_vec() }
+    }
+
+    fn problem(&self) -> Problem<'_> {
+        let train = Samples {
+            features: PIXELS as u32,
+            values: &self.values,
+            targets: Targets::Classes(&self.labels),
+        };
+        Problem { outputs: 10, train, test: Some(train) }
+    }
+
+    /// Some samples, in this order.
+    fn pick(&self, samples: &[usize]) -> Self {
+        let rows = samples.iter().flat_map(|sample| &self.values[sample * PIXELS..(sample + 1) * PIXELS]);
+        Self {
+            values: rows.copied().collect(),
+            labels: samples.iter().map(|sample| self.labels[*sample]).collect(),
+        }
+    }
+}
+
+fn config(optimizer: Optimizer, batch: Option<u32>) -> TrainingConfig {
+    let initial = Initial::Torch;
+    TrainingConfig { hidden: vec![12], seed: SEED, initial, batch, optimizer, ..TrainingConfig::default() }
+}
+
+fn adam() -> Optimizer {
+    Optimizer::FirstOrder(FirstOrderConfig { learning_rate: 3e-3, ..FirstOrderConfig::pytorch(Method::Adam) })
+}
+
+fn badm(sub_batches: u32) -> BadmConfig {
+    BadmConfig::robust(sub_batches, 3e-3)
+}
+
+/// The weights of each layer after some batches, put together by hand: batches gathered on the host by the order that the
+/// oracle gives, one plan each.
+fn by_hand(gpu: &Gpu, images: &Images, optimizer: Optimizer, size: u32, batches: u32) -> Vec<Vec<f32>> {
+    let count = images.labels.len() as u32;
+    let network = Mlp::new(&[PIXELS as u32, 12, 10], Activation::Relu, Loss::CrossEntropy).unwrap();
+    let w = network.parameters(gpu, Initial::Torch, SEED).unwrap();
+    let mut cursor = Cursor { seed: SEED as u32, ..Cursor::default() };
+    let first_order = match optimizer {
+        Optimizer::FirstOrder(config) => Some(FirstOrder::new(gpu, &config, &w).unwrap()),
+        Optimizer::Badm(_) => None,
+    };
+    let badm = match optimizer {
+        Optimizer::Badm(config) => Some(Badm::new(gpu, &config, &w).unwrap()),
+        Optimizer::FirstOrder(_) => None,
+    };
+    for _ in 0..batches {
+        let samples = size.min(count - cursor.position);
+        let picked = images.pick(&taken(samples, count, &cursor));
+        cursor.position += samples;
+        if cursor.position == count {
+            cursor = Cursor { position: 0, epoch: cursor.epoch + 1, ..cursor };
+        }
+        let sub_batches = (samples * optimizer.sub_batches()).div_ceil(size);
+        let inputs = gpu.upload(Shape::new(samples, PIXELS as u32), &picked.values).unwrap();
+        let labels = gpu.upload_u32(Shape::vector(samples), &picked.labels).unwrap();
+        let gradients = gpu.zeros(network.slab().shape(sub_batches), StorageType::F32).unwrap();
+        let mut plan = PlanBuilder::new(gpu, "by hand");
+        network.gradients(&mut plan, &w, &inputs, mlp::Targets::Classes(&labels), &gradients).unwrap();
+        if let Some(method) = &first_order {
+            method.record(&mut plan, &gradients).unwrap();
+        }
+        if let Some(badm) = &badm {
+            let shares: Vec<f32> =
+                sub_batch_sizes(samples, sub_batches).map(|size| size as f32 / samples as f32).collect();
+            let batch = SubBatches { gradients: &gradients, weights: Some(&shares), batch: 0 };
+            badm.record(&mut plan, &batch).unwrap();
+        }
+        plan.finish().unwrap().run().unwrap();
+    }
+    network.layers(&w).unwrap().iter().map(|(weights, _)| gpu.read(weights).unwrap()).collect()
+}
+
+/// Three epochs of uneven batches: three of 64 and one of 11.
+#[test]
+fn batches_and_steps_are_those_by_hand() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(203);
+    for optimizer in [adam(), Optimizer::Badm(badm(5))] {
+        let mut training = Training::new(&gpu, &config(optimizer, Some(64)), &images.problem()).unwrap();
+        assert_eq!(training.batches(), 4);
+        training.run(12).unwrap();
+        let records = training.finish().unwrap();
+        assert_eq!(records.iter().map(|record| record.iteration).collect::<Vec<_>>(), Vec::from_iter(1..=12));
+        assert!(records[11].train.cost < records[0].train.cost);
+        assert_eq!(records[11].test, Some(records[11].train), "both are the same images");
+        let expected = by_hand(&gpu, &images, optimizer, 64, 12);
+        for (layer, weights) in training.layers().unwrap().iter().zip(expected) {
+            assert_eq!(layer.weights, weights, "{optimizer:?}");
+        }
+    }
+}
+
+#[test]
+fn iterations_never_wait_and_repeat_bit_for_bit() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(120);
+    for (optimizer, batch) in [(adam(), None), (adam(), Some(32)), (Optimizer::Badm(badm(3)), Some(50))] {
+        let run = || {
+            let mut training = Training::new(&gpu, &config(optimizer, batch), &images.problem()).unwrap();
+            let before = gpu.counters().host_waits;
+            training.run(9).unwrap();
+            assert_eq!(gpu.counters().host_waits, before);
+            (training.finish().unwrap(), training.layers().unwrap())
+        };
+        assert_eq!(run(), run());
+    }
+}
+
+/// With slots of their own, batches stay as they are: the first batch of every epoch is the same one.
+#[test]
+fn batches_with_slots_of_their_own_stay_as_they_are() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(90);
+    let frozen = |slots| Optimizer::Badm(BadmConfig { slots, rho: 1e30, sigma: 1e30, ..badm(2) });
+    let costs = |slots| {
+        let mut training = Training::new(&gpu, &config(frozen(slots), Some(40)), &images.problem()).unwrap();
+        training.run(6).unwrap();
+        training.finish().unwrap().iter().map(|record| record.batch.cost).collect::<Vec<_>>()
+    };
+    // Penalties so large that nothing moves: a batch's cost tells which samples are in it.
+    let [own, shared] = [costs(Slots::PerBatch { batches: 3 }), costs(Slots::Shared)];
+    assert_eq!(own[..3], own[3..]);
+    assert_ne!(shared[..3], shared[3..]);
+    let wrong = config(frozen(Slots::PerBatch { batches: 2 }), Some(40));
+    assert!(matches!(Training::new(&gpu, &wrong, &images.problem()), Err(Error::Setting { .. })));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(20);
+    let wrong = [
+        config(adam(), Some(0)),
+        config(Optimizer::Badm(badm(21)), None),
+        config(Optimizer::Badm(badm(5)), Some(4)),
+        TrainingConfig { hidden: vec![3, 0], ..config(adam(), None) },
+    ];
+    for config in wrong {
+        let error = Training::new(&gpu, &config, &images.problem()).unwrap_err();
+        assert!(matches!(error, Error::Setting { .. }), "{error}");
+    }
+    let regression = TrainingConfig { loss: Loss::Squared, ..config(adam(), None) };
+    assert!(matches!(Training::new(&gpu, &regression, &images.problem()), Err(Error::Samples { .. })));
+}
+
+/// A step too long for f32: refused, counted, and said; the parameters stay.
+#[test]
+fn a_diverging_training_says_so() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(30);
+    let sgd = FirstOrderConfig { learning_rate: 1e25, ..FirstOrderConfig::pytorch(Method::Sgd) };
+    let config = config(Optimizer::FirstOrder(sgd), None);
+    let mut training = Training::new(&gpu, &config, &images.problem()).unwrap();
+    training.run(6).unwrap();
+    let records = training.finish().unwrap();
+    assert!(records[5].refused > 0);
+    assert!(matches!(training.check(), Err(Error::NotFinite { .. })));
+    let layers = training.layers().unwrap();
+    training.run(1).unwrap();
+    training.finish().unwrap();
+    assert_eq!(training.layers().unwrap(), layers, "refused steps leave the parameters alone");
+}
