@@ -9,7 +9,7 @@ use crate::process::announce_and_run;
 use crate::workspace;
 
 /// What is trained: 784-200-200-10 on the 10,000 images that are part of the program, by exact steps, accelerated.
-const TRAINING: [&str; 4] = ["--hidden", "200,200", "--iterations", "20"];
+const TRAINING: [&str; 4] = ["--hidden", "200,200", "--iterations", "10"];
 
 /// Where the report goes, from the root of the workspace.
 const REPORT: &str = "target/demo";
