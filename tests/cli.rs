@@ -623,6 +623,23 @@ fn networks_are_trained_by_gradients_too() {
 }
 
 #[test]
+fn a_training_by_gradients_that_diverges_saves_the_weights_before() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let output = bench.run(
+        "train --data data --hidden 8 --method sgd --learning-rate 1e25 --iterations 9 --checkpoint run",
+    );
+    let said = stderr(&output);
+    let last = said.lines().last().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(last.contains("not finite at iteration") && last.contains("saved as run"), "{said}");
+    let saved = checkpoint::load(&bench.path("run")).unwrap().state;
+    assert!(saved.layers.iter().all(|layer| layer.weights.iter().all(|weight| weight.is_finite())));
+}
+
+#[test]
 fn flags_of_other_methods_are_refused() {
     let bench = Bench::new();
     let cases = [

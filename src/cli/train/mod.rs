@@ -290,7 +290,7 @@ type Saved = (PathBuf, u32);
 fn diverged(error: &Error, saved: Result<Option<Saved>, Failure>, nothing_kept: bool) -> Failure {
     let state = match saved {
         Ok(Some((path, iteration))) => format!("saved as {} (iteration {iteration})", path.display()),
-        Ok(None) if nothing_kept => "nothing was saved, as no state before it was kept".into(),
+        Ok(None) if nothing_kept => "nothing was saved because of --no-snapshot".into(),
         Ok(None) => "give --checkpoint FILE to save it".into(),
         Err(Failure(reason)) => format!("it was not saved: {reason}"),
     };

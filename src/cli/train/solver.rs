@@ -111,7 +111,8 @@ impl Solver {
     pub fn keeps_last_finite(&self) -> bool {
         match self {
             Self::DlAdmm(solver) => solver.config().keep_last_finite,
-            Self::Gradients(_) => false,
+            // The step was refused.
+            Self::Gradients(_) => true,
         }
     }
 
