@@ -48,6 +48,7 @@ fn folded_grids() {
                 "loss",
                 "batch",
                 "mlp/bias_gradient",
+                "mlp/weight_gradient",
                 "line_search",
                 "dladmm/hidden_z",
                 "dladmm/residual",
@@ -57,7 +58,7 @@ fn folded_grids() {
                 "badm",
             ][..],
         ),
-        (5, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta", "mlp/weight_gradient"]),
+        (5, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
