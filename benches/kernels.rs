@@ -14,14 +14,17 @@ use dualstep::kernels::batch;
 use dualstep::kernels::cg;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
+use dualstep::kernels::elementwise::Dropout;
 use dualstep::kernels::exact::{self, Damping, Gram};
 use dualstep::kernels::first_order::{self, Method};
+use dualstep::kernels::gcn;
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::optimizer;
 use dualstep::kernels::proximal::{self, Decide, Pull};
+use dualstep::kernels::sparse::{self, Sparse};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -29,6 +32,9 @@ const CLASSES: u32 = 10;
 
 /// Columns of an accelerator's history.
 const COLUMNS: u32 = 4;
+
+/// Entries in each row of a sparse matrix, as many as a node of Cora has neighbours, itself included.
+const NEIGHBOURS: u32 = 5;
 
 /// Sub-batches of a BADM step.
 const SUB_BATCHES: u32 = 4;
@@ -50,6 +56,10 @@ const ROWS: &[(&str, Record)] = &[
     ("elementwise/descend", |b, plan| elementwise::descend(plan, &b.side()?, &b.list(4)?, 0, &b.side()?)),
     ("elementwise/activate", |b, plan| {
         elementwise::activate(plan, &b.side()?, &b.list(b.width)?, &b.side()?, Activation::Relu)
+    }),
+    ("elementwise/dropout", |b, plan| {
+        let dropout = Dropout { cursor: &b.cursor()?, layer: 0, rate: 0.5 };
+        elementwise::dropout(plan, &b.side()?, &dropout, &b.side()?)
     }),
     ("reduce/dot", |b, plan| reduce::dot(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
     ("reduce/dots", |b, plan| reduce::dots(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
@@ -86,6 +96,7 @@ const ROWS: &[(&str, Record)] = &[
         linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
+    ("sparse/product", |b, plan| sparse::product(plan, &b.neighbours()?, &b.side()?, &b.side()?)),
     ("cholesky/corner", |b, plan| {
         let block = || b.matrix(cholesky::SIDE, cholesky::SIDE);
         let (matrix, inverse, copy) = (block()?, block()?, block()?);
@@ -135,6 +146,14 @@ const ROWS: &[(&str, Record)] = &[
     ("mlp/bias_gradient", |b, plan| {
         let rows = &b.matrix(SUB_BATCHES, b.width)?;
         mlp::bias_gradient(plan, &b.side()?, Gradients { rows, first: 0 })
+    }),
+    ("gcn/skip", |b, plan| {
+        let dropout = Dropout { cursor: &b.cursor()?, layer: 0, rate: 0.5 };
+        gcn::skip(plan, &b.side()?, &b.side()?, &dropout, &b.side()?)
+    }),
+    ("gcn/delta", |b, plan| {
+        let dropout = Dropout { cursor: &b.cursor()?, layer: 0, rate: 0.5 };
+        gcn::delta(plan, &b.side()?, &b.side()?, Activation::Relu, &dropout, &b.side()?)
     }),
     ("dladmm/dual_target", |b, plan| {
         dladmm::dual_target(plan, &b.logits()?, &b.logits()?, &b.control()?, &b.logits()?)
@@ -413,6 +432,16 @@ impl Bench<'_> {
     fn matrix(&self, rows: u32, columns: u32) -> Result<Tensor, Error> {
         let value = |k: u32| (k.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5;
         self.gpu.upload(Shape::new(rows, columns), &(0..rows * columns).map(value).collect::<Vec<_>>())
+    }
+
+    /// As a graph of so many nodes as there are samples, each with neighbours far and wide.
+    fn neighbours(&self) -> Result<Sparse, Error> {
+        let starts: Vec<u32> = (0..=self.samples).map(|row| row * NEIGHBOURS).collect();
+        let index =
+            |entry: u32| (entry / NEIGHBOURS + entry % NEIGHBOURS * (self.samples / 3)) % self.samples;
+        let indices: Vec<u32> = (0..self.samples * NEIGHBOURS).map(index).collect();
+        let values = vec![1.0 / NEIGHBOURS as f32; indices.len()];
+        Sparse::upload(self.gpu, self.samples, &starts, &indices, &values)
     }
 
     /// Samples × width.

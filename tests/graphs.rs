@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use dualstep::data::graph::{Graph, Partition};
 use dualstep::data::{DataSource, Split};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use tempfile::TempDir;
@@ -136,4 +137,56 @@ fn sources_of_graphs_print_as_they_parse() {
     }
     let folder: DataSource = "cora.safetensors@nobody".parse().unwrap();
     assert!(folder.load().unwrap_err().to_string().contains("FILE.safetensors@SEED"));
+}
+
+/// Against D^{−1/2} (A + I) D^{−1/2} written out as dense matrices.
+#[test]
+fn adjacency_is_normalised_symmetric_and_sorted() {
+    let short = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    // 0–1 three times and both ways, a loop at 2, node 4 alone.
+    let edges = [0, 1, 1, 0, 2, 2, 2, 5, 0, 1, 3, 0, 5, 0];
+    let (_folder, path) = small().replace("edges", &[7, 2], short(&edges)).write();
+    let graph = Graph::read(&path).unwrap();
+    let adjacency = graph.adjacency();
+    let mut dense = [[0.0f64; 6]; 6];
+    for [a, b] in edges.as_chunks::<2>().0.iter().map(|edge| edge.map(usize::from)) {
+        (dense[a][b], dense[b][a]) = (1.0, 1.0);
+    }
+    (0..6).for_each(|node| dense[node][node] = 1.0);
+    let degrees = dense.map(|row| row.iter().sum::<f64>());
+    assert_eq!(adjacency.starts.len(), 7);
+    for (row, ends) in adjacency.starts.windows(2).enumerate() {
+        let entries = ends[0] as usize..ends[1] as usize;
+        let columns = &adjacency.columns[entries.clone()];
+        assert!(columns.is_sorted_by(|a, b| a < b), "row {row}: {columns:?}");
+        let mut found = [0.0f32; 6];
+        for entry in entries {
+            found[adjacency.columns[entry] as usize] = adjacency.values[entry];
+        }
+        let expected: Vec<f32> =
+            (0..6).map(|k| (dense[row][k] / (degrees[row] * degrees[k]).sqrt()) as f32).collect();
+        assert_eq!(found.as_slice(), expected, "row {row}");
+    }
+    assert_eq!(adjacency.values[adjacency.starts[4] as usize..adjacency.starts[5] as usize], [1.0]);
+}
+
+#[test]
+fn all_nodes_are_there_with_the_halves_that_the_data_set_has() {
+    let (_folder, path) = small().write();
+    let graph = Graph::read(&path).unwrap();
+    assert_eq!((graph.nodes(), graph.width(), graph.classes()), (6, 3, 2));
+    assert_eq!(graph.labels(), [0, 1, 0, 1, 255, 0]);
+    let features = graph.features();
+    assert_eq!(features[3..6], [0.0, 1.0, 1.0]);
+    for seed in 0..5 {
+        let split = graph.split(Partition::Half { seed }, "small").unwrap();
+        let [train, test] = graph.halves(Partition::Half { seed }, "small").unwrap();
+        for (nodes, set) in [(train, split.train), (test, split.test)] {
+            let expected: Vec<_> =
+                nodes.iter().map(|node| features[*node as usize * 3..][..3].to_vec()).collect();
+            assert_eq!(rows(&set), expected);
+        }
+    }
+    let missing = graph.halves(Partition::Public, "small").unwrap_err().to_string();
+    assert!(missing.contains("small") && missing.contains("no public split"), "{missing}");
 }

@@ -48,7 +48,8 @@ fn folded_grids() {
                 "loss",
                 "batch",
                 "mlp/bias_gradient",
-                "mlp/weight_gradient",
+                "sparse",
+                "gcn",
                 "line_search",
                 "dladmm/hidden_z",
                 "dladmm/residual",
@@ -58,7 +59,8 @@ fn folded_grids() {
                 "badm",
             ][..],
         ),
-        (5, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta"]),
+        // 7 sub-batches of 5 tiles each are the most.
+        (6, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta", "mlp/weight_gradient"]),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;

@@ -15,7 +15,7 @@
 #import "shared/feature.wgsl"
 #import "optimizer/verdict.wgsl"
 #import "badm/step_clock.wgsl"
-#import "badm/random.wgsl"
+#import "shared/random.wgsl"
 #import "badm/state_f32.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec

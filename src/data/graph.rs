@@ -1,7 +1,9 @@
 //! Graphs whose nodes carry features and a class, one safetensors file each.
 //!
-//! [`DataSource`](super::DataSource) reads a [`Graph`] and makes a [`Split`] of its nodes. What always holds: every row
-//! of features has ascending ends within the entries, every column, edge and class is in range, every value is finite.
+//! [`DataSource`](super::DataSource) reads a [`Graph`] and makes a [`Split`] of its nodes, for networks that look at each
+//! node by itself. Graph convolutions take all nodes at once: [`Graph::features`], [`Graph::adjacency`], [`Graph::labels`]
+//! and [`Graph::halves`]. What always holds: every row of features has ascending ends within the entries, every column,
+//! edge and class is in range, every value is finite.
 //!
 //! # The file
 //!
@@ -12,7 +14,7 @@
 //! | `feature_indptr` | nodes + 1 | where the entries of each node's row begin; the last is their number |
 //! | `feature_indices` | entries | column of each entry |
 //! | `feature_values` | entries, f32 | absent where every entry is 1 |
-//! | `edges` | edges × 2 | undirected, each once |
+//! | `edges` | edges × 2 | undirected, each once; those named twice count once, from a node to itself not at all |
 //! | `labels` | nodes | class of each node, 255 for none |
 //! | `train`, `test` | any | nodes of the public split, if there is one |
 //!
@@ -41,6 +43,17 @@ pub enum Partition {
     },
     /// The split that the file comes with.
     Public,
+}
+
+/// A square matrix by its entries, row after row: those of row i are at `starts[i]..starts[i + 1]`, columns ascending.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Adjacency {
+    /// Rows + 1 places; the last is the number of entries.
+    pub starts: Vec<u32>,
+    /// Column of each entry.
+    pub columns: Vec<u32>,
+    /// Value of each entry.
+    pub values: Vec<f32>,
 }
 
 /// A graph read from a file.
@@ -116,13 +129,66 @@ impl Graph {
         &self.edges
     }
 
-    /// The nodes to learn from and those to be judged by, each ascending, or what is missing, in words.
-    fn halves(&self, partition: Partition) -> Result<[Vec<u32>; 2], String> {
-        match partition {
-            Partition::Public => {
-                self.public.clone().ok_or_else(|| "has no public split; leave @public out".into())
+    /// Number of features of a node.
+    pub fn width(&self) -> usize {
+        self.features
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// The class of each node; 255 for none.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+
+    /// The features of all nodes, node after node, zeros and all.
+    pub fn features(&self) -> Vec<f32> {
+        self.rows_of(0..self.nodes())
+    }
+
+    /// Â = D^{−1/2} (A + I) D^{−1/2}, by which a graph convolution mixes neighbours (Kipf and Welling 2017, equation 2).
+    ///
+    /// A is 1 where there is an edge, however often and in whichever direction the file names it, and 0 elsewhere, on the
+    /// diagonal too; D is the diagonal of the row sums of A + I. So Â is symmetric, bit for bit, and a node without
+    /// neighbours keeps what it has.
+    pub fn adjacency(&self) -> Adjacency {
+        let mut neighbours: Vec<Vec<u32>> = (0..self.nodes() as u32).map(|node| vec![node]).collect();
+        for [a, b] in &self.edges {
+            neighbours[*a as usize].push(*b);
+            neighbours[*b as usize].push(*a);
+        }
+        for row in &mut neighbours {
+            row.sort_unstable();
+            row.dedup();
+        }
+        let degree = |node: u32| neighbours[node as usize].len() as f64;
+        let mut adjacency = Adjacency { starts: vec![0], columns: Vec::new(), values: Vec::new() };
+        for (row, node) in neighbours.iter().zip(0..) {
+            adjacency.columns.extend(row);
+            adjacency
+                .values
+                .extend(row.iter().map(|other| (degree(node) * degree(*other)).sqrt().recip() as f32));
+            adjacency.starts.push(adjacency.columns.len() as u32);
+        }
+        adjacency
+    }
+
+    /// The nodes to learn from and those to be judged by, each ascending where a seed draws them; errors call the graph by
+    /// `name`.
+    ///
+    /// # Errors
+    /// [`Error::Data`] when the file has no public split but it is asked for.
+    pub fn halves(&self, partition: Partition, name: &str) -> Result<[Vec<u32>; 2], Error> {
+        match (partition, &self.public) {
+            (Partition::Half { seed }, _) => Ok(self.half(seed)),
+            (Partition::Public, Some(halves)) => Ok(halves.clone()),
+            (Partition::Public, None) => {
+                let detail = "has no public split; leave @public out".into();
+                Err(Error::Data { path: name.into(), detail })
             }
-            Partition::Half { seed } => Ok(self.half(seed)),
         }
     }
 
@@ -147,23 +213,26 @@ impl Graph {
     /// # Errors
     /// [`Error::Data`] when the file has no public split but it is asked for, or a half is empty.
     pub fn split(&self, partition: Partition, name: &str) -> Result<Split, Error> {
-        let refuse = |detail| Error::Data { path: name.into(), detail };
-        let [train, test] = self.halves(partition).map_err(refuse)?;
+        let [train, test] = self.halves(partition, name)?;
         Ok(Split {
             train: self.dataset(&train, format!("{name}/train"))?,
             test: self.dataset(&test, format!("{name}/test"))?,
         })
     }
 
-    /// The rows of some nodes, zeros and all.
-    fn dataset(&self, nodes: &[u32], name: String) -> Result<Dataset, Error> {
+    /// The features of some nodes, zeros and all.
+    fn rows_of(&self, nodes: impl ExactSizeIterator<Item = usize>) -> Vec<f32> {
         let mut values = vec![0.0; nodes.len() * self.features];
         for (row, node) in values.chunks_exact_mut(self.features.max(1)).zip(nodes) {
-            let node = *node as usize;
             for entry in self.rows[node] as usize..self.rows[node + 1] as usize {
                 row[self.columns[entry] as usize] = self.values.as_ref().map_or(1.0, |values| values[entry]);
             }
         }
+        values
+    }
+
+    fn dataset(&self, nodes: &[u32], name: String) -> Result<Dataset, Error> {
+        let values = self.rows_of(nodes.iter().map(|node| *node as usize));
         let labels = nodes.iter().map(|node| self.labels[*node as usize]).collect();
         Dataset::new(name, self.features, self.classes, Values::Reals(values), labels)
     }

@@ -1,5 +1,6 @@
 //! Elementwise kernels without an algorithm of their own.
 
+use super::batch::CURSOR_LENGTH;
 use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -141,5 +142,65 @@ pub fn activate(
         }),
         groups: groups_over_samples(shape),
         flops: 2 * shape.elements(),
+    })
+}
+
+/// Dropout at one layer of a network: each activation becomes 0 with a chance of `rate`, else grows by 1/(1 − rate).
+///
+/// What becomes of which depends on the cursor's seed and batches, the layer and the place alone, so that replays of a plan
+/// draw anew as the cursor advances, and every kernel of one replay meets the same mask.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout<'a> {
+    /// A cursor of [`CURSOR_LENGTH`] words, see [`batch`](super::batch).
+    pub cursor: &'a Tensor,
+    /// Which layer; each draws its own.
+    pub layer: u32,
+    /// From 0 to less than 1.
+    pub rate: f32,
+}
+
+impl Dropout<'_> {
+    /// Random words below this drop what they stand for.
+    pub(super) fn threshold(&self) -> u32 {
+        (f64::from(self.rate) * 2f64.powi(32)) as u32
+    }
+
+    /// What is kept is multiplied by this.
+    pub(super) fn scale(&self) -> f32 {
+        (1.0 / (1.0 - f64::from(self.rate))) as f32
+    }
+}
+
+/// `elementwise/dropout`
+pub static DROPOUT: Kernel = Kernel {
+    name: "elementwise/dropout",
+    bindings: &[Binding::read("x"), Binding::read("cursor"), Binding::write("y")],
+    params: DropoutParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct DropoutParams { quads: u32, layer: u32, threshold: u32, scale: f32 }
+}
+
+/// y = m ∘ x with a random mask m of zeros and 1/(1 − rate).
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes differ, and those of [`PlanBuilder::dispatch`].
+pub fn dropout(plan: &mut PlanBuilder, x: &Tensor, dropout: &Dropout<'_>, y: &Tensor) -> Result<(), Error> {
+    expect_shape(&DROPOUT, "y", y, x.shape())?;
+    expect_length(&DROPOUT, "cursor", dropout.cursor, CURSOR_LENGTH.into())?;
+    plan.dispatch(Dispatch {
+        kernel: &DROPOUT,
+        variant: Variant::new("plain"),
+        operands: &[x, dropout.cursor, y],
+        params: bytemuck::bytes_of(&DropoutParams {
+            quads: quads(x),
+            layer: dropout.layer,
+            threshold: dropout.threshold(),
+            scale: dropout.scale(),
+        }),
+        groups: Groups::over(u64::from(quads(x)), WG_SIZE),
+        flops: x.shape().elements(),
     })
 }

@@ -115,6 +115,7 @@ params! {
         samples: u32,
         sub_batches: u32,
         first: u32,
+        input_rows: u32,
     }
 }
 
@@ -122,7 +123,8 @@ params! {
 /// are slow, in one dispatch per part of them.
 ///
 /// Shapes: `delta` is samples × outputs, `inputs` samples × columns; each G_n is outputs × columns, its rows padded as a
-/// tensor's are. What else is in the rows of `gradients` stays.
+/// tensor's are. What else is in the rows of `gradients` stays. Where every sub-batch has the same inputs, `inputs` holds
+/// them once, samples / sub-batches × columns.
 ///
 /// # Errors
 /// [`Error::Shape`] when they disagree, a sub-batch would be empty, or the part does not fit its row, and those of
@@ -134,8 +136,13 @@ pub fn weight_gradient(
     gradients: Gradients<'_>,
 ) -> Result<(), Error> {
     let kernel = &WEIGHT_GRADIENT;
-    let product = MatmulShape::of(kernel, (delta, Transposed::Yes), (inputs, Transposed::No))?;
-    let (part, samples, sub_batches) = (product.output(), product.inner, gradients.sub_batches());
+    let (samples, sub_batches) = (delta.shape().rows, gradients.sub_batches());
+    let input_rows = inputs.shape().rows;
+    if input_rows != samples && u64::from(input_rows) * u64::from(sub_batches) != u64::from(samples) {
+        let detail = format!("{samples} rows of delta for {sub_batches} sub-batches, {input_rows} of inputs");
+        return Err(Error::Shape { kernel: kernel.name, detail });
+    }
+    let part = Shape::new(delta.shape().columns, inputs.shape().columns);
     gradients.check(kernel, part, samples)?;
     let tile = tile_for(plan.gpu(), part);
     let height = part.rows.next_multiple_of(tile.rows);
@@ -155,6 +162,7 @@ pub fn weight_gradient(
             samples,
             sub_batches,
             first: inner.start,
+            input_rows,
         };
         plan.dispatch(Dispatch {
             kernel,
@@ -162,7 +170,7 @@ pub fn weight_gradient(
             operands: &[delta, inputs, gradients.rows],
             params: bytemuck::bytes_of(&params),
             groups: Groups(tiles),
-            flops: product.flops() * u64::from(params.inner) / u64::from(longest),
+            flops: 2 * part.elements() * u64::from(samples) * u64::from(params.inner) / u64::from(longest),
         })?;
     }
     Ok(())

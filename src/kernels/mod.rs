@@ -13,6 +13,7 @@ pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
 pub mod first_order;
+pub mod gcn;
 pub mod linalg;
 pub mod line_search;
 pub mod loss;
@@ -20,6 +21,7 @@ pub mod mlp;
 pub mod optimizer;
 pub mod proximal;
 pub mod reduce;
+pub mod sparse;
 
 pub use activation::Activation;
 
@@ -32,6 +34,7 @@ pub static ALL: &[&Kernel] = &[
     &elementwise::COPY,
     &elementwise::DESCEND,
     &elementwise::ACTIVATE,
+    &elementwise::DROPOUT,
     &reduce::DOT,
     &reduce::DOTS,
     &reduce::TOTALS,
@@ -40,6 +43,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL_SUBTRACT,
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
+    &sparse::PRODUCT,
     &cholesky::CORNER,
     &cg::STEP,
     &loss::SOFTMAX_SCORES,
@@ -52,6 +56,8 @@ pub static ALL: &[&Kernel] = &[
     &mlp::DELTA,
     &mlp::WEIGHT_GRADIENT,
     &mlp::BIAS_GRADIENT,
+    &gcn::SKIP,
+    &gcn::DELTA,
     &dladmm::DUAL_TARGET,
     &dladmm::RESIDUAL,
     &dladmm::RESIDUAL_SUMS,

@@ -3,4 +3,5 @@
 //! A model knows sizes and records passes into a caller's plan; parameters and gradients are the caller's tensors, one
 //! flat row each by a [`Slab`](crate::engine::Slab), as solvers take them.
 
+pub mod gcn;
 pub mod mlp;

@@ -21,18 +21,20 @@ pub fn delta(above: &Matrix, weights: &Matrix, activation: &Matrix, f: Activatio
     })
 }
 
-/// `G_n = Σ δ aᵀ` over the samples of each sub-batch.
+/// `G_n = Σ δ aᵀ` over the samples of each sub-batch, where the rows of `inputs` come round: sample s has row s modulo their
+/// number.
 ///
 /// # Panics
-/// If there are not as many rows of `delta` as of `inputs`.
+/// If there are not as many rows of `delta` as of `inputs`, or as many for each sub-batch.
 pub fn weight_gradient(delta: &Matrix, inputs: &Matrix, sub_batches: usize) -> Vec<Bounded<Matrix>> {
-    assert_eq!(delta.rows(), inputs.rows(), "weight_gradient: one delta for each sample");
+    let is_shared = delta.rows() == sub_batches * inputs.rows();
+    assert!(is_shared || delta.rows() == inputs.rows(), "weight_gradient: one delta for each sample");
     (0..sub_batches)
         .map(|n| {
             Bounded::from_fn(delta.cols(), inputs.cols(), |output, column| {
                 let mut sum = Bounded::ZERO;
                 for sample in sub_batch(n, delta.rows(), sub_batches) {
-                    sum.add(delta[(sample, output)] * inputs[(sample, column)]);
+                    sum.add(delta[(sample, output)] * inputs[(sample % inputs.rows(), column)]);
                 }
                 sum
             })

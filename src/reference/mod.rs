@@ -23,6 +23,7 @@ pub mod dladmm;
 pub mod elementwise;
 pub mod exact;
 pub mod first_order;
+pub mod gcn;
 pub mod linalg;
 pub mod line_search;
 pub mod loss;
@@ -30,10 +31,13 @@ pub mod matrix;
 pub mod mlp;
 pub mod optimizer;
 pub mod proximal;
+mod random;
 pub mod reduce;
+pub mod sparse;
 
 pub use activation::Activation;
 pub use matrix::Matrix;
+pub use random::random_words;
 
 /// A result together with the size of the terms it was made of.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -12,7 +12,7 @@ use crate::engine::{Shape, StorageType};
 use crate::kernels::badm::{self as kernel, CLOCK_HEAD, SLOT_LENGTH, SecondMoment, Step, clock_length};
 use crate::reference::badm::{self as oracle, Clock, Moment, Settings, Slot, State};
 use crate::reference::optimizer::{Schedule, Verdict};
-use crate::reference::{Bounded, Matrix};
+use crate::reference::{Bounded, Matrix, random_words};
 
 const SEED: u32 = 42;
 
@@ -346,7 +346,7 @@ impl<'a> HalfCall<'a> {
         let range = |place: (usize, usize)| {
             let slack = Bound::roundings(roundings).slack(value.magnitude[place]);
             let slot = (FIRST + place.0) as u32;
-            let words = oracle::random_words(SEED, self.clock.verdict.steps, slot, place.1 as u32 / 4);
+            let words = random_words(SEED, self.clock.verdict.steps, slot, place.1 as u32 / 4);
             let random = words[place.1 % 4] >> shift & 0xffff;
             // Rounding to a single is monotone, and so is rounding from there by the same bits.
             let store =

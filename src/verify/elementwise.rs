@@ -5,6 +5,7 @@ use super::expected::{Bound, Expected, Verdict};
 use super::values::{Profile, activations, operands, shapes};
 use crate::Error;
 use crate::engine::Shape;
+use crate::kernels::elementwise::Dropout;
 use crate::kernels::{Activation, elementwise as kernel};
 use crate::reference::{Bounded, Matrix, elementwise as oracle};
 
@@ -115,4 +116,50 @@ pub(super) fn activate(session: &mut Session<'_>) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Words of a cursor: position, epoch, seed, batches.
+pub(super) const CURSOR: [u32; 4] = [3, 1, 0x9e37_79b9, 70_000];
+
+/// Layers and rates that kernels with dropout are run at: off, and not.
+pub(super) fn dropouts() -> [(u32, f32); 2] {
+    [(0, 0.0), (5, 0.3)]
+}
+
+/// A layer's dropout by [`CURSOR`], as the oracles take it.
+pub(super) fn dropout_of(layer: u32, rate: f32) -> oracle::Dropout {
+    oracle::Dropout { seed: CURSOR[2], batches: CURSOR[3], layer, rate: rate.into() }
+}
+
+pub(super) fn dropout(session: &mut Session<'_>) -> Result<(), Error> {
+    for (shape, profile) in operands(session.effort()) {
+        for (layer, rate) in dropouts() {
+            let x = session.matrix(shape, profile);
+            check_dropout(session, &format!("{shape}, {profile}, {rate}"), &x, (layer, rate), None)?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let mut x = session.matrix(Shape::new(3, 5), Profile::Ordinary);
+        x[(1, 2)] = odd;
+        check_dropout(session, &format!("{odd} in x[1, 2]"), &x, (0, 0.0), Some(7))?;
+    }
+    Ok(())
+}
+
+fn check_dropout(
+    session: &mut Session<'_>,
+    case: &str,
+    x: &Matrix,
+    (layer, rate): (u32, f32),
+    hit: Option<usize>,
+) -> Result<(), Error> {
+    let expected = rounded_once(oracle::dropout(x, &dropout_of(layer, rate)));
+    // The scale's rounding, and the product's.
+    let bound = Bound::roundings(2);
+    session.check(case, |call| {
+        let x = call.input("x", x)?;
+        let cursor = &call.words("cursor", &CURSOR, Expected::Unchanged)?;
+        let y = call.output("y", x.shape(), Expected::not_finite(&expected, bound, |at| Some(at) == hit))?;
+        kernel::dropout(&mut call.plan, &x, &Dropout { cursor, layer, rate }, &y)
+    })
 }

@@ -69,20 +69,13 @@ fn slab(session: &mut Session<'_>, parts: &[Bounded<Matrix>]) -> (Matrix, Bounde
 }
 
 pub(super) fn weight_gradient(session: &mut Session<'_>) -> Result<(), Error> {
-    for (samples, outputs, columns, sub_batches) in sizes(session) {
+    for size in sizes(session) {
         for profile in [Profile::Ordinary, Profile::Spread] {
-            let [delta, inputs] = [Shape::new(samples, outputs), Shape::new(samples, columns)]
-                .map(|shape| session.matrix(shape, profile));
-            let parts = oracle::weight_gradient(&delta, &inputs, sub_batches as usize);
-            let (before, after) = slab(session, &parts);
-            // One fused multiply-add for each sample.
-            let bound = Bound::roundings(samples.div_ceil(sub_batches) as usize);
-            session.check(&case((samples, outputs, columns, sub_batches), profile), |call| {
-                let (delta, inputs) = (call.input("left", &delta)?, call.input("right", &inputs)?);
-                let rows = &call.update("gradient", &before, Expected::near(&after, bound))?;
-                let gradients = Gradients { rows, first: AROUND.0 };
-                kernel::weight_gradient(&mut call.plan, &delta, &inputs, gradients)
-            })?;
+            check_weight_gradient(session, size, size.0, profile)?;
+            // As many samples in every sub-batch, all with the same inputs.
+            let (samples, outputs, columns, sub_batches) = size;
+            let stacked = (samples * sub_batches, outputs, columns, sub_batches);
+            check_weight_gradient(session, stacked, samples, profile)?;
         }
     }
     for odd in NOT_FINITE {
@@ -106,6 +99,27 @@ pub(super) fn weight_gradient(session: &mut Session<'_>) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+fn check_weight_gradient(
+    session: &mut Session<'_>,
+    size: (u32, u32, u32, u32),
+    input_rows: u32,
+    profile: Profile,
+) -> Result<(), Error> {
+    let (samples, outputs, columns, sub_batches) = size;
+    let [delta, inputs] = [Shape::new(samples, outputs), Shape::new(input_rows, columns)]
+        .map(|shape| session.matrix(shape, profile));
+    let parts = oracle::weight_gradient(&delta, &inputs, sub_batches as usize);
+    let (before, after) = slab(session, &parts);
+    // One fused multiply-add for each sample.
+    let bound = Bound::roundings(samples.div_ceil(sub_batches) as usize);
+    session.check(&format!("{}, {input_rows} inputs", case(size, profile)), |call| {
+        let (delta, inputs) = (call.input("left", &delta)?, call.input("right", &inputs)?);
+        let rows = &call.update("gradient", &before, Expected::near(&after, bound))?;
+        let gradients = Gradients { rows, first: AROUND.0 };
+        kernel::weight_gradient(&mut call.plan, &delta, &inputs, gradients)
+    })
 }
 
 fn case((samples, outputs, columns, sub_batches): (u32, u32, u32, u32), profile: Profile) -> String {

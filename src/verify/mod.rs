@@ -30,6 +30,7 @@ mod elementwise;
 mod exact;
 mod expected;
 mod first_order;
+mod gcn;
 mod linalg;
 mod line_search;
 mod loss;
@@ -37,6 +38,7 @@ mod mlp;
 mod optimizer;
 mod proximal;
 mod reduce;
+mod sparse;
 mod values;
 
 use std::fmt;
@@ -96,6 +98,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::elementwise::COPY, elementwise::copy),
     (&kernels::elementwise::DESCEND, elementwise::descend),
     (&kernels::elementwise::ACTIVATE, elementwise::activate),
+    (&kernels::elementwise::DROPOUT, elementwise::dropout),
     (&kernels::reduce::DOT, reduce::dot),
     (&kernels::reduce::DOTS, reduce::dots),
     (&kernels::reduce::TOTALS, reduce::totals),
@@ -104,6 +107,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
+    (&kernels::sparse::PRODUCT, sparse::product),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
@@ -116,6 +120,8 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::mlp::DELTA, mlp::delta),
     (&kernels::mlp::WEIGHT_GRADIENT, mlp::weight_gradient),
     (&kernels::mlp::BIAS_GRADIENT, mlp::bias_gradient),
+    (&kernels::gcn::SKIP, gcn::skip),
+    (&kernels::gcn::DELTA, gcn::delta),
     (&kernels::dladmm::DUAL_TARGET, dladmm::dual_target),
     (&kernels::dladmm::RESIDUAL, dladmm::residual),
     (&kernels::dladmm::RESIDUAL_SUMS, dladmm::residual_sums),
