@@ -55,6 +55,7 @@ fn folded_grids() {
                 "optimizer",
                 "first_order",
                 "badm",
+                "nm",
             ][..],
         ),
         (5, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta", "mlp/weight_gradient"]),
