@@ -113,6 +113,21 @@ impl NmPattern {
         Ok(Shape::new(matrix.rows, groups.div_ceil(self.groups_per_word())))
     }
 
+    /// Which weights of a matrix the words of a mask keep, row by row.
+    ///
+    /// # Panics
+    /// If there are fewer words than [`mask`](Self::mask) says, or the group does not divide the columns.
+    pub fn kept(self, words: &[u32], matrix: Shape) -> Vec<bool> {
+        let per_word = self.groups_per_word();
+        let row_words = (matrix.columns / self.group).div_ceil(per_word);
+        let bit = move |row: u32, column: u32| {
+            let (group, place) = (column / self.group, column % self.group);
+            let word = words[(row * row_words + group / per_word) as usize];
+            (word >> (group % per_word * self.group + place)) & 1 == 1
+        };
+        (0..matrix.rows).flat_map(|row| (0..matrix.columns).map(move |column| bit(row, column))).collect()
+    }
+
     /// The shape of a packed matrix's values.
     ///
     /// # Errors
