@@ -22,6 +22,7 @@ use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::mlp::{self, Gradients};
+use dualstep::kernels::nm::{self, NmPattern, Packed, Update};
 use dualstep::kernels::optimizer;
 use dualstep::kernels::proximal::{self, Decide, Pull};
 use dualstep::kernels::sparse::{self, Sparse};
@@ -425,6 +426,30 @@ const ROWS: &[(&str, Record)] = &[
         };
         badm::step(plan, &args)
     }),
+    ("nm/project", |b, plan| {
+        let (w, pattern) = (b.weights()?, b.pattern());
+        let mask = b.gpu.zeros(pattern.mask(w.shape())?, StorageType::U32)?;
+        nm::project(plan, pattern, &w, &b.weights()?, &mask, &b.words(&[optimizer::NOTHING_FOUND])?)
+    }),
+    ("nm/admm_update", |b, plan| {
+        let (w, pattern) = (b.weights()?, b.pattern());
+        let length = 4 * nm::partial_count(pattern, w.shape())?;
+        let update = Update { t: &b.weights()?, sums: &b.list(length)?, counts: &b.list(length)? };
+        nm::admm_update(plan, pattern, &w, &b.list(nm::SETTINGS_LENGTH)?, update)
+    }),
+    ("nm/pack", |b, plan| {
+        let (w, pattern) = (b.weights()?, b.pattern());
+        // Two of each four, whatever they are.
+        let mask = b.gpu.zeros(pattern.mask(w.shape())?, StorageType::U32)?;
+        b.gpu.write(&mask, &vec![0x3333_3333u32; mask.shape().elements() as usize])?;
+        let (values, places) = b.packed(pattern)?;
+        nm::pack(plan, pattern, &w, &mask, Packed { values: &values, places: &places })
+    }),
+    ("nm/unpack", |b, plan| {
+        let pattern = b.pattern();
+        let (values, places) = b.packed(pattern)?;
+        nm::unpack(plan, pattern, Packed { values: &values, places: &places }, &b.weights()?)
+    }),
 ];
 
 impl Bench<'_> {
@@ -473,6 +498,20 @@ impl Bench<'_> {
     /// Rows of as many parameters as a layer has.
     fn slab(&self, rows: u32) -> Result<Tensor, Error> {
         self.matrix(rows, self.width * self.width)
+    }
+
+    fn pattern(&self) -> NmPattern {
+        NmPattern::new(2, 4).expect("a pattern")
+    }
+
+    /// Values and places of packed weights.
+    fn packed(&self, pattern: NmPattern) -> Result<(Tensor, Tensor), Error> {
+        let weights = Shape::new(self.width, self.width);
+        let values = pattern.values(weights)?;
+        Ok((
+            self.matrix(values.rows, values.columns)?,
+            self.gpu.zeros(pattern.places(weights)?, StorageType::U32)?,
+        ))
     }
 
     /// An optimizer's clock that lets a step be taken, and moves nothing.

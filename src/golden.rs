@@ -34,11 +34,8 @@ pub enum Trace {
     Badm(Box<BadmTrace>),
     /// Steps of first-order methods on given gradients.
     FirstOrder(Box<FirstOrderTrace>),
-    /// A trace of a kind that the format knows and this crate does not replay.
-    Unsupported {
-        /// The kind, as the file calls it.
-        kind: String,
-    },
+    /// Updates of N:M ADMM on given weights.
+    Nm(Box<NmTrace>),
 }
 
 /// A run of dlADMM on real images; network 784-n-n-10, constant penalties.
@@ -199,6 +196,29 @@ pub struct MethodTrace {
     pub w: Matrix,
 }
 
+/// Updates of N:M ADMM on given weights: Z = Π(W + U), U ← U + W − Z, from U = 0.
+#[derive(Debug, Clone)]
+pub struct NmTrace {
+    /// Weights that stay of each group.
+    pub keep: usize,
+    /// Weights of a group.
+    pub group: usize,
+    /// The least gap between a kept and a dropped magnitude.
+    pub smallest_margin: f64,
+    /// The weights before the first update, then those of each.
+    pub weights: Vec<Matrix>,
+    /// What the projection of the first weights keeps, row by row.
+    pub first_mask: Vec<bool>,
+    /// Z after the last update.
+    pub z: Matrix,
+    /// U after the last update.
+    pub u: Matrix,
+    /// What the last update keeps, row by row.
+    pub last_mask: Vec<bool>,
+    /// Of each update, entries of the mask that changed.
+    pub flips: Vec<u32>,
+}
+
 impl DlAdmmTrace {
     /// The network's input, pixel / 255, samples × 784.
     pub fn inputs(&self) -> Matrix {
@@ -226,7 +246,7 @@ fn parse(bytes: &[u8]) -> Result<Trace, String> {
         None | Some("dladmm") => Ok(Trace::DlAdmm(Box::new(read_dladmm(&archive)?))),
         Some("badm") => Ok(Trace::Badm(Box::new(read_badm(&archive)?))),
         Some("first_order") => Ok(Trace::FirstOrder(Box::new(read_first_order(&archive)?))),
-        Some(kind) if KINDS.contains(&kind) => Ok(Trace::Unsupported { kind: kind.to_owned() }),
+        Some("nm_admm") => Ok(Trace::Nm(Box::new(read_nm(&archive)?))),
         Some(kind) => Err(format!("metadata `kind` is {kind:?}; the format knows {}", KINDS.join(", "))),
     }
 }
@@ -373,6 +393,40 @@ fn read_first_order(archive: &Archive<'_>) -> Result<FirstOrderTrace, String> {
         start: archive.row("w_0", Dtype::F32, parameters)?,
         gradients: steps_of(&gradients, 1, parameters),
         methods,
+    })
+}
+
+fn read_nm(archive: &Archive<'_>) -> Result<NmTrace, String> {
+    let [rows, cols, keep, group, updates] =
+        ["rows", "cols", "keep", "group", "updates"].map(|key| archive.count(key));
+    let (rows, cols, keep, group, updates) = (rows?, cols?, keep?, group?, updates?);
+    if keep >= group || !cols.is_multiple_of(group) {
+        return Err(format!(
+            "metadata says {keep} of each group of {group} in {cols} columns; keep must be below group, and group divide the columns"
+        ));
+    }
+    let mask = |name: &str| {
+        let bytes = archive.bytes(name, Dtype::U8, &[rows, cols])?;
+        match bytes.iter().position(|&byte| byte > 1) {
+            None => Ok(bytes.iter().map(|&byte| byte == 1).collect::<Vec<_>>()),
+            Some(index) => {
+                Err(format!("tensor `{name}` holds {} at element {index}; a mask is 0 or 1", bytes[index]))
+            }
+        }
+    };
+    let flip = |&value: &i32| {
+        u32::try_from(value).map_err(|_| format!("tensor `flips` holds {value}; flips are counted from 0"))
+    };
+    Ok(NmTrace {
+        keep,
+        group,
+        smallest_margin: archive.not_negative("smallest_margin")?,
+        weights: steps_of(&archive.values("w", Dtype::F32, &[updates + 1, rows, cols])?, rows, cols),
+        first_mask: mask("mask_0")?,
+        z: archive.matrix("z_K", Dtype::F64, rows, cols)?,
+        u: archive.matrix("u_K", Dtype::F64, rows, cols)?,
+        last_mask: mask("mask_K")?,
+        flips: archive.integers("flips", &[updates])?.iter().map(flip).collect::<Result<_, _>>()?,
     })
 }
 
@@ -571,9 +625,9 @@ mod tests {
     }
 
     #[test]
-    fn names_other_kinds_and_refuses_unknown_ones() {
+    fn tells_kinds_apart_and_refuses_unknown_ones() {
         let of_kind = |kind: &str| with_header(&format!(r#"{{"__metadata__":{{"kind":"{kind}"}}}}"#));
-        assert!(matches!(parse(&of_kind("nm_admm")), Ok(Trace::Unsupported { kind }) if kind == "nm_admm"));
+        assert!(refusal(&of_kind("nm_admm")).starts_with("metadata `rows` is missing"));
         for kind in ["badm", "first_order"] {
             assert!(refusal(&of_kind(kind)).starts_with("metadata `steps` is missing"), "{kind}");
         }
@@ -689,6 +743,39 @@ mod tests {
         for text in ["lr", "lr nan", "as adam", "as nadam", "as adamw", ""] {
             let message = first_order(&[("adam", text), ("adamw", "as adam")]).refusal();
             assert!(message.starts_with("metadata `adam"), "{text}: {message}");
+        }
+    }
+
+    /// A trace of N:M ADMM: one update of 2 × 4 weights.
+    fn nm() -> Draft {
+        let fixed = [("kind", "nm_admm"), ("rows", "2"), ("cols", "4"), ("keep", "1"), ("group", "2")];
+        let rest = [("updates", "1"), ("smallest_margin", "0.5")];
+        let metadata = fixed.iter().chain(&rest).map(|(key, value)| ((*key).into(), (*value).into()));
+        let mut draft = Draft { metadata: metadata.collect(), tensors: BTreeMap::new() };
+        draft.put("w", Dtype::F32, &[2, 2, 4]);
+        draft.put("mask_0", Dtype::U8, &[2, 4]);
+        draft.put("z_K", Dtype::F64, &[2, 4]);
+        draft.put("u_K", Dtype::F64, &[2, 4]);
+        draft.put("mask_K", Dtype::U8, &[2, 4]);
+        draft.put("flips", Dtype::I32, &[1]);
+        draft
+    }
+
+    #[test]
+    fn reads_masks_and_refuses_what_is_none() {
+        let mut draft = nm();
+        draft.set("mask_K", &[1]);
+        let Trace::Nm(trace) = parse(&draft.bytes()).unwrap() else { panic!("another kind") };
+        assert_eq!((trace.weights.len(), trace.last_mask.len(), trace.last_mask[0]), (2, 8, true));
+        draft.set("mask_K", &[2]);
+        assert_eq!(draft.refusal(), "tensor `mask_K` holds 2 at element 0; a mask is 0 or 1");
+        let mut draft = nm();
+        draft.set("flips", &(-1i32).to_le_bytes());
+        assert_eq!(draft.refusal(), "tensor `flips` holds -1; flips are counted from 0");
+        for (key, value) in [("keep", "2"), ("group", "3")] {
+            let mut draft = nm();
+            draft.metadata.insert(key.into(), value.into());
+            assert!(draft.refusal().contains("keep must be below group"));
         }
     }
 

@@ -530,11 +530,11 @@ fn adapters_are_numbered() {
 fn parity_judges_every_file() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let bench = Bench::new();
-    let message = bench.fail(&format!("parity {}", golden.join("nm_2of4.safetensors").display()));
-    assert!(message.contains("kind nm_admm is not built yet"), "{message}");
     if !has_device() {
         return;
     }
+    let printed = bench.succeed(&format!("parity {}", golden.join("nm_2of4.safetensors").display()));
+    assert!(printed.contains("6 updates, 0 mask entries and 0 counts of flips differ: passed"), "{printed}");
     let trace = golden.join("dladmm_fashion_n256_h24_rho1.safetensors");
     let printed = bench.succeed(&format!("parity --json {}", trace.display()));
     let verdict: serde_json::Value = serde_json::from_str(&printed).unwrap();

@@ -57,6 +57,7 @@ fn folded_grids() {
                 "optimizer",
                 "first_order",
                 "badm",
+                "nm",
             ][..],
         ),
         // 7 sub-batches of 5 tiles each are the most.

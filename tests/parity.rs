@@ -6,20 +6,20 @@ mod gpu;
 use std::path::{Path, PathBuf};
 
 use dualstep::engine::GpuOptions;
-use dualstep::golden::{self, Trace};
+use dualstep::golden::{self, NmTrace, Trace};
 use dualstep::parity::{Parity, TensorDifference, replay};
 
-/// Every trace that the repository holds and this crate replays.
+/// Every trace that the repository holds.
 fn traces() -> Vec<(PathBuf, Trace)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
     files.sort();
-    let read = |file: PathBuf| match golden::read(&file).unwrap() {
-        Trace::Unsupported { .. } => None,
-        trace => Some((file, trace)),
+    let read = |file: PathBuf| {
+        let trace = golden::read(&file).unwrap();
+        (file, trace)
     };
-    files.into_iter().filter_map(read).collect()
+    files.into_iter().map(read).collect()
 }
 
 /// The first trace whose file's name begins so.
@@ -40,6 +40,12 @@ fn faults(parity: &Parity) -> Vec<String> {
         let (differing, all) = (parity.differing_exponents, parity.exponents);
         faults.extend((differing > 0).then(|| format!("{differing} of {all} exponents differ")));
     }
+    if let Parity::Nm(parity) = parity {
+        let (masks, flips) = (parity.differing_mask_entries, parity.differing_flips);
+        faults.extend(
+            (masks + flips > 0).then(|| format!("{masks} mask entries, {flips} counts of flips differ")),
+        );
+    }
     faults
 }
 
@@ -55,8 +61,11 @@ fn every_trace_is_reproduced() {
         kinds.push(parity.kind());
     }
     let count = |kind: &str| kinds.iter().filter(|other| **other == kind).count();
-    let counts = ["dladmm", "badm", "first_order"].map(count);
-    assert!(counts[0] >= 3 && counts[1] >= 4 && counts[2] >= 1, "traces are missing: {counts:?}");
+    let counts = ["dladmm", "badm", "first_order", "nm_admm"].map(count);
+    assert!(
+        counts[0] >= 3 && counts[1] >= 4 && counts[2] >= 1 && counts[3] >= 4,
+        "traces are missing: {counts:?}"
+    );
 }
 
 fn far(parity: &Parity) -> Vec<&TensorDifference> {
@@ -97,4 +106,25 @@ fn one_spoilt_element_of_an_optimizers_trace_is_found_out() {
     let parity = replay(&gpu, &Trace::FirstOrder(methods)).unwrap();
     let far: Vec<_> = far(&parity).iter().map(|it| it.tensor.clone()).collect();
     assert_eq!(far, ["w.momentum", "w.adam"]);
+}
+
+/// A mask's entry, a flip and a value are each found out, for none of the traces comes so close that it may differ.
+#[test]
+fn one_spoilt_entry_of_a_mask_is_found_out() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let Trace::Nm(whole) = trace("nm_3of8") else { panic!("of another kind") };
+    let outcome = |spoil: fn(&mut NmTrace)| {
+        let mut trace = whole.clone();
+        spoil(&mut trace);
+        let parity = replay(&gpu, &Trace::Nm(trace)).unwrap();
+        assert!(!parity.passes());
+        let Parity::Nm(parity) = parity else { panic!("of another kind") };
+        let far = parity.tensors.iter().filter(|it| !it.passes()).count();
+        (parity.differing_mask_entries, parity.differing_flips, far)
+    };
+    assert_eq!(outcome(|trace| trace.first_mask[77] ^= true), (1, 0, 0));
+    assert_eq!(outcome(|trace| trace.last_mask[959] ^= true), (1, 0, 0));
+    assert_eq!(outcome(|trace| trace.flips[2] += 1), (0, 1, 0));
+    assert_eq!(outcome(|trace| trace.u.data_mut()[0] += 1e-4 * trace.u.norm()), (0, 0, 1));
+    assert_eq!(outcome(|trace| trace.z.data_mut()[95] += 1e-4 * trace.z.norm()), (0, 0, 1));
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::golden::{self, DlAdmmTrace, Trace};
-use dualstep::parity::{Parity, TensorDifference, dladmm, optimizers, replay};
+use dualstep::parity::{Parity, TensorDifference, dladmm, replay};
 
 use super::{Failure, Outcome, print};
 
@@ -22,7 +22,7 @@ pub struct Arguments {
 
 /// Replays every file; all are read before the first is replayed.
 pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
-    let traces = arguments.files.iter().map(|file| read(file)).collect::<Result<Vec<_>, _>>()?;
+    let traces = arguments.files.iter().map(|file| golden::read(file)).collect::<Result<Vec<_>, _>>()?;
     let gpu = Gpu::open(options)?;
     let mut failed = 0;
     for (file, trace) in arguments.files.iter().zip(&traces) {
@@ -43,16 +43,6 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     }
 }
 
-fn read(file: &Path) -> Result<Trace, Failure> {
-    match golden::read(file)? {
-        Trace::Unsupported { kind } => Err(Failure(format!(
-            "{}: kind {kind} is not built yet; give traces of kind dladmm, badm or first_order",
-            file.display()
-        ))),
-        trace => Ok(trace),
-    }
-}
-
 /// The fields of the kind, and those that every kind has.
 fn json(file: &Path, parity: &Parity) -> serde_json::Value {
     let mut line = serde_json::json!(parity);
@@ -65,7 +55,17 @@ fn json(file: &Path, parity: &Parity) -> serde_json::Value {
 fn table(file: &Path, trace: &Trace, parity: &Parity) -> String {
     match (trace, parity) {
         (Trace::DlAdmm(trace), Parity::DlAdmm(parity)) => dladmm_table(file, trace, parity),
-        (_, Parity::Badm(of) | Parity::FirstOrder(of)) => optimizer_table(file, parity, of),
+        (_, Parity::Badm(of) | Parity::FirstOrder(of)) => {
+            let steps = format!("{} steps", of.steps);
+            tensor_table(file, parity, &steps)
+        }
+        (_, Parity::Nm(of)) => {
+            let masks = format!(
+                "{} updates, {} mask entries and {} counts of flips differ",
+                of.updates, of.differing_mask_entries, of.differing_flips
+            );
+            tensor_table(file, parity, &masks)
+        }
         // A replay is of its trace's kind.
         _ => String::new(),
     }
@@ -76,11 +76,11 @@ fn verdict(passes: bool) -> &'static str {
 }
 
 /// A row per tensor.
-fn optimizer_table(file: &Path, parity: &Parity, of: &optimizers::Parity) -> String {
+fn tensor_table(file: &Path, parity: &Parity, what: &str) -> String {
     let verdict = verdict(parity.passes());
-    let mut text = format!("{}\n{}, {} steps: {verdict}\n", file.display(), parity.kind(), of.steps);
-    text += "tensor      largest error    tolerance\n";
-    for TensorDifference { tensor, error, tolerance, .. } in &of.tensors {
+    let mut text = format!("{}\n{}, {what}: {verdict}\n", file.display(), parity.kind());
+    text += "tensor              error    tolerance\n";
+    for TensorDifference { tensor, error, tolerance, .. } in parity.tensors() {
         let mark = if error <= tolerance { ' ' } else { '!' };
         text += &format!("{tensor:<12}{error:>12.1e}{mark}{tolerance:>12.0e}\n");
     }

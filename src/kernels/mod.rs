@@ -18,6 +18,7 @@ pub mod linalg;
 pub mod line_search;
 pub mod loss;
 pub mod mlp;
+pub mod nm;
 pub mod optimizer;
 pub mod proximal;
 pub mod reduce;
@@ -99,6 +100,10 @@ pub static ALL: &[&Kernel] = &[
     &first_order::STEP,
     &badm::CLOCK,
     &badm::STEP,
+    &nm::PROJECT,
+    &nm::ADMM_UPDATE,
+    &nm::PACK,
+    &nm::UNPACK,
 ];
 
 /// The variant of a kernel that has only one.

@@ -5,6 +5,7 @@
 //! of [`Parity`].
 
 pub mod dladmm;
+pub mod nm;
 pub mod optimizers;
 
 use crate::Error;
@@ -21,6 +22,8 @@ pub enum Parity {
     Badm(optimizers::Parity),
     /// Of a trace of first-order methods.
     FirstOrder(optimizers::Parity),
+    /// Of a trace of N:M ADMM.
+    Nm(nm::Parity),
 }
 
 /// How one tensor differs.
@@ -50,6 +53,7 @@ impl Parity {
             Self::DlAdmm(_) => "dladmm",
             Self::Badm(_) => "badm",
             Self::FirstOrder(_) => "first_order",
+            Self::Nm(_) => "nm_admm",
         }
     }
 
@@ -58,6 +62,7 @@ impl Parity {
         match self {
             Self::DlAdmm(parity) => &parity.tensors,
             Self::Badm(parity) | Self::FirstOrder(parity) => &parity.tensors,
+            Self::Nm(parity) => &parity.tensors,
         }
     }
 
@@ -65,6 +70,7 @@ impl Parity {
     pub fn passes(&self) -> bool {
         match self {
             Self::DlAdmm(parity) => parity.passes(),
+            Self::Nm(parity) => parity.passes(),
             Self::Badm(_) | Self::FirstOrder(_) => self.tensors().iter().all(TensorDifference::passes),
         }
     }
@@ -73,15 +79,12 @@ impl Parity {
 /// Replays a trace and compares all that it recorded.
 ///
 /// # Errors
-/// Those of the solver; [`Error::Setting`] when the trace's settings are not ones that the solver takes;
-/// [`Error::Plan`] for a kind that is not replayed.
+/// Those of the solver; [`Error::Setting`] when the trace's settings are not ones that the solver takes.
 pub fn replay(gpu: &Gpu, trace: &Trace) -> Result<Parity, Error> {
     match trace {
         Trace::DlAdmm(trace) => dladmm::replay(gpu, trace).map(Parity::DlAdmm),
         Trace::Badm(trace) => optimizers::replay_badm(gpu, trace).map(Parity::Badm),
         Trace::FirstOrder(trace) => optimizers::replay_first_order(gpu, trace).map(Parity::FirstOrder),
-        Trace::Unsupported { kind } => {
-            Err(Error::Plan { plan: "parity".into(), detail: format!("kind {kind} is not built yet") })
-        }
+        Trace::Nm(trace) => nm::replay(gpu, trace).map(Parity::Nm),
     }
 }

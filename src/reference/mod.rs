@@ -29,6 +29,7 @@ pub mod line_search;
 pub mod loss;
 pub mod matrix;
 pub mod mlp;
+pub mod nm;
 pub mod optimizer;
 pub mod proximal;
 mod random;

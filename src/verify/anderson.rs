@@ -305,7 +305,7 @@ fn bf16_columns(session: &mut Session<'_>, case: &str, mut sweep: Sweep) -> Resu
     let (before, after) = (halves(&sweep.history), halves(&history));
     let shape = kernel::history_shape(sweep.shape(), MEMORY);
     sweep.check(session, case, &new, |call| {
-        call.halves("history", (shape, StorageType::Bf16), &before, Expected::Words(after.clone()))
+        call.stored("history", (shape, StorageType::Bf16), &before, Expected::Words(after.clone()))
     })
 }
 
@@ -513,7 +513,7 @@ fn one_mixture(
         let history = match storage {
             StorageType::Bf16 => {
                 let shape = kernel::history_shape(shape, MEMORY);
-                call.halves("history", (shape, StorageType::Bf16), &halves(&planes), Expected::Unchanged)?
+                call.stored("history", (shape, StorageType::Bf16), &halves(&planes), Expected::Unchanged)?
             }
             _ => call.input("history", &stacked(&planes))?,
         };

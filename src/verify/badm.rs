@@ -429,9 +429,9 @@ fn one_half_step(
     session.check(name, |call| {
         let words = call.words("clock", &clock_words(clock), Expected::Unchanged)?;
         let judge = |values: &[f32], i: usize| half.judge(&pi_ranges, pi_words, values[i].to_bits(), i);
-        let pi = call.halves("pi", shape, pi_words, Expected::Each(Box::new(judge)))?;
+        let pi = call.stored("pi", shape, pi_words, Expected::Each(Box::new(judge)))?;
         let judge = |values: &[f32], i: usize| half.judge(&m_ranges, m_words, values[i].to_bits(), i);
-        let m = call.halves("m", shape, m_words, Expected::Each(Box::new(judge)))?;
+        let m = call.stored("m", shape, m_words, Expected::Each(Box::new(judge)))?;
         let judge = |values: &[f32], i: usize| {
             let (value, magnitude) = (after.w.value.data()[i], after.w.magnitude.data()[i]);
             let allowed = roughly(W_ROUNDINGS).slack(magnitude) + half.undecided(&pi_ranges, i);

@@ -135,9 +135,9 @@ impl<'e> Call<'e> {
         self.frame(name, shape, (shape, StorageType::U32), &stored, expected)
     }
 
-    /// An operand of bf16 or f16: two elements to a word, the first in the lower half, rows padded to whole `vec4`s. What
+    /// An operand by the words it is stored as, rows padded to whole `vec4`s; of bf16 or f16 two elements to a word. What
     /// is expected of it is expected of its words.
-    pub fn halves(
+    pub fn stored(
         &mut self,
         name: &'static str,
         stored: (Shape, StorageType),

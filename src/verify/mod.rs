@@ -35,6 +35,7 @@ mod linalg;
 mod line_search;
 mod loss;
 mod mlp;
+mod nm;
 mod optimizer;
 mod proximal;
 mod reduce;
@@ -163,6 +164,10 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::first_order::STEP, first_order::step),
     (&kernels::badm::CLOCK, badm::clock),
     (&kernels::badm::STEP, badm::step),
+    (&kernels::nm::PROJECT, nm::project),
+    (&kernels::nm::ADMM_UPDATE, nm::admm_update),
+    (&kernels::nm::PACK, nm::pack),
+    (&kernels::nm::UNPACK, nm::unpack),
 ];
 
 /// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.

@@ -1,0 +1,78 @@
+// nm/pack: the packed form of an N:M matrix: its kept weights, and their places.
+//
+//   values[r, q keep + s] = w[r, q GROUP + p]   with p the place of the s-th weight that group q keeps
+//   places[r]             = all p of the row in this order, `bits` bits each
+//
+// w: `rows` rows of `stride` elements. mask: as nm/project leaves it, `mask_words` words for each row, `per_word` groups in
+// each. values: rows of `value_stride` elements, of which `entries` are values; places: rows of `place_words` words. What is
+// left of a row is zero. One lane owns one element of values and one word of places. Oracle: reference::nm::pack.
+#import "shared/index.wgsl"
+
+const WG_SIZE: u32 = 256u; // @spec
+
+struct Params {
+    rows: u32,
+    keep: u32,
+    width: u32,        // weights of a group
+    bits: u32,
+    entries: u32,
+    stride: u32,
+    mask_words: u32,
+    per_word: u32,
+    value_stride: u32,
+    place_words: u32,
+}
+
+@group(0) @binding(0) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read> mask: array<u32>;
+@group(0) @binding(2) var<storage, read_write> values: array<f32>;
+@group(0) @binding(3) var<storage, read_write> places: array<u32>;
+@group(0) @binding(4) var<uniform> params: Params;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
+        @builtin(local_invocation_index) lane: u32) {
+    let i = linear_group(group, groups) * WG_SIZE + lane;
+    if i < params.rows * params.value_stride {
+        values[i] = value(i / params.value_stride, i % params.value_stride);
+    }
+    if i < params.rows * params.place_words {
+        places[i] = place_word(i / params.place_words, i % params.place_words);
+    }
+}
+
+fn value(row: u32, entry: u32) -> f32 {
+    if entry >= params.entries {
+        return 0.0;
+    }
+    let column = (entry / params.keep) * params.width + place(row, entry);
+    return w[row * params.stride + column];
+}
+
+// The place in its group of a row's kept weight number `entry`.
+fn place(row: u32, entry: u32) -> u32 {
+    let q = entry / params.keep;
+    let word = mask[row * params.mask_words + q / params.per_word];
+    var kept = word >> (params.width * (q % params.per_word));
+    for (var s = entry % params.keep; s > 0u; s--) {
+        kept &= kept - 1u;
+    }
+    // A mask that keeps fewer than it should must not lead out of the group.
+    return min(firstTrailingBit(kept), params.width - 1u);
+}
+
+fn place_word(row: u32, word: u32) -> u32 {
+    let first = (32u * word) / params.bits;
+    let end = min((32u * word + 31u) / params.bits + 1u, params.entries);
+    var packed = 0u;
+    for (var entry = first; entry < end; entry++) {
+        let bit = entry * params.bits;
+        let p = place(row, entry);
+        if bit >= 32u * word {
+            packed |= p << (bit - 32u * word);
+        } else {
+            packed |= p >> (32u * word - bit);
+        }
+    }
+    return packed;
+}

@@ -1,0 +1,576 @@
+//! Kernels of N:M sparsity: projection, the update of ADMM, and the packed form.
+//!
+//! A pattern keeps so many weights of every group of consecutive columns of a row. What is kept are the largest magnitudes,
+//! of equal ones the first. Magnitudes compare as their bits do, so infinities and NaN rank above all numbers, and the
+//! kernels that meet them say so.
+//!
+//! # Masks
+//!
+//! One bit per weight, in u32 words: a row of the mask for each row of the matrix, whose word k holds the groups from
+//! k ⌊32/group⌋ on, the first in the lowest bits and each with its first weight lowest. No group is cut, so that where the
+//! group does not divide 32 the upper bits of a word are zero, as are the words that pad a row to four.
+//!
+//! # The packed form
+//!
+//! Two tensors with a row for each row of the matrix ([`NmPattern::values`], [`NmPattern::places`]):
+//!
+//! - values: the kept weights, group after group, each group's in the order of their columns;
+//! - places: for each of those its place in its group, 0 to group − 1, in ⌈log₂ group⌉ bits, one after another from the
+//!   lowest bit of the row's first word up; a place may begin in one word and end in the next. Words are little-endian.
+//!
+//! A group always has as many entries as the pattern keeps, zeros among them if need be. At 2:4 in f32 that is 8.5 bytes for
+//! 16 of the dense matrix.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::{WG_SIZE, expect_length, expect_shape};
+use crate::Error;
+use crate::engine::{
+    Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
+};
+
+/// The widest group.
+pub const MAX_GROUP: u32 = 32;
+
+/// Groups that one workgroup of [`admm_update`] takes.
+pub const CHUNK: u32 = 1024;
+
+/// Keep so many of every group of weights; `2:4` in text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NmPattern {
+    keep: u32,
+    group: u32,
+}
+
+impl NmPattern {
+    /// Keeps `keep` of every `group`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] unless 1 ≤ keep < group ≤ 32.
+    pub fn new(keep: u32, group: u32) -> Result<Self, Error> {
+        if keep >= 1 && keep < group && group <= MAX_GROUP {
+            return Ok(Self { keep, group });
+        }
+        Err(Self::refused(format!("{keep}:{group}")))
+    }
+
+    fn refused(value: String) -> Error {
+        let expected = "must be keep:group, such as 2:4, with at least 1 kept, fewer than the group, and a group of at most 32";
+        Error::Setting { setting: "pattern", value, expected }
+    }
+
+    /// Weights that stay of each group.
+    pub const fn keep(self) -> u32 {
+        self.keep
+    }
+
+    /// Weights of a group.
+    pub const fn group(self) -> u32 {
+        self.group
+    }
+
+    /// The share of weights that stay.
+    pub fn density(self) -> f64 {
+        f64::from(self.keep) / f64::from(self.group)
+    }
+
+    /// Bits of a place in a group: ⌈log₂ group⌉.
+    pub const fn place_bits(self) -> u32 {
+        u32::BITS - (self.group - 1).leading_zeros()
+    }
+
+    /// Groups in a word of a mask.
+    pub const fn groups_per_word(self) -> u32 {
+        u32::BITS / self.group
+    }
+
+    /// Groups of each row of a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group does not divide the columns.
+    pub fn groups(self, kernel: &'static str, matrix: Shape) -> Result<u32, Error> {
+        if matrix.columns.is_multiple_of(self.group) {
+            return Ok(matrix.columns / self.group);
+        }
+        let Shape { columns, .. } = matrix;
+        let detail = format!(
+            "a matrix of {matrix} cannot be {self}: {columns} columns are not whole groups of {}, {} are left over; use a \
+             group that divides {columns}, or leave the matrix dense",
+            self.group,
+            columns % self.group
+        );
+        Err(Error::Shape { kernel, detail })
+    }
+
+    /// The shape of a matrix's mask, in words.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group does not divide the columns.
+    pub fn mask(self, matrix: Shape) -> Result<Shape, Error> {
+        let groups = self.groups(PROJECT.name, matrix)?;
+        Ok(Shape::new(matrix.rows, groups.div_ceil(self.groups_per_word())))
+    }
+
+    /// Which weights of a matrix the words of a mask keep, row by row.
+    ///
+    /// # Panics
+    /// If there are fewer words than [`mask`](Self::mask) says, or the group does not divide the columns.
+    pub fn kept(self, words: &[u32], matrix: Shape) -> Vec<bool> {
+        let per_word = self.groups_per_word();
+        let row_words = (matrix.columns / self.group).div_ceil(per_word);
+        let bit = move |row: u32, column: u32| {
+            let (group, place) = (column / self.group, column % self.group);
+            let word = words[(row * row_words + group / per_word) as usize];
+            (word >> (group % per_word * self.group + place)) & 1 == 1
+        };
+        (0..matrix.rows).flat_map(|row| (0..matrix.columns).map(move |column| bit(row, column))).collect()
+    }
+
+    /// The shape of a packed matrix's values.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group does not divide the columns.
+    pub fn values(self, matrix: Shape) -> Result<Shape, Error> {
+        Ok(Shape::new(matrix.rows, self.groups(PACK.name, matrix)? * self.keep))
+    }
+
+    /// The shape of a packed matrix's places, in words.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group does not divide the columns.
+    pub fn places(self, matrix: Shape) -> Result<Shape, Error> {
+        let bits = u64::from(self.values(matrix)?.columns) * u64::from(self.place_bits());
+        // Fewer words than columns, for a place has at most five bits.
+        Ok(Shape::new(matrix.rows, bits.div_ceil(32) as u32))
+    }
+}
+
+impl fmt::Display for NmPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.keep, self.group)
+    }
+}
+
+impl FromStr for NmPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parts =
+            text.split_once(':').and_then(|(keep, group)| Some((keep.parse().ok()?, group.parse().ok()?)));
+        parts.map_or_else(|| Err(Self::refused(text.into())), |(keep, group)| Self::new(keep, group))
+    }
+}
+
+impl TryFrom<String> for NmPattern {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<NmPattern> for String {
+    fn from(pattern: NmPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+/// What steps and updates share, in words: `shaders/nm/settings.wgsl`. A host that changes one writes it, and records
+/// nothing again.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Settings {
+    /// γ that every step pulls by, whatever its learning rate.
+    pub pull: f32,
+    /// ρ of the coupled penalty; a decoupled one pulls by the learning rate times this.
+    pub rho: f32,
+    /// c, at most 1: what is left of the dual after an update.
+    pub leak: f32,
+}
+
+/// Words of [`Settings`].
+pub const SETTINGS_LENGTH: u32 = (size_of::<Settings>() / 4) as u32;
+
+/// The way of reading groups of a width, from weights stored in some way.
+fn variant(group: u32, storage: StorageType) -> Variant {
+    let variant = match storage {
+        StorageType::Bf16 => Variant::new("bf16").import("nm/stored_f32", "nm/stored_bf16"),
+        StorageType::F16 => Variant::new("f16").import("nm/stored_f32", "nm/stored_f16"),
+        StorageType::F32 | StorageType::U32 => Variant::new("f32"),
+    };
+    let variant = match group.is_multiple_of(4) {
+        true => variant,
+        false => variant.import("nm/quads", "nm/scalars"),
+    };
+    variant.spec("GROUP", group)
+}
+
+fn variants() -> Vec<Variant> {
+    let all = (2..=MAX_GROUP).flat_map(|group| {
+        [StorageType::F32, StorageType::Bf16, StorageType::F16].map(move |storage| (group, storage))
+    });
+    all.filter(|(group, storage)| is_stored(*group, *storage))
+        .map(|(group, storage)| variant(group, storage))
+        .collect()
+}
+
+/// Whether weights in groups of this width may be stored so: groups of 16 bits that end inside a vec4 would share words.
+fn is_stored(group: u32, storage: StorageType) -> bool {
+    match storage {
+        StorageType::F32 => true,
+        StorageType::F16 | StorageType::Bf16 => group.is_multiple_of(4),
+        StorageType::U32 => false,
+    }
+}
+
+fn expect_stored(kernel: &'static Kernel, pattern: NmPattern, w: &Tensor) -> Result<(), Error> {
+    let storage = w.storage();
+    if is_stored(pattern.group, storage) {
+        return Ok(());
+    }
+    let detail = format!(
+        "weights stored as {storage:?} cannot be {pattern}; F32 can, and 16 bits where the group is a multiple of 4"
+    );
+    Err(Error::Shape { kernel: kernel.name, detail })
+}
+
+/// Refuses a tensor that is stored in another way.
+fn expect_storage(
+    kernel: &'static Kernel,
+    name: &str,
+    tensor: &Tensor,
+    expected: StorageType,
+) -> Result<(), Error> {
+    let actual = tensor.storage();
+    if actual == expected {
+        return Ok(());
+    }
+    let detail = format!("`{name}` is stored as {actual:?} but must be {expected:?}");
+    Err(Error::Shape { kernel: kernel.name, detail })
+}
+
+/// Units of a row, as the shader counts them: `vec4`s, or elements where groups are cut by those.
+fn stride(pattern: NmPattern, shape: Shape) -> u32 {
+    if pattern.group.is_multiple_of(4) { shape.quads() } else { shape.stride() }
+}
+
+/// `nm/project`
+pub static PROJECT: Kernel = Kernel {
+    name: "nm/project",
+    bindings: &[
+        Binding::read("w"),
+        Binding::write("projected"),
+        Binding::write("mask"),
+        Binding::update("found"),
+    ],
+    params: ProjectParams::LAYOUT,
+    variants,
+};
+
+params! {
+    struct ProjectParams { rows: u32, groups: u32, stride: u32, words: u32, keep: u32 }
+}
+
+/// projected = Π(w), and the mask of what was kept, in the layout that the [module](self) describes.
+///
+/// `w` and `projected` have one shape and storage: f32, or bf16 or f16 where the group is a multiple of four. `found` is as
+/// [`optimizer::finite`](super::optimizer::finite) leaves it: the stored index of the first weight that is infinite or NaN,
+/// inverted, unless an earlier one stands there.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
+/// [`PlanBuilder::dispatch`].
+pub fn project(
+    plan: &mut PlanBuilder,
+    pattern: NmPattern,
+    w: &Tensor,
+    projected: &Tensor,
+    mask: &Tensor,
+    found: &Tensor,
+) -> Result<(), Error> {
+    let shape = w.shape();
+    let groups = pattern.groups(PROJECT.name, shape)?;
+    expect_stored(&PROJECT, pattern, w)?;
+    expect_shape(&PROJECT, "projected", projected, shape)?;
+    expect_storage(&PROJECT, "projected", projected, w.storage())?;
+    expect_shape(&PROJECT, "mask", mask, pattern.mask(shape)?)?;
+    expect_storage(&PROJECT, "mask", mask, StorageType::U32)?;
+    expect_length(&PROJECT, "found", found, 1)?;
+    let words = mask.shape().stride();
+    let words_per_workgroup = WG_SIZE / pattern.groups_per_word();
+    plan.dispatch(Dispatch {
+        kernel: &PROJECT,
+        variant: variant(pattern.group, w.storage()),
+        operands: &[w, projected, mask, found],
+        params: bytemuck::bytes_of(&ProjectParams {
+            rows: shape.rows,
+            groups,
+            stride: stride(pattern, shape),
+            words,
+            keep: pattern.keep,
+        }),
+        groups: Groups::over(u64::from(shape.rows) * u64::from(words), words_per_workgroup),
+        flops: 0,
+    })
+}
+
+/// `nm/admm_update`
+pub static ADMM_UPDATE: Kernel = Kernel {
+    name: "nm/admm_update",
+    bindings: &[
+        Binding::read("w"),
+        Binding::read("settings"),
+        Binding::update("t"),
+        Binding::write("sums"),
+        Binding::write("counts"),
+    ],
+    params: UpdateParams::LAYOUT,
+    variants,
+};
+
+params! {
+    struct UpdateParams { rows: u32, groups: u32, stride: u32, keep: u32 }
+}
+
+/// `vec4`s that [`admm_update`] leaves in each of its two lists for a matrix.
+///
+/// # Errors
+/// [`Error::Shape`] when the group does not divide the columns.
+pub fn partial_count(pattern: NmPattern, matrix: Shape) -> Result<u32, Error> {
+    let groups = u64::from(pattern.groups(ADMM_UPDATE.name, matrix)?) * u64::from(matrix.rows);
+    Ok(groups.div_ceil(CHUNK.into()) as u32)
+}
+
+/// Where an update of ADMM writes.
+#[derive(Clone, Copy, Debug)]
+pub struct Update<'a> {
+    /// T = Z − U, as `w`; replaced by the next one.
+    pub t: &'a Tensor,
+    /// [`partial_count`] `vec4`s: ‖w − Z'‖², ‖Z' − Z‖², ‖w‖², ‖w where not kept‖².
+    pub sums: &'a Tensor,
+    /// As many: ‖Z'‖², mask bits that changed, V that are infinite or NaN, 0. Numbers of f32, so exact up to 2²⁴.
+    pub counts: &'a Tensor,
+}
+
+/// The dual step and the projection of ADMM at w, in the single tensor T, which holds Z where the weight is kept and −U
+/// elsewhere: bit for bit what Z' = Π(V), U' = c (V − Z') with V = w + U are in the storage of the weights.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes or storages disagree, a list is too short or the group does not divide the columns, and
+/// those of [`PlanBuilder::dispatch`].
+pub fn admm_update(
+    plan: &mut PlanBuilder,
+    pattern: NmPattern,
+    w: &Tensor,
+    settings: &Tensor,
+    update: Update<'_>,
+) -> Result<(), Error> {
+    let (shape, Update { t, sums, counts }) = (w.shape(), update);
+    let groups = pattern.groups(ADMM_UPDATE.name, shape)?;
+    expect_stored(&ADMM_UPDATE, pattern, w)?;
+    expect_shape(&ADMM_UPDATE, "t", t, shape)?;
+    expect_storage(&ADMM_UPDATE, "t", t, w.storage())?;
+    expect_length(&ADMM_UPDATE, "settings", settings, SETTINGS_LENGTH.into())?;
+    let count = partial_count(pattern, shape)?;
+    for (name, list) in [("sums", sums), ("counts", counts)] {
+        expect_length(&ADMM_UPDATE, name, list, 4 * u64::from(count))?;
+    }
+    plan.dispatch(Dispatch {
+        kernel: &ADMM_UPDATE,
+        variant: variant(pattern.group, w.storage()),
+        operands: &[w, settings, t, sums, counts],
+        params: bytemuck::bytes_of(&UpdateParams {
+            rows: shape.rows,
+            groups,
+            stride: stride(pattern, shape),
+            keep: pattern.keep,
+        }),
+        groups: Groups(count.into()),
+        flops: 14 * shape.elements(),
+    })
+}
+
+/// A packed matrix: the two tensors of the [module's](self) description.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'a> {
+    /// Kept weights, f32.
+    pub values: &'a Tensor,
+    /// Their places, u32.
+    pub places: &'a Tensor,
+}
+
+impl Packed<'_> {
+    /// Refuses tensors that are not those of a matrix of this shape.
+    pub(super) fn expect(
+        &self,
+        kernel: &'static Kernel,
+        pattern: NmPattern,
+        matrix: Shape,
+    ) -> Result<(), Error> {
+        pattern.groups(kernel.name, matrix)?;
+        expect_shape(kernel, "values", self.values, pattern.values(matrix)?)?;
+        expect_storage(kernel, "values", self.values, StorageType::F32)?;
+        expect_shape(kernel, "places", self.places, pattern.places(matrix)?)?;
+        expect_storage(kernel, "places", self.places, StorageType::U32)
+    }
+}
+
+/// `nm/pack`
+pub static PACK: Kernel = Kernel {
+    name: "nm/pack",
+    bindings: &[
+        Binding::read("w"),
+        Binding::read("mask"),
+        Binding::write("values"),
+        Binding::write("places"),
+    ],
+    params: PackParams::LAYOUT,
+    variants: super::plain,
+};
+
+params! {
+    struct PackParams {
+        rows: u32,
+        keep: u32,
+        width: u32,
+        bits: u32,
+        entries: u32,
+        stride: u32,
+        mask_words: u32,
+        per_word: u32,
+        value_stride: u32,
+        place_words: u32,
+    }
+}
+
+/// The packed form of `w`, f32, by a mask that [`project`] made.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
+/// [`PlanBuilder::dispatch`].
+pub fn pack(
+    plan: &mut PlanBuilder,
+    pattern: NmPattern,
+    w: &Tensor,
+    mask: &Tensor,
+    packed: Packed<'_>,
+) -> Result<(), Error> {
+    let (shape, Packed { values, places }) = (w.shape(), packed);
+    packed.expect(&PACK, pattern, shape)?;
+    expect_storage(&PACK, "w", w, StorageType::F32)?;
+    expect_shape(&PACK, "mask", mask, pattern.mask(shape)?)?;
+    expect_storage(&PACK, "mask", mask, StorageType::U32)?;
+    let params = PackParams {
+        rows: shape.rows,
+        keep: pattern.keep,
+        width: pattern.group,
+        bits: pattern.place_bits(),
+        entries: values.shape().columns,
+        stride: shape.stride(),
+        mask_words: mask.shape().stride(),
+        per_word: pattern.groups_per_word(),
+        value_stride: values.shape().stride(),
+        place_words: places.shape().stride(),
+    };
+    plan.dispatch(Dispatch {
+        kernel: &PACK,
+        variant: Variant::new("plain"),
+        operands: &[w, mask, values, places],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(values.shape().stored().max(places.shape().stored()), WG_SIZE),
+        flops: 0,
+    })
+}
+
+/// `nm/unpack`
+pub static UNPACK: Kernel = Kernel {
+    name: "nm/unpack",
+    bindings: &[Binding::read("values"), Binding::read("places"), Binding::write("w")],
+    params: UnpackParams::LAYOUT,
+    variants: super::plain,
+};
+
+params! {
+    struct UnpackParams {
+        rows: u32,
+        columns: u32,
+        quads: u32,
+        keep: u32,
+        width: u32,
+        bits: u32,
+        value_stride: u32,
+        place_words: u32,
+    }
+}
+
+/// w = the matrix that a packed form stands for, bit for bit what [`project`] left.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
+/// [`PlanBuilder::dispatch`].
+pub fn unpack(
+    plan: &mut PlanBuilder,
+    pattern: NmPattern,
+    packed: Packed<'_>,
+    w: &Tensor,
+) -> Result<(), Error> {
+    let (shape, Packed { values, places }) = (w.shape(), packed);
+    packed.expect(&UNPACK, pattern, shape)?;
+    expect_storage(&UNPACK, "w", w, StorageType::F32)?;
+    let params = UnpackParams {
+        rows: shape.rows,
+        columns: shape.columns,
+        quads: shape.quads(),
+        keep: pattern.keep,
+        width: pattern.group,
+        bits: pattern.place_bits(),
+        value_stride: values.shape().stride(),
+        place_words: places.shape().stride(),
+    };
+    plan.dispatch(Dispatch {
+        kernel: &UNPACK,
+        variant: Variant::new("plain"),
+        operands: &[values, places, w],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(u64::from(shape.rows) * u64::from(shape.quads()), WG_SIZE),
+        flops: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_read_and_printed() {
+        for keep in 1..MAX_GROUP {
+            for group in keep + 1..=MAX_GROUP {
+                let pattern = NmPattern::new(keep, group).unwrap();
+                assert_eq!(pattern.to_string().parse::<NmPattern>().unwrap(), pattern);
+                let json = serde_json::to_string(&pattern).unwrap();
+                assert_eq!(serde_json::from_str::<NmPattern>(&json).unwrap(), pattern);
+                // Every place has a code, and no shorter code would do.
+                assert!(1 << pattern.place_bits() >= group && 1 << (pattern.place_bits() - 1) < group);
+            }
+        }
+        for text in ["", "2", "2:", ":4", "0:4", "4:4", "5:4", "1:33", "-1:4", "2:4:8", "a:b"] {
+            let message = text.parse::<NmPattern>().unwrap_err().to_string();
+            assert!(message.starts_with(&format!("pattern = {text}: must be keep:group")), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_does_not_divide_the_columns_is_named() {
+        let pattern: NmPattern = "2:4".parse().unwrap();
+        let message = pattern.mask(Shape::new(10, 30)).unwrap_err().to_string();
+        assert!(
+            message.contains("10 × 30 cannot be 2:4") && message.contains("2 are left over"),
+            "{message}"
+        );
+        assert_eq!(pattern.mask(Shape::new(10, 784)).unwrap(), Shape::new(10, 25));
+        assert_eq!(pattern.values(Shape::new(10, 784)).unwrap(), Shape::new(10, 392));
+        assert_eq!(pattern.places(Shape::new(10, 784)).unwrap(), Shape::new(10, 25));
+    }
+}
