@@ -298,7 +298,7 @@ impl Gcn {
         loss::softmax_gradient(plan, pass.logits(), &train.labels, sub_batches, &delta, into)?;
         let spread = train.spread(plan.gpu(), sub_batches)?;
         self.backward(plan, &pass, &spread, delta, gradients)?;
-        batch::advance(plan, cursor, train.count(), train.count())?;
+        batch::advance(plan, cursor, (train.count(), train.count()), true)?;
         Ok(scores)
     }
 
