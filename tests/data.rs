@@ -108,8 +108,10 @@ fn a_folder_is_read_under_every_usual_spelling() {
 #[test]
 fn sources_parse_and_print_their_names() {
     let folder = DataSource::Folder("./mnist".into());
-    let named = [DataSource::Embedded, DataSource::FashionMnist, DataSource::Mnist, folder];
-    for (source, name) in named.iter().zip(["embedded", "fashion-mnist", "mnist", "./mnist"]) {
+    let [cora, other] = [0, 7].map(|seed| DataSource::Cora { seed });
+    let named = [DataSource::Embedded, DataSource::FashionMnist, DataSource::Mnist, cora, other, folder];
+    let names = ["embedded", "fashion-mnist", "mnist", "cora", "cora@7", "./mnist"];
+    for (source, name) in named.iter().zip(names) {
         assert_eq!(name.parse::<DataSource>().unwrap(), *source);
         assert_eq!(source.to_string(), name);
     }
@@ -123,6 +125,22 @@ fn a_set_that_was_not_fetched_says_how_to_fetch_it() {
     assert_refused(outcome, &["mnist", &place, "run: cargo xtask data mnist"]);
     let outcome = DataSource::Mnist.load_with_cache(None);
     assert_refused(outcome, &["DUALSTEP_DATA", "run: cargo xtask data mnist"]);
+}
+
+#[test]
+fn cora_is_looked_for_in_the_cache() {
+    let cache = tempfile::tempdir().unwrap();
+    let place = cache.path().join("cora").display().to_string();
+    let outcome = DataSource::Cora { seed: 3 }.load_with_cache(Some(cache.path()));
+    assert_refused(outcome, &["cora", &place, "run: cargo xtask data cora"]);
+    assert_refused(DataSource::Cora { seed: 0 }.load_with_cache(None), &["DUALSTEP_DATA", "data cora"]);
+    fs::create_dir(&place).unwrap();
+    fs::write(Path::new(&place).join("graph.safetensors"), b"nothing").unwrap();
+    assert_refused(
+        DataSource::Cora { seed: 0 }.load_with_cache(Some(cache.path())),
+        &["graph.safetensors", "cut short"],
+    );
+    assert!(DataSource::Embedded.load_graph().unwrap().is_none());
 }
 
 #[test]

@@ -21,6 +21,9 @@ pub const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
+/// The file of a set that is a graph.
+pub const GRAPH_FILE: &str = "graph.safetensors";
+
 /// The folder that holds a folder per set, or `None` when neither [`VARIABLE`] nor a home folder is known.
 pub fn folder() -> Option<PathBuf> {
     match std::env::var_os(VARIABLE) {

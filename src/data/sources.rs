@@ -27,8 +27,8 @@ const KNOWN_CLASSES: usize = 10;
 
 /// Where training and test data come from.
 ///
-/// Parses from `embedded`, `fashion-mnist`, `mnist`, a graph's `FILE.safetensors`, perhaps with `@SEED` or `@public`
-/// behind it, or else the path of a folder (`./mnist` for a folder of such a name).
+/// Parses from `embedded`, `fashion-mnist`, `mnist`, `cora` or `cora@SEED`, a graph's `FILE.safetensors`, perhaps with
+/// `@SEED` or `@public` behind it, or else the path of a folder (`./mnist` for a folder of such a name).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum DataSource {
     /// 10,000 training and 2,000 test images of Fashion-MNIST that are part of the program.
@@ -38,6 +38,11 @@ pub enum DataSource {
     FashionMnist,
     /// All of MNIST, 60,000 and 10,000 images, from the cache folder.
     Mnist,
+    /// The papers of Cora by the words they hold, from the cache folder: half of each of seven classes to learn from.
+    Cora {
+        /// Draws the halves.
+        seed: u64,
+    },
     /// A folder with the four IDX files under their usual names (`train-images-idx3-ubyte`, also
     /// `train-images.idx3-ubyte`, each with or without `.gz`). It has as many classes as its training labels need.
     Folder(PathBuf),
@@ -53,9 +58,13 @@ pub enum DataSource {
 /// How the name of a graph's file ends.
 const GRAPH_ENDING: &str = ".safetensors";
 
+/// The graph that is known by name.
+const CORA: &str = "cora";
+
 /// What `text` says if it names a graph.
 fn graph(text: &str) -> Option<DataSource> {
     let (path, partition) = match text.rsplit_once('@') {
+        Some((CORA, seed)) => return Some(DataSource::Cora { seed: seed.parse().ok()? }),
         Some((path, "public")) => (path, Partition::Public),
         Some((path, seed)) if path.ends_with(GRAPH_ENDING) => {
             (path, Partition::Half { seed: seed.parse().ok()? })
@@ -73,6 +82,7 @@ impl FromStr for DataSource {
             "embedded" => Self::Embedded,
             "fashion-mnist" => Self::FashionMnist,
             "mnist" => Self::Mnist,
+            CORA => Self::Cora { seed: 0 },
             path => graph(path).unwrap_or_else(|| Self::Folder(path.into())),
         })
     }
@@ -84,6 +94,8 @@ impl fmt::Display for DataSource {
             Self::Embedded => f.write_str("embedded"),
             Self::FashionMnist => f.write_str("fashion-mnist"),
             Self::Mnist => f.write_str("mnist"),
+            Self::Cora { seed: 0 } => f.write_str(CORA),
+            Self::Cora { seed } => write!(f, "{CORA}@{seed}"),
             Self::Folder(folder) => folder.display().fmt(f),
             Self::Graph { path, partition: Partition::Half { seed: 0 } } => path.display().fmt(f),
             Self::Graph { path, partition: Partition::Half { seed } } => {
@@ -126,8 +138,26 @@ impl DataSource {
                 let files = find(folder).map_err(|missing| no_folder(folder, &missing))?;
                 self.split(read(files)?, None)
             }
+            Self::Cora { seed } => {
+                Graph::read(&cached_graph(cache)?)?.split(Partition::Half { seed: *seed }, &self.to_string())
+            }
             Self::Graph { path, partition } => Graph::read(path)?.split(*partition, &self.to_string()),
         }
+    }
+
+    /// Loads all nodes of a graph with its edges, and how they are divided; none where the source is not a graph.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_graph(&self) -> Result<Option<(Graph, Partition)>, Error> {
+        Ok(match self {
+            Self::Cora { seed } => {
+                let path = cached_graph(cache::folder().as_deref())?;
+                Some((Graph::read(&path)?, Partition::Half { seed: *seed }))
+            }
+            Self::Graph { path, partition } => Some((Graph::read(path)?, *partition)),
+            _ => None,
+        })
     }
 
     /// Loads a set known by name from the first of its places that has all four files.
@@ -136,23 +166,8 @@ impl DataSource {
         let places: Vec<&Path> = cached.as_deref().into_iter().chain(packaged).collect();
         match places.iter().find_map(|place| find(place).ok()) {
             Some(files) => self.split(read(files)?, Some(KNOWN_CLASSES)),
-            None => Err(self.not_fetched(cached.as_deref(), &places)),
+            None => Err(not_fetched(&self.to_string(), cached.as_deref(), &places)),
         }
-    }
-
-    fn not_fetched(&self, cached: Option<&Path>, places: &[&Path]) -> Error {
-        let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
-        let remedy = match cached {
-            Some(_) => format!("run: cargo xtask data {self}"),
-            None => {
-                format!("no home folder is known: set {} and run: cargo xtask data {self}", cache::VARIABLE)
-            }
-        };
-        let looked = if looked.is_empty() { "nowhere".to_owned() } else { looked.join(" and ") };
-        refuse(
-            Path::new(&self.to_string()),
-            format!("the full set is not here (looked in {looked}); {remedy}"),
-        )
     }
 
     /// Makes the two halves of the four files, given in the order of [`cache::FILES`].
@@ -180,6 +195,25 @@ impl DataSource {
             test: test.check(format!("{self}/test"), classes, &test_labels.path)?,
         })
     }
+}
+
+/// Where the graph that is known by name lies.
+fn cached_graph(cache: Option<&Path>) -> Result<PathBuf, Error> {
+    let folder = cache.map(|folder| folder.join(CORA));
+    match folder.as_ref().map(|folder| folder.join(cache::GRAPH_FILE)).filter(|path| path.is_file()) {
+        Some(path) => Ok(path),
+        None => Err(not_fetched(CORA, folder.as_deref(), &folder.as_deref().into_iter().collect::<Vec<_>>())),
+    }
+}
+
+fn not_fetched(set: &str, cached: Option<&Path>, places: &[&Path]) -> Error {
+    let looked: Vec<_> = places.iter().map(|place| place.display().to_string()).collect();
+    let remedy = match cached {
+        Some(_) => format!("run: cargo xtask data {set}"),
+        None => format!("no home folder is known: set {} and run: cargo xtask data {set}", cache::VARIABLE),
+    };
+    let looked = if looked.is_empty() { "nowhere".to_owned() } else { looked.join(" and ") };
+    refuse(Path::new(set), format!("the full set is not here (looked in {looked}); {remedy}"))
 }
 
 /// A file as it lies on disk or in the program, perhaps gzip, and what errors call it.

