@@ -16,7 +16,7 @@ use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::elementwise::Dropout;
 use dualstep::kernels::exact::{self, Damping, Gram};
-use dualstep::kernels::first_order::{self, Method};
+use dualstep::kernels::first_order::{self, Method, Penalty, PenaltyKind};
 use dualstep::kernels::gcn;
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
@@ -409,6 +409,19 @@ const ROWS: &[(&str, Record)] = &[
         let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
         first_order::step(plan, Method::Adam, &b.slab(1)?, &clock, &state, &b.slab(1)?)
     }),
+    ("first_order/sparse_sgd", |b, plan| {
+        b.penalty(|penalty| {
+            let clock = b.going(first_order::CLOCK_LENGTH)?;
+            first_order::sparse_sgd(plan, &b.slab(1)?, &clock, penalty, &b.slab(1)?)
+        })
+    }),
+    ("first_order/sparse_step", |b, plan| {
+        b.penalty(|penalty| {
+            let clock = b.going(first_order::CLOCK_LENGTH)?;
+            let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+            first_order::sparse_step(plan, Method::Adam, &b.slab(1)?, &clock, penalty, &state, &b.slab(1)?)
+        })
+    }),
     ("badm/clock", |b, plan| {
         let (settings, weights) = (b.list(badm::SETTINGS_LENGTH)?, b.list(SUB_BATCHES)?);
         let clock = b.list(badm::clock_length(SUB_BATCHES))?;
@@ -498,6 +511,17 @@ impl Bench<'_> {
     /// Rows of as many parameters as a layer has.
     fn slab(&self, rows: u32) -> Result<Tensor, Error> {
         self.matrix(rows, self.width * self.width)
+    }
+
+    /// A penalty on all parameters.
+    fn penalty(&self, record: impl FnOnce(Penalty<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        let runs = (self.width * self.width).div_ceil(first_order::RUN);
+        record(Penalty {
+            kind: PenaltyKind::Pull,
+            settings: &self.list(nm::SETTINGS_LENGTH)?,
+            places: &self.words(&(0..runs).collect::<Vec<_>>())?,
+            t: &self.matrix(1, runs * first_order::RUN)?,
+        })
     }
 
     fn pattern(&self) -> NmPattern {

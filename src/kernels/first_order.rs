@@ -1,7 +1,7 @@
 //! Kernels of first-order methods: one that decides what all parameters share, and one step over all of them.
 
 use super::optimizer::{ScheduleWords, VERDICT_LENGTH};
-use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
+use super::{WG_SIZE, expect_length, expect_shape, nm, plain, quads};
 use crate::Error;
 use crate::engine::{
     Binding, Dispatch, Groups, Kernel, ParamsLayout, PlanBuilder, Shape, Tensor, Variant, params,
@@ -231,15 +231,8 @@ pub fn step(
     state: &Tensor,
     w: &Tensor,
 ) -> Result<(), Error> {
-    if method == Method::Sgd {
-        let detail = "sgd keeps no state; use first_order/sgd".into();
-        return Err(Error::Shape { kernel: STEP.name, detail });
-    }
+    expect_step(&STEP, method, gradient, clock, state, w)?;
     let columns = w.shape().columns;
-    expect_shape(&STEP, "w", w, Shape::vector(columns))?;
-    expect_shape(&STEP, "gradient", gradient, Shape::vector(columns))?;
-    expect_shape(&STEP, "state", state, Shape::new(method.rows(), columns))?;
-    expect_length(&STEP, "clock", clock, CLOCK_LENGTH.into())?;
     plan.dispatch(Dispatch {
         kernel: &STEP,
         variant: method.variant(),
@@ -248,4 +241,165 @@ pub fn step(
         groups: Groups::over(quads(w).into(), WG_SIZE),
         flops: (method.flops() + 5) * w.shape().elements(),
     })
+}
+
+/// The penalty of N:M ADMM on some of the parameters of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Penalty<'a> {
+    /// What it does.
+    pub kind: PenaltyKind,
+    /// The words of [`nm::Settings`](super::nm::Settings).
+    pub settings: &'a Tensor,
+    /// u32, one for each [`RUN`] parameters: the run of `t` that belongs to them, or [`DENSE`].
+    pub places: &'a Tensor,
+    /// T = Z − U of the sparse parameters, one row.
+    pub t: &'a Tensor,
+}
+
+/// How a penalty gets into a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PenaltyKind {
+    /// W += p (T − W) after the step, p = γ/(1 + γ), γ = pull + ρ times the learning rate.
+    Pull,
+    /// g += ρ (W − T) before the moments.
+    Coupled,
+    /// Parameters stay 0 where T is.
+    Masked,
+}
+
+impl PenaltyKind {
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::Pull, Self::Coupled, Self::Masked];
+
+    fn choose(self, variant: Variant) -> Variant {
+        match self {
+            Self::Pull => variant,
+            Self::Coupled => variant.import("nm/penalty_pull", "nm/penalty_coupled"),
+            Self::Masked => variant.import("nm/penalty_pull", "nm/penalty_masked"),
+        }
+    }
+}
+
+/// Parameters of a run, all sparse or all dense.
+pub const RUN: u32 = 128;
+
+/// The place of a run that is dense.
+pub const DENSE: u32 = u32::MAX;
+
+impl Penalty<'_> {
+    /// Refuses a penalty that is not one on so many parameters.
+    fn expect(&self, kernel: &'static Kernel, columns: u32) -> Result<(), Error> {
+        expect_length(kernel, "settings", self.settings, nm::SETTINGS_LENGTH.into())?;
+        expect_length(kernel, "places", self.places, columns.div_ceil(RUN).into())?;
+        expect_shape(kernel, "t", self.t, Shape::vector(self.t.shape().columns))
+    }
+}
+
+/// `first_order/sparse_sgd`
+pub static SPARSE_SGD: Kernel = Kernel {
+    name: "first_order/sparse_sgd",
+    bindings: &[
+        Binding::read("gradient"),
+        Binding::read("clock"),
+        Binding::read("settings"),
+        Binding::read("places"),
+        Binding::read("t"),
+        Binding::update("w"),
+    ],
+    params: SgdParams::LAYOUT,
+    variants: || PenaltyKind::ALL.map(|kind| kind.choose(Variant::new("plain"))).into(),
+};
+
+/// [`sgd`] with a penalty. `w` is one row.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree or a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn sparse_sgd(
+    plan: &mut PlanBuilder,
+    gradient: &Tensor,
+    clock: &Tensor,
+    penalty: Penalty<'_>,
+    w: &Tensor,
+) -> Result<(), Error> {
+    let columns = w.shape().columns;
+    expect_shape(&SPARSE_SGD, "w", w, Shape::vector(columns))?;
+    expect_shape(&SPARSE_SGD, "gradient", gradient, w.shape())?;
+    expect_length(&SPARSE_SGD, "clock", clock, CLOCK_LENGTH.into())?;
+    penalty.expect(&SPARSE_SGD, columns)?;
+    let Penalty { kind, settings, places, t } = penalty;
+    plan.dispatch(Dispatch {
+        kernel: &SPARSE_SGD,
+        variant: kind.choose(Variant::new("plain")),
+        operands: &[gradient, clock, settings, places, t, w],
+        params: bytemuck::bytes_of(&SgdParams { quads: quads(w) }),
+        groups: Groups::over(quads(w).into(), WG_SIZE),
+        flops: (Method::Sgd.flops() + 5) * w.shape().elements() + 3 * t.shape().elements(),
+    })
+}
+
+/// `first_order/sparse_step`
+pub static SPARSE_STEP: Kernel = Kernel {
+    name: "first_order/sparse_step",
+    bindings: &[
+        Binding::read("gradient"),
+        Binding::read("clock"),
+        Binding::read("settings"),
+        Binding::read("places"),
+        Binding::read("t"),
+        Binding::update("state"),
+        Binding::update("w"),
+    ],
+    params: StepParams::LAYOUT,
+    variants: || {
+        let variants = step_variants().into_iter();
+        variants.flat_map(|variant| PenaltyKind::ALL.map(|kind| kind.choose(variant.clone()))).collect()
+    },
+};
+
+/// [`step`] with a penalty.
+///
+/// # Errors
+/// As [`step`].
+pub fn sparse_step(
+    plan: &mut PlanBuilder,
+    method: Method,
+    gradient: &Tensor,
+    clock: &Tensor,
+    penalty: Penalty<'_>,
+    state: &Tensor,
+    w: &Tensor,
+) -> Result<(), Error> {
+    expect_step(&SPARSE_STEP, method, gradient, clock, state, w)?;
+    let columns = w.shape().columns;
+    penalty.expect(&SPARSE_STEP, columns)?;
+    let Penalty { kind, settings, places, t } = penalty;
+    plan.dispatch(Dispatch {
+        kernel: &SPARSE_STEP,
+        variant: kind.choose(method.variant()),
+        operands: &[gradient, clock, settings, places, t, state, w],
+        params: bytemuck::bytes_of(&StepParams { quads: quads(w), columns }),
+        groups: Groups::over(quads(w).into(), WG_SIZE),
+        flops: (method.flops() + 5) * w.shape().elements() + 3 * t.shape().elements(),
+    })
+}
+
+/// Refuses what a step of a method with a state does not take.
+fn expect_step(
+    kernel: &'static Kernel,
+    method: Method,
+    gradient: &Tensor,
+    clock: &Tensor,
+    state: &Tensor,
+    w: &Tensor,
+) -> Result<(), Error> {
+    if method == Method::Sgd {
+        let detail = "sgd keeps no state; its kernel is another".into();
+        return Err(Error::Shape { kernel: kernel.name, detail });
+    }
+    let columns = w.shape().columns;
+    expect_shape(kernel, "w", w, Shape::vector(columns))?;
+    expect_shape(kernel, "gradient", gradient, Shape::vector(columns))?;
+    expect_shape(kernel, "state", state, Shape::new(method.rows(), columns))?;
+    expect_length(kernel, "clock", clock, CLOCK_LENGTH.into())
 }

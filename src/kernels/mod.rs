@@ -98,6 +98,8 @@ pub static ALL: &[&Kernel] = &[
     &first_order::CLOCK,
     &first_order::SGD,
     &first_order::STEP,
+    &first_order::SPARSE_SGD,
+    &first_order::SPARSE_STEP,
     &badm::CLOCK,
     &badm::STEP,
     &nm::PROJECT,

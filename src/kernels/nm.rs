@@ -188,6 +188,8 @@ pub struct Settings {
     pub rho: f32,
     /// c, at most 1: what is left of the dual after an update.
     pub leak: f32,
+    /// What a masked step leaves of a weight off the mask; 0 for a mask to the letter.
+    pub left: f32,
 }
 
 /// Words of [`Settings`].

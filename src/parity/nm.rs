@@ -105,7 +105,7 @@ impl<'a> Replay<'a> {
             found: gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND])?,
             settings: gpu.upload(
                 Shape::vector(kernel::SETTINGS_LENGTH),
-                &[settings.pull, settings.rho, settings.leak],
+                &[settings.pull, settings.rho, settings.leak, settings.left],
             )?,
         })
     }

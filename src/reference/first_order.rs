@@ -137,19 +137,87 @@ pub fn clock(settings: &Settings, before: &Clock, found: Option<u32>) -> Clock {
     }
 }
 
+/// The penalty of N:M ADMM in a step, on the parameters that have a T.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Penalty {
+    /// W += p (T − W) after the step, p = γ/(1 + γ), γ = pull + rho rate.
+    Pull {
+        /// Whatever the learning rate.
+        pull: f64,
+        /// Beside it, as the learning rate grows.
+        rho: f64,
+    },
+    /// g += rho (W − T) before the moments.
+    Coupled {
+        /// ρ.
+        rho: f64,
+    },
+    /// No gradient, and `left` of the parameter, where T is 0.
+    Masked {
+        /// What stays.
+        left: f64,
+    },
+}
+
+impl Penalty {
+    fn with(self, g: Bounded<f64>, held: f64, t: f64) -> Bounded<f64> {
+        match self {
+            Self::Coupled { rho } => Bounded {
+                value: g.value + rho * (held - t),
+                magnitude: g.magnitude + rho * (held.abs() + t.abs()),
+            },
+            Self::Masked { .. } if t == 0.0 => Bounded::ZERO,
+            _ => g,
+        }
+    }
+
+    fn after(self, clock: &Clock, w: Bounded<f64>, held: f64, t: f64) -> Bounded<f64> {
+        match self {
+            Self::Pull { pull, rho } => {
+                let gamma = pull + rho * clock.rate;
+                let share = gamma / (1.0 + gamma);
+                Bounded {
+                    value: w.value + share * (t - w.value),
+                    magnitude: w.magnitude + share * (t.abs() + w.magnitude),
+                }
+            }
+            Self::Masked { left } if t == 0.0 => scaled(Bounded { value: held, magnitude: held.abs() }, left),
+            _ => w,
+        }
+    }
+}
+
 /// w − decoupled w − rate (g + coupled w), or `w` where the clock does not let it.
 ///
 /// # Panics
 /// If the shapes differ.
 pub fn sgd(clock: &Clock, gradient: &Matrix, w: &Matrix) -> Bounded<Matrix> {
+    sparse_sgd(clock, gradient, None, w)
+}
+
+/// The same with a penalty, and a T for each parameter that it concerns.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn sparse_sgd(
+    clock: &Clock,
+    gradient: &Matrix,
+    penalty: Option<(Penalty, &[Option<f64>])>,
+    w: &Matrix,
+) -> Bounded<Matrix> {
     assert_eq!(gradient.shape(), w.shape(), "sgd: shapes differ");
     Bounded::from_fn(w.rows(), w.cols(), |row, col| {
         let held = w[(row, col)];
         if !clock.verdict.go {
             return Bounded { value: held, magnitude: 0.0 };
         }
-        let g = decayed(clock, gradient[(row, col)], held);
-        moved(clock, held, scaled(g, clock.rate))
+        let penalty = penalty.and_then(|(penalty, t)| Some((penalty, t[col]?)));
+        let mut g = decayed(clock, gradient[(row, col)], held);
+        if let Some((penalty, t)) = penalty {
+            g = penalty.with(g, held, t);
+        }
+        let after = moved(clock, held, scaled(g, clock.rate));
+        penalty.map_or(after, |(penalty, t)| penalty.after(clock, after, held, t))
     })
 }
 
@@ -164,6 +232,21 @@ pub fn step(
     state: &Matrix,
     w: &Matrix,
 ) -> (Bounded<Matrix>, Bounded<Matrix>) {
+    sparse_step(rule, clock, gradient, None, state, w)
+}
+
+/// The same with a penalty, and a T for each parameter that it concerns.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn sparse_step(
+    rule: Rule,
+    clock: &Clock,
+    gradient: &Matrix,
+    penalty: Option<(Penalty, &[Option<f64>])>,
+    state: &Matrix,
+    w: &Matrix,
+) -> (Bounded<Matrix>, Bounded<Matrix>) {
     assert_eq!((gradient.shape(), state.cols()), (w.shape(), w.cols()), "step: shapes differ");
     let mut after = Bounded { value: state.clone(), magnitude: Matrix::zeros(state.rows(), state.cols()) };
     let w = Bounded::from_fn(w.rows(), w.cols(), |row, col| {
@@ -171,14 +254,19 @@ pub fn step(
         if !clock.verdict.go {
             return Bounded { value: held, magnitude: 0.0 };
         }
-        let g = decayed(clock, gradient[(row, col)], held);
+        let penalty = penalty.and_then(|(penalty, t)| Some((penalty, t[col]?)));
+        let mut g = decayed(clock, gradient[(row, col)], held);
+        if let Some((penalty, t)) = penalty {
+            g = penalty.with(g, held, t);
+        }
         let old = [state[(0, col)], if state.rows() > 1 { state[(1, col)] } else { 0.0 }];
         let (new, change) = advance(rule, clock, g, old);
         for (k, new) in new.iter().enumerate().take(state.rows()) {
             after.value[(k, col)] = new.value;
             after.magnitude[(k, col)] = new.magnitude;
         }
-        moved(clock, held, change)
+        let moved = moved(clock, held, change);
+        penalty.map_or(moved, |(penalty, t)| penalty.after(clock, moved, held, t))
     });
     (after, w)
 }

@@ -44,7 +44,7 @@ use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, l
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 pub use crate::kernels::first_order::Method;
-use crate::kernels::first_order::{self as kernel, CLOCK_LENGTH, MU_PRODUCT, Settings};
+use crate::kernels::first_order::{self as kernel, CLOCK_LENGTH, MU_PRODUCT, Penalty, Settings};
 
 /// Gradients from here on are refused: their squares, and sums of two of them, would not be finite.
 const LIMIT: f32 = 9.223_372e18; // 2^63
@@ -213,6 +213,28 @@ impl FirstOrder {
     /// # Errors
     /// [`Error::Shape`] when the gradient has another shape or storage, and those of [`PlanBuilder::dispatch`].
     pub fn record(&self, plan: &mut PlanBuilder, gradient: &Tensor) -> Result<(), Error> {
+        self.record_step(plan, gradient, None)
+    }
+
+    /// Adds one step with a penalty on some of the parameters in it, such as [`NmAdmm::penalty`](super::nm::NmAdmm::penalty).
+    ///
+    /// # Errors
+    /// As [`record`](Self::record), and [`Error::Shape`] when the penalty is one on other parameters.
+    pub fn record_sparse(
+        &self,
+        plan: &mut PlanBuilder,
+        gradient: &Tensor,
+        penalty: Penalty<'_>,
+    ) -> Result<(), Error> {
+        self.record_step(plan, gradient, Some(penalty))
+    }
+
+    fn record_step(
+        &self,
+        plan: &mut PlanBuilder,
+        gradient: &Tensor,
+        penalty: Option<Penalty<'_>>,
+    ) -> Result<(), Error> {
         let Control { settings, clock, found, .. } = &self.control;
         let (expected, actual) = (self.parameters.shape(), gradient.shape());
         if actual != expected || gradient.storage() != StorageType::F32 {
@@ -223,9 +245,14 @@ impl FirstOrder {
         }
         self.control.test(plan, gradient, self.config.guard, LIMIT)?;
         kernel::clock(plan, settings, found, clock)?;
-        match &self.state {
-            None => kernel::sgd(plan, gradient, clock, &self.parameters),
-            Some(state) => kernel::step(plan, self.config.method, gradient, clock, state, &self.parameters),
+        let (method, w) = (self.config.method, &self.parameters);
+        match (&self.state, penalty) {
+            (None, None) => kernel::sgd(plan, gradient, clock, w),
+            (None, Some(penalty)) => kernel::sparse_sgd(plan, gradient, clock, penalty, w),
+            (Some(state), None) => kernel::step(plan, method, gradient, clock, state, w),
+            (Some(state), Some(penalty)) => {
+                kernel::sparse_step(plan, method, gradient, clock, penalty, state, w)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ pub mod badm;
 pub mod dladmm;
 pub mod first_order;
 pub mod linear;
+pub mod nm;
 pub mod optimizer;
 pub mod problem;
 mod scoring;

@@ -7,8 +7,9 @@ use super::optimizer::{found_word, mixed, running, schedule_words, words};
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
-use crate::kernels::first_order::{self as kernel, Method};
-use crate::reference::first_order::{self as oracle, Clock, Rule, Settings};
+use crate::kernels::first_order::{self as kernel, DENSE, Method, PenaltyKind, RUN};
+use crate::kernels::nm;
+use crate::reference::first_order::{self as oracle, Clock, Penalty, Rule, Settings};
 use crate::reference::optimizer::{self as shared, Schedule};
 use crate::reference::{Bounded, Matrix};
 
@@ -242,6 +243,119 @@ pub(super) fn step(session: &mut Session<'_>) -> Result<(), Error> {
                     let w = call.update("w", &w, expected(&moved, &gradient, go, 20))?;
                     let gradient = call.input("gradient", &gradient)?;
                     kernel::step(&mut call.plan, method, &gradient, &words, &state, &w)
+                })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A penalty, with T of every other run of the parameters, the last run first.
+struct Sparse {
+    kind: PenaltyKind,
+    penalty: Penalty,
+    settings: nm::Settings,
+    places: Vec<u32>,
+    t: Matrix,
+    /// Of each parameter.
+    goals: Vec<Option<f64>>,
+}
+
+impl Sparse {
+    fn new(session: &mut Session<'_>, kind: PenaltyKind, columns: usize, profile: Profile) -> Self {
+        let runs = columns.div_ceil(RUN as usize);
+        let sparse = runs.div_ceil(2);
+        let mut t = session.matrix(Shape::vector(sparse as u32 * RUN), profile);
+        let place = |run: usize| if run.is_multiple_of(2) { (sparse - 1 - run / 2) as u32 } else { DENSE };
+        let places: Vec<u32> = (0..runs).map(place).collect();
+        // What is past the last parameter is padding, as in a slab.
+        if let Some(last) =
+            places.last().filter(|last| **last != DENSE && !columns.is_multiple_of(RUN as usize))
+        {
+            t.data_mut()[(last * RUN) as usize + columns % RUN as usize..]
+                [..RUN as usize - columns % RUN as usize]
+                .fill(0.0);
+        }
+        let goal = |column: usize| {
+            let place = places[column / RUN as usize];
+            (place != DENSE).then(|| t.data()[(place * RUN) as usize + column % RUN as usize])
+        };
+        let settings = nm::Settings { pull: 0.25, rho: 2.0, leak: 0.5, left: 0.125 };
+        let penalty = match kind {
+            PenaltyKind::Pull => Penalty::Pull { pull: 0.25, rho: 2.0 },
+            PenaltyKind::Coupled => Penalty::Coupled { rho: 2.0 },
+            PenaltyKind::Masked => Penalty::Masked { left: 0.125 },
+        };
+        Self { kind, penalty, settings, goals: (0..columns).map(goal).collect(), places, t }
+    }
+
+    fn operands(&self, call: &mut Call<'_>) -> Result<[Tensor; 3], Error> {
+        Ok([
+            call.words("settings", bytemuck::cast_slice(&[self.settings]), Expected::Unchanged)?,
+            call.words("places", &self.places, Expected::Unchanged)?,
+            call.input("t", &self.t)?,
+        ])
+    }
+}
+
+/// Parameters of one part of a run, of whole runs, and of more.
+const SPARSE: [(u32, Profile); 5] = [
+    (0, Profile::Ordinary),
+    (77, Profile::Spread),
+    (128, Profile::Zeros),
+    (700, Profile::Zeros),
+    (4_099, Profile::Ordinary),
+];
+
+pub(super) fn sparse_sgd(session: &mut Session<'_>) -> Result<(), Error> {
+    for kind in PenaltyKind::ALL {
+        for ((columns, profile), go) in SPARSE.into_iter().flat_map(|case| [(case, true), (case, false)]) {
+            let shape = Shape::vector(columns);
+            let sparse = Sparse::new(session, kind, columns as usize, profile);
+            let (gradient, w) = (session.matrix(shape, profile), session.matrix(shape, Profile::Ordinary));
+            let clock = midway(go);
+            let after = oracle::sparse_sgd(&clock, &gradient, Some((sparse.penalty, &sparse.goals)), &w);
+            session.check(&format!("{kind:?}, {shape}, {profile}, go {go}"), |call| {
+                let words = read_clock(call, &clock)?;
+                // Five of the plain step, γ, its share and the way.
+                let expected = match go {
+                    true => Expected::near(&after, Bound::roundings(5 + 8)),
+                    false => Expected::Unchanged,
+                };
+                let [settings, places, t] = sparse.operands(call)?;
+                let penalty =
+                    kernel::Penalty { kind: sparse.kind, settings: &settings, places: &places, t: &t };
+                let (gradient, w) = (call.input("gradient", &gradient)?, call.update("w", &w, expected)?);
+                kernel::sparse_sgd(&mut call.plan, &gradient, &words, penalty, &w)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn sparse_step(session: &mut Session<'_>) -> Result<(), Error> {
+    for (method, rule) in RULES {
+        for kind in PenaltyKind::ALL {
+            for (columns, profile) in SPARSE {
+                let shape = Shape::vector(columns);
+                let sparse = Sparse::new(session, kind, columns as usize, profile);
+                let (gradient, w) =
+                    (session.matrix(shape, profile), session.matrix(shape, Profile::Ordinary));
+                let state =
+                    session.matrix(Shape::new(method.rows(), columns), Profile::Ordinary).map(f64::abs);
+                let clock = midway(true);
+                let penalty = Some((sparse.penalty, &sparse.goals[..]));
+                let (new, moved) = oracle::sparse_step(rule, &clock, &gradient, penalty, &state, &w);
+                session.check(&format!("{}, {kind:?}, {shape}, {profile}", method.name()), |call| {
+                    let words = read_clock(call, &clock)?;
+                    let [settings, places, t] = sparse.operands(call)?;
+                    let penalty =
+                        kernel::Penalty { kind: sparse.kind, settings: &settings, places: &places, t: &t };
+                    // Those of the plain step, and those of the penalty.
+                    let state = call.update("state", &state, expected(&new, &gradient, true, 16 + 2))?;
+                    let w = call.update("w", &w, expected(&moved, &gradient, true, 20 + 8))?;
+                    let gradient = call.input("gradient", &gradient)?;
+                    kernel::sparse_step(&mut call.plan, method, &gradient, &words, penalty, &state, &w)
                 })?;
             }
         }

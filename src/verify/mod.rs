@@ -162,6 +162,8 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::first_order::CLOCK, first_order::clock),
     (&kernels::first_order::SGD, first_order::sgd),
     (&kernels::first_order::STEP, first_order::step),
+    (&kernels::first_order::SPARSE_SGD, first_order::sparse_sgd),
+    (&kernels::first_order::SPARSE_STEP, first_order::sparse_step),
     (&kernels::badm::CLOCK, badm::clock),
     (&kernels::badm::STEP, badm::step),
     (&kernels::nm::PROJECT, nm::project),

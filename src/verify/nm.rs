@@ -218,7 +218,7 @@ fn project_halves(session: &mut Session<'_>, storage: StorageType, pattern: NmPa
 }
 
 fn settings(call: &mut Call<'_>, leak: f64) -> Result<Tensor, Error> {
-    let words = kernel::Settings { pull: 0.5, rho: 2.0, leak: leak as f32 };
+    let words = kernel::Settings { pull: 0.5, rho: 2.0, leak: leak as f32, left: 0.25 };
     call.words("settings", bytemuck::cast_slice(&[words]), Expected::Unchanged)
 }
 

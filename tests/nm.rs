@@ -1,0 +1,276 @@
+//! N:M sparsity: masks against a sort, ADMM in one tensor against ADMM in three, packing and back, and a network of real
+//! images that ends in its pattern.
+
+#[path = "support/gpu.rs"]
+mod gpu;
+
+#[path = "support/values.rs"]
+mod values;
+
+use dualstep::data::DataSource;
+use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::kernels::nm::{self as kernel, NmPattern, Packed, Update};
+use dualstep::kernels::optimizer::NOTHING_FOUND;
+use dualstep::models::mlp::{Activation, Initial, Loss, Mlp, Targets};
+use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
+use dualstep::solvers::nm::{NmAdmm, NmConfig, Penalty, Warning};
+use dualstep::solvers::optimizer::Schedule;
+use values::values;
+
+fn open() -> Option<Gpu> {
+    gpu::open(GpuOptions::default())
+}
+
+/// Which of a group's magnitudes are kept, by a sort.
+fn kept(group: &[f32], keep: usize) -> Vec<bool> {
+    let mut order: Vec<usize> = (0..group.len()).collect();
+    order.sort_by(|&a, &b| group[b].abs().partial_cmp(&group[a].abs()).unwrap().then(a.cmp(&b)));
+    (0..group.len()).map(|k| order[..keep].contains(&k)).collect()
+}
+
+fn projected(values: &[f32], pattern: NmPattern) -> Vec<f32> {
+    let (keep, group) = (pattern.keep() as usize, pattern.group() as usize);
+    let of_group = |group: &[f32]| {
+        let kept = kept(group, keep);
+        group.iter().zip(kept).map(|(value, kept)| if kept { *value } else { 0.0 }).collect::<Vec<_>>()
+    };
+    values.chunks_exact(group).flat_map(of_group).collect()
+}
+
+/// Every pattern there is, on values with and without ties: the mask, the projection, the packed form and back.
+#[test]
+fn every_pattern_keeps_what_a_sort_keeps_and_comes_back_from_its_packed_form() {
+    let Some(gpu) = open() else { return };
+    let found = gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND]).unwrap();
+    for group in 2..=32 {
+        for keep in 1..group {
+            let pattern = NmPattern::new(keep, group).unwrap();
+            let shape = Shape::new(3, 7 * group);
+            let mut all = values(keep * 37 + group, 3 * 7 * group);
+            // The second row has nothing but ties and zeros.
+            let columns = shape.columns as usize;
+            all[columns..2 * columns].iter_mut().for_each(|value| *value = (*value * 2.0).round());
+            let w = gpu.upload(shape, &all).unwrap();
+            let zeros = |shape, storage| gpu.zeros(shape, storage).unwrap();
+            let (z, back) = (zeros(shape, StorageType::F32), zeros(shape, StorageType::F32));
+            let mask = zeros(pattern.mask(shape).unwrap(), StorageType::U32);
+            let values = zeros(pattern.values(shape).unwrap(), StorageType::F32);
+            let places = zeros(pattern.places(shape).unwrap(), StorageType::U32);
+            let packed = Packed { values: &values, places: &places };
+            let mut plan = PlanBuilder::new(&gpu, "pattern");
+            kernel::project(&mut plan, pattern, &w, &z, &mask, &found).unwrap();
+            kernel::pack(&mut plan, pattern, &z, &mask, packed).unwrap();
+            kernel::unpack(&mut plan, pattern, packed, &back).unwrap();
+            plan.finish().unwrap().run().unwrap();
+            let expected: Vec<bool> =
+                all.chunks_exact(group as usize).flat_map(|group| kept(group, keep as usize)).collect();
+            assert_eq!(pattern.kept(&gpu.read_u32(&mask).unwrap(), shape), expected, "{pattern}");
+            assert_eq!(gpu.read(&z).unwrap(), projected(&all, pattern), "{pattern}");
+            assert_eq!(gpu.read_bytes(&back).unwrap(), gpu.read_bytes(&z).unwrap(), "{pattern}");
+        }
+    }
+    assert_eq!(gpu.read_u32(&found).unwrap(), [NOTHING_FOUND]);
+}
+
+/// Z = Π(W + U) and U = c (W + U − Z) in three tensors, as the paper has it; every value rounded as the device rounds it.
+#[test]
+fn one_tensor_does_what_three_do() {
+    let Some(gpu) = open() else { return };
+    for (pattern, leak) in [("2:4", 1.0), ("2:4", 0.5), ("1:8", 0.5), ("3:7", 1.0), ("5:6", 0.5)] {
+        let pattern: NmPattern = pattern.parse().unwrap();
+        let shape = Shape::new(11, 5 * pattern.group());
+        let length = shape.rows * shape.columns;
+        let mut w = values(1, length);
+        let mut z = projected(&w, pattern);
+        let mut u = vec![0.0f64; length as usize];
+        let t = gpu.upload(shape, &z).unwrap();
+        let device_w = gpu.zeros(shape, StorageType::F32).unwrap();
+        let words = [0.0, 0.0, leak as f32, 0.0];
+        let settings = gpu.upload(Shape::vector(kernel::SETTINGS_LENGTH), &words).unwrap();
+        let lists = [(); 2].map(|()| gpu.zeros(Shape::vector(4), StorageType::F32).unwrap());
+        let mut plan = PlanBuilder::new(&gpu, "update");
+        let update = Update { t: &t, sums: &lists[0], counts: &lists[1] };
+        kernel::admm_update(&mut plan, pattern, &device_w, &settings, update).unwrap();
+        let plan = plan.finish().unwrap();
+        for round in 0..20 {
+            w = w.iter().zip(values(2 + round, length)).map(|(w, change)| w + 0.2 * change).collect();
+            let v: Vec<f32> = w.iter().zip(&u).map(|(w, u)| (f64::from(*w) + u) as f32).collect();
+            let before = std::mem::replace(&mut z, projected(&v, pattern));
+            u = v.iter().zip(&z).map(|(v, z)| f64::from((leak * f64::from(v - z)) as f32)).collect();
+            gpu.write(&device_w, &w).unwrap();
+            plan.run().unwrap();
+            let expected: Vec<f32> = z.iter().zip(&u).map(|(z, u)| (f64::from(*z) - u) as f32).collect();
+            assert_eq!(gpu.read(&t).unwrap(), expected, "{pattern}, leak {leak}, round {round}");
+            // V that are kept are not zero here, so that Z tells its own mask.
+            let flips = before.iter().zip(&z).filter(|(a, b)| (**a == 0.0) != (**b == 0.0)).count();
+            assert_eq!(
+                gpu.read(&lists[1]).unwrap()[1],
+                flips as f32,
+                "{pattern}, leak {leak}, round {round}"
+            );
+        }
+    }
+}
+
+/// What trains a network on real images.
+struct Images {
+    network: Mlp,
+    inputs: Tensor,
+    labels: Tensor,
+    expected: Vec<u32>,
+}
+
+impl Images {
+    fn new(gpu: &Gpu) -> Self {
+        let train = DataSource::Embedded.load().unwrap().train.first(400).unwrap();
+        let rows = train.scaled_rows(0..400, 784).unwrap();
+        Self {
+            network: Mlp::new(&[784, 32, 10], Activation::Relu, Loss::CrossEntropy).unwrap(),
+            inputs: gpu.upload(Shape::new(400, 784), &rows).unwrap(),
+            labels: gpu.upload_u32(Shape::vector(400), train.labels()).unwrap(),
+            expected: train.labels().to_vec(),
+        }
+    }
+
+    fn gradient(&self, plan: &mut PlanBuilder, w: &Tensor, gradient: &Tensor) {
+        let targets = Targets::Classes(&self.labels);
+        self.network.gradients(plan, w, &self.inputs, targets, gradient).unwrap();
+    }
+
+    /// The share of images that a network with these parameters knows.
+    fn accuracy(&self, gpu: &Gpu, w: &Tensor) -> f64 {
+        let parts: Vec<_> =
+            (0..4).map(|k| gpu.read(&self.network.slab().part(w, 0, k).unwrap()).unwrap()).collect();
+        let inputs = gpu.read(&self.inputs).unwrap();
+        let layer = |x: &[f32], k: usize| -> Vec<f32> {
+            let rows = parts[k].chunks_exact(x.len()).zip(&parts[k + 1]);
+            rows.map(|(row, b)| row.iter().zip(x).map(|(w, x)| w * x).sum::<f32>() + b).collect()
+        };
+        let right = inputs.chunks_exact(784).zip(&self.expected).filter(|(x, label)| {
+            let hidden: Vec<f32> = layer(x, 0).into_iter().map(|z| z.max(0.0)).collect();
+            let logits = layer(&hidden, 2);
+            (0..10).max_by(|&a, &b| logits[a].total_cmp(&logits[b])) == Some(**label as usize)
+        });
+        right.count() as f64 / 400.0
+    }
+}
+
+fn adam(steps: u32) -> FirstOrderConfig {
+    let schedule = Schedule::Linear { steps };
+    FirstOrderConfig { learning_rate: 2e-3, schedule, ..FirstOrderConfig::pytorch(Method::Adam) }
+}
+
+/// A trained network loses little in its pattern, keeps it exactly, and keeps it through masked steps.
+#[test]
+fn a_network_ends_in_its_pattern() {
+    let Some(gpu) = open() else { return };
+    const STEPS: u32 = 80;
+    let images = Images::new(&gpu);
+    let w = images.network.parameters(&gpu, Initial::Torch, 0).unwrap();
+    let gradient = gpu.zeros(w.shape(), StorageType::F32).unwrap();
+    let mut plan = PlanBuilder::new(&gpu, "dense");
+    images.gradient(&mut plan, &w, &gradient);
+    FirstOrder::new(&gpu, &adam(STEPS), &w).unwrap().record(&mut plan, &gradient).unwrap();
+    let dense = plan.finish().unwrap();
+    (0..STEPS).for_each(|_| dense.run().unwrap());
+    let before = images.accuracy(&gpu, &w);
+
+    let config = NmConfig::for_steps(STEPS).unwrap();
+    let pattern: NmPattern = "2:4".parse().unwrap();
+    let nm = NmAdmm::new(&gpu, &config, images.network.slab(), &w, &[(0, pattern)]).unwrap();
+    let solver = FirstOrder::new(&gpu, &adam(STEPS + 5), &w).unwrap();
+    let record = |add: &dyn Fn(&mut PlanBuilder)| {
+        let mut plan = PlanBuilder::new(&gpu, "nm");
+        add(&mut plan);
+        plan.finish().unwrap()
+    };
+    let step = record(&|plan| {
+        images.gradient(plan, &w, &gradient);
+        solver.record_sparse(plan, &gradient, nm.penalty()).unwrap();
+    });
+    let update = record(&|plan| nm.update(plan).unwrap());
+    record(&|plan| nm.start(plan).unwrap()).run().unwrap();
+    for _ in 0..config.updates {
+        (0..config.interval).for_each(|_| step.run().unwrap());
+        update.run().unwrap();
+    }
+    let measures = nm.read_measures().unwrap();
+    assert!(measures.0[0].off < 0.1 && measures.0[0].flips < 0.05, "{measures:?}");
+    record(&|plan| nm.finish(plan).unwrap()).run().unwrap();
+    nm.check().unwrap();
+    let sparse = |w: &Tensor| gpu.read(&images.network.slab().part(w, 0, 0).unwrap()).unwrap();
+    let masks = |w: &[f32]| w.iter().map(|w| *w != 0.0).collect::<Vec<_>>();
+    let ended = sparse(&w);
+    assert_eq!(ended, projected(&ended, pattern));
+    assert!(ended.iter().filter(|w| **w != 0.0).count() > 32 * 784 / 3, "little was kept");
+    let after = images.accuracy(&gpu, &w);
+    assert!(before > 0.85 && after > before - 0.1, "{before} dense, {after} at {pattern}");
+
+    let masked = record(&|plan| {
+        images.gradient(plan, &w, &gradient);
+        solver.record_sparse(plan, &gradient, nm.masked()).unwrap();
+    });
+    (0..5).for_each(|_| masked.run().unwrap());
+    let tuned = sparse(&w);
+    assert!(tuned != ended, "masked steps move weights");
+    let escaped =
+        masks(&tuned).iter().zip(masks(&ended)).filter(|(after, before)| **after && !before).count();
+    assert_eq!(escaped, 0);
+}
+
+/// Parameters without a pattern take the same step, bit for bit, whatever the penalty on the others.
+#[test]
+fn dense_parameters_are_untouched() {
+    let Some(gpu) = open() else { return };
+    let network = Mlp::new(&[20, 12, 8, 5], Activation::Relu, Loss::Squared).unwrap();
+    let slab = network.slab();
+    let patterns = [(4, "1:4".parse().unwrap()), (0, "2:5".parse().unwrap())];
+    for method in [Method::Sgd, Method::Adam] {
+        for penalty in
+            [Penalty::Pull { kappa: 1.0 }, Penalty::Coupled { rho: 0.5 }, Penalty::Decoupled { rho: 100.0 }]
+        {
+            let stepped = |is_sparse: bool| {
+                let w = network.parameters(&gpu, Initial::Torch, 7).unwrap();
+                let gradient = network.parameters(&gpu, Initial::Torch, 8).unwrap();
+                let solver = FirstOrder::new(&gpu, &FirstOrderConfig::pytorch(method), &w).unwrap();
+                let config = NmConfig { penalty, interval: 3, updates: 10, leak: 0.5 };
+                let nm = NmAdmm::new(&gpu, &config, slab, &w, &patterns).unwrap();
+                let mut plan = PlanBuilder::new(&gpu, "step");
+                nm.start(&mut plan).unwrap();
+                match is_sparse {
+                    true => solver.record_sparse(&mut plan, &gradient, nm.penalty()).unwrap(),
+                    false => solver.record(&mut plan, &gradient).unwrap(),
+                }
+                plan.finish().unwrap().run().unwrap();
+                let read = |k| gpu.read(&slab.part(&w, 0, k).unwrap()).unwrap();
+                (0..6).map(read).collect::<Vec<_>>()
+            };
+            let (plain, sparse) = (stepped(false), stepped(true));
+            for k in 0..6 {
+                assert_eq!(plain[k] != sparse[k], [0, 4].contains(&k), "{method:?}, {penalty:?}, part {k}");
+            }
+        }
+    }
+}
+
+#[test]
+fn settings_are_checked_and_warned_of() {
+    let Some(gpu) = open() else { return };
+    assert!(NmConfig::for_steps(39).is_err() && NmConfig::paper(79, 1e-3).is_err());
+    let short = NmConfig::paper(400, 1e-3).unwrap();
+    assert_eq!((short.interval, short.warnings(1e-4)), (80, vec![Warning::FewUpdates(5)]));
+    assert!(NmConfig::paper(1000, 1e-3).unwrap().warnings(1e-4).is_empty());
+    let decoupled =
+        NmConfig { penalty: Penalty::Decoupled { rho: 1.0 }, ..NmConfig::for_steps(1000).unwrap() };
+    assert!(matches!(decoupled.warnings(1e-3)[..], [Warning::WeakPull(_)]));
+    let network = Mlp::new(&[20, 12, 8], Activation::Relu, Loss::Squared).unwrap();
+    let w = network.parameters(&gpu, Initial::Torch, 7).unwrap();
+    let config = NmConfig::for_steps(100).unwrap();
+    let refusal = |sparse: &[(usize, NmPattern)]| {
+        NmAdmm::new(&gpu, &config, network.slab(), &w, sparse).unwrap_err().to_string()
+    };
+    let pattern = |text: &str| text.parse::<NmPattern>().unwrap();
+    assert!(refusal(&[(0, pattern("2:8"))]).contains("12 × 20 cannot be 2:8"));
+    assert!(refusal(&[(4, pattern("2:4"))]).contains("the slab has 4"));
+    assert!(refusal(&[(0, pattern("2:4")), (0, pattern("1:4"))]).contains("two patterns"));
+}
