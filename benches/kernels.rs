@@ -87,6 +87,12 @@ const ROWS: &[(&str, Record)] = &[
         linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
+    ("linalg/matmul_nm", |b, plan| {
+        let pattern = b.pattern();
+        let (values, places) = b.packed(pattern)?;
+        let packed = Packed { values: &values, places: &places };
+        linalg::matmul_nm(plan, &b.side()?, pattern, packed, &b.side()?)
+    }),
     ("cholesky/corner", |b, plan| {
         let block = || b.matrix(cholesky::SIDE, cholesky::SIDE);
         let (matrix, inverse, copy) = (block()?, block()?, block()?);

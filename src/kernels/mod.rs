@@ -41,6 +41,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL_SUBTRACT,
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
+    &linalg::MATMUL_NM,
     &cholesky::CORNER,
     &cg::STEP,
     &loss::SOFTMAX_SCORES,

@@ -105,6 +105,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
+    (&kernels::linalg::MATMUL_NM, nm::matmul_nm),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
