@@ -98,6 +98,12 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
     ("sparse/product", |b, plan| sparse::product(plan, &b.neighbours()?, &b.side()?, &b.side()?)),
+    ("linalg/matmul_nm", |b, plan| {
+        let pattern = b.pattern();
+        let (values, places) = b.packed(pattern)?;
+        let packed = Packed { values: &values, places: &places };
+        linalg::matmul_nm(plan, &b.side()?, pattern, packed, &b.side()?)
+    }),
     ("cholesky/corner", |b, plan| {
         let block = || b.matrix(cholesky::SIDE, cholesky::SIDE);
         let (matrix, inverse, copy) = (block()?, block()?, block()?);

@@ -4,6 +4,7 @@
 //! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see `TILES`), and the
 //! kernel's own epilogue (`start`, `finish`, `finish_group` in its file).
 
+use super::nm::{NmPattern, Packed};
 use super::{expect_length, expect_shape};
 use crate::Error;
 use crate::engine::{
@@ -434,4 +435,70 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
         })?;
     }
     Ok(())
+}
+
+/// `linalg/matmul_nm`
+pub static MATMUL_NM: Kernel = Kernel {
+    name: "linalg/matmul_nm",
+    bindings: &[
+        Binding::read("left"),
+        Binding::read("values"),
+        Binding::read("places"),
+        Binding::write("product"),
+    ],
+    params: MatmulNmParams::LAYOUT,
+    variants: super::plain,
+};
+
+params! {
+    struct MatmulNmParams {
+        samples: u32,
+        rows: u32,
+        quads: u32,
+        left_stride: u32,
+        entries: u32,
+        keep: u32,
+        width: u32,
+        bits: u32,
+        value_stride: u32,
+        place_words: u32,
+    }
+}
+
+/// product = left Wᵀ with W in its packed form, read as it is: `left` is samples × columns, W rows × columns, `product`
+/// samples × rows, all f32. One sample makes it a product of matrix and vector.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree or the group does not divide the columns, and those of [`PlanBuilder::dispatch`].
+pub fn matmul_nm(
+    plan: &mut PlanBuilder,
+    left: &Tensor,
+    pattern: NmPattern,
+    packed: Packed<'_>,
+    product: &Tensor,
+) -> Result<(), Error> {
+    let (samples, rows) = (left.shape().rows, packed.values.shape().rows);
+    packed.expect(&MATMUL_NM, pattern, Shape::new(rows, left.shape().columns))?;
+    expect_shape(&MATMUL_NM, "product", product, Shape::new(samples, rows))?;
+    let Packed { values, places } = packed;
+    let params = MatmulNmParams {
+        samples,
+        rows,
+        quads: product.shape().quads(),
+        left_stride: left.shape().stride(),
+        entries: values.shape().columns,
+        keep: pattern.keep(),
+        width: pattern.group(),
+        bits: pattern.place_bits(),
+        value_stride: values.shape().stride(),
+        place_words: places.shape().stride(),
+    };
+    plan.dispatch(Dispatch {
+        kernel: &MATMUL_NM,
+        variant: Variant::new("plain"),
+        operands: &[left, values, places, product],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(u64::from(samples) * u64::from(product.shape().quads()), super::WG_SIZE),
+        flops: 2 * u64::from(samples) * values.shape().elements(),
+    })
 }

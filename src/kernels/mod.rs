@@ -45,6 +45,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
     &sparse::PRODUCT,
+    &linalg::MATMUL_NM,
     &cholesky::CORNER,
     &cg::STEP,
     &loss::SOFTMAX_SCORES,

@@ -1,6 +1,6 @@
 //! Oracles of `shaders/linalg/`: products of matrices.
 
-use super::{Bounded, Matrix};
+use super::{Bounded, Matrix, nm};
 
 /// `op(left) · op(right)`; `op` transposes where its flag is set.
 ///
@@ -99,6 +99,14 @@ fn product(
 /// `Aᵀ`.
 pub fn transpose(a: &Matrix) -> Matrix {
     Matrix::from_fn(a.cols(), a.rows(), |row, col| a[(col, row)])
+}
+
+/// A Wᵀ with W in the packed form of an N:M matrix.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn matmul_nm(left: &Matrix, packed: &nm::Packed, pattern: (usize, usize)) -> Bounded<Matrix> {
+    matmul(left, false, &nm::unpack(packed, pattern), true)
 }
 
 #[cfg(test)]

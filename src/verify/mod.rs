@@ -109,6 +109,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
     (&kernels::sparse::PRODUCT, sparse::product),
+    (&kernels::linalg::MATMUL_NM, nm::matmul_nm),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),

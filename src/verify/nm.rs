@@ -1,4 +1,4 @@
-//! Cases of `kernels::nm`: every width of group, ties, and values that are not finite.
+//! Cases of `kernels::nm`, and of the product with its packed form: every width of group, ties, and values that are not finite.
 
 use half::{bf16, f16};
 
@@ -9,6 +9,7 @@ use super::optimizer::found_word;
 use super::values::Profile;
 use crate::Error;
 use crate::engine::{Shape, StorageType, Tensor};
+use crate::kernels::linalg;
 use crate::kernels::nm::{self as kernel, NmPattern, Packed, Update};
 use crate::reference::{Matrix, nm as oracle};
 
@@ -387,6 +388,27 @@ pub(super) fn unpack(session: &mut Session<'_>) -> Result<(), Error> {
             let w = call.output("w", shape, Expected::exactly(&w.value))?;
             kernel::unpack(&mut call.plan, pattern, Packed { values: &values, places: &places }, &w)
         })?;
+    }
+    Ok(())
+}
+
+pub(super) fn matmul_nm(session: &mut Session<'_>) -> Result<(), Error> {
+    for (pattern, Example { case, shape, packed, .. }) in examples(session) {
+        // A vector and a matrix.
+        for samples in [1, 6] {
+            let left = session.matrix(Shape::new(samples, shape.columns), Profile::Ordinary);
+            let expected = crate::reference::linalg::matmul_nm(&left, &packed, counts(pattern));
+            let bound = Bound::roundings(packed.values.cols() + 1);
+            session.check(&format!("{case}, {samples} samples"), |call| {
+                let places = read_words(call, "places", pattern.places(shape)?, &packed.places)?;
+                let values = call.input("values", &packed.values)?;
+                let left = call.input("left", &left)?;
+                let output = Shape::new(samples, shape.rows);
+                let product = call.output("product", output, Expected::near(&expected, bound))?;
+                let packed = Packed { values: &values, places: &places };
+                linalg::matmul_nm(&mut call.plan, &left, pattern, packed, &product)
+            })?;
+        }
     }
     Ok(())
 }
