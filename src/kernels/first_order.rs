@@ -248,7 +248,7 @@ pub fn step(
 pub struct Penalty<'a> {
     /// What it does.
     pub kind: PenaltyKind,
-    /// The words of [`nm::Settings`](super::nm::Settings).
+    /// The words of [`nm::Settings`].
     pub settings: &'a Tensor,
     /// u32, one for each [`RUN`] parameters: the run of `t` that belongs to them, or [`DENSE`].
     pub places: &'a Tensor,
