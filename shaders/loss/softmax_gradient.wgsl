@@ -5,8 +5,7 @@
 //
 // P, delta: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample. Padding is zero.
 // One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_gradient.
-#import "shared/index.wgsl"
-#import "shared/reduce_tree.wgsl"
+#import "loss/samples.wgsl"
 #import "batch/sub_batch.wgsl"
 #import "loss/softmax.wgsl"
 
@@ -27,7 +26,7 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-fn differentiate(sample: u32) -> vec4f {
+fn score(sample: u32) -> vec4f {
     let label = labels[sample];
     let scored = softmax(sample, label);
     let n = sub_batch_of(sample, params.samples, params.sub_batches);
@@ -38,19 +37,4 @@ fn differentiate(sample: u32) -> vec4f {
         delta[sample * params.quads + quad] = select(vec4f(), (p - y) / size, is_class(quad));
     }
     return vec4f(scored.cost, scored.hit, 0.0, 0.0);
-}
-
-@compute @workgroup_size(WG_SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let chunk = linear_group(group, groups);
-    let sample = chunk * WG_SIZE + lane;
-    var value = vec4f();
-    if sample < params.samples {
-        value = differentiate(sample);
-    }
-    let total = workgroup_sum(value, lane);
-    if lane == 0u && chunk * WG_SIZE < params.samples {
-        partials[params.offset + chunk] = total;
-    }
 }

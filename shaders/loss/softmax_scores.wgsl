@@ -5,8 +5,7 @@
 //
 // P: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
 // One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_scores.
-#import "shared/index.wgsl"
-#import "shared/reduce_tree.wgsl"
+#import "loss/samples.wgsl"
 #import "loss/softmax.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
@@ -24,18 +23,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-@compute @workgroup_size(WG_SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let chunk = linear_group(group, groups);
-    let sample = chunk * WG_SIZE + lane;
-    var value = vec4f();
-    if sample < params.samples {
-        let scored = softmax(sample, labels[sample]);
-        value = vec4f(scored.cost, scored.hit, 0.0, 0.0);
-    }
-    let total = workgroup_sum(value, lane);
-    if lane == 0u && chunk * WG_SIZE < params.samples {
-        partials[params.offset + chunk] = total;
-    }
+fn score(sample: u32) -> vec4f {
+    let scored = softmax(sample, labels[sample]);
+    return vec4f(scored.cost, scored.hit, 0.0, 0.0);
 }

@@ -4,8 +4,7 @@
 //
 // P, y: samples x outputs, `quads` vec4s a sample; b: outputs. One lane owns one sample; a workgroup owns WG_SIZE of
 // them. Oracle: reference::loss::squared_scores.
-#import "shared/index.wgsl"
-#import "shared/reduce_tree.wgsl"
+#import "loss/samples.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 
@@ -22,27 +21,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> partials: array<vec4f>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-fn cost(sample: u32) -> f32 {
+fn score(sample: u32) -> vec4f {
     var sum = 0.0;
     for (var quad = 0u; quad < params.quads; quad++) {
         let i = sample * params.quads + quad;
         let gap = product[i] + bias[quad] - targets[i];
         sum += dot(gap, gap);
     }
-    return sum / f32(params.outputs);
-}
-
-@compute @workgroup_size(WG_SIZE)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
-        @builtin(local_invocation_index) lane: u32) {
-    let chunk = linear_group(group, groups);
-    let sample = chunk * WG_SIZE + lane;
-    var value = vec4f();
-    if sample < params.samples {
-        value.x = cost(sample);
-    }
-    let total = workgroup_sum(value, lane);
-    if lane == 0u && chunk * WG_SIZE < params.samples {
-        partials[params.offset + chunk] = total;
-    }
+    return vec4f(sum / f32(params.outputs), 0.0, 0.0, 0.0);
 }
