@@ -22,7 +22,7 @@ struct Params {
 @group(0) @binding(6) var<uniform> params: Params;
 
 #import "nm/penalty_pull.wgsl"
-#import "nm/places.wgsl"
+#import "first_order/sparse_update.wgsl"
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -31,17 +31,10 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if clock.verdict.go == 0u || i >= params.quads {
         return;
     }
-    let held = w[i];
-    var g = fma(vec4f(clock.coupled), held, gradient[i]);
-    let place = places[i / RUN];
-    var goal = vec4f();
-    if place != NONE {
-        goal = t[place * RUN + i % RUN];
-        g = with_penalty(g, held, goal);
-    }
-    var moved = held - fma(vec4f(clock.decoupled), held, clock.rate * g);
-    if place != NONE {
-        moved = after_step(moved, held, goal);
-    }
-    w[i] = moved;
+    w[i] = updated(i);
+}
+
+// How far plain gradient descent moves.
+fn advance(i: u32, g: vec4f) -> vec4f {
+    return clock.rate * g;
 }

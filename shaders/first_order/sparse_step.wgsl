@@ -32,7 +32,7 @@ struct Params {
 
 #import "first_order/rule_adam.wgsl"
 #import "nm/penalty_pull.wgsl"
-#import "nm/places.wgsl"
+#import "first_order/sparse_update.wgsl"
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
@@ -41,19 +41,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if clock.verdict.go == 0u || i >= params.quads {
         return;
     }
-    let held = w[i];
-    var g = fma(vec4f(clock.coupled), held, gradient[i]);
-    let place = places[i / RUN];
-    var goal = vec4f();
-    if place != NONE {
-        goal = t[place * RUN + i % RUN];
-        g = with_penalty(g, held, goal);
-    }
-    var moved = held - fma(vec4f(clock.decoupled), held, advance(i, g));
-    if place != NONE {
-        moved = after_step(moved, held, goal);
-    }
-    w[i] = moved;
+    w[i] = updated(i);
 }
 
 // One row's element of the state moved towards `goal` by `share` of the way.

@@ -47,17 +47,10 @@ fn element(sample: u32, row: u32) -> f32 {
     }
     let first = sample * params.left_stride;
     let first_value = row * params.value_stride;
-    let first_word = row * params.place_words;
     var sum = 0.0;
-    var bit = 0u;
     for (var entry = 0u; entry < params.entries; entry++) {
-        let word = first_word + bit / 32u;
-        // The second word is looked at only where the place ends in it, and is then in the row.
-        let next = word + select(0u, 1u, bit % 32u + params.bits > 32u);
-        let place = place_in(places[word], places[next], bit % 32u, params.bits);
-        let column = (entry / params.keep) * params.width + place;
+        let column = (entry / params.keep) * params.width + place_of(row, entry);
         sum = fma(values[first_value + entry], left[first + column], sum);
-        bit += params.bits;
     }
     return sum;
 }

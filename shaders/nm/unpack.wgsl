@@ -49,11 +49,3 @@ fn weight(row: u32, column: u32) -> f32 {
     }
     return 0.0;
 }
-
-fn place_of(row: u32, entry: u32) -> u32 {
-    let bit = entry * params.bits;
-    let word = row * params.place_words + bit / 32u;
-    // The second word is looked at only where the place ends in it, and is then in the row.
-    let next = word + select(0u, 1u, bit % 32u + params.bits > 32u);
-    return place_in(places[word], places[next], bit % 32u, params.bits);
-}
