@@ -2,6 +2,8 @@
 
 #[path = "support/gpu.rs"]
 mod gpu;
+#[path = "support/graph_file.rs"]
+mod graph_file;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -494,6 +496,7 @@ fn wrong_use_is_status_2() {
         "train --checkpoint-weights-only",
         "train --schedule slow",
         "train --hidden ten",
+        "train --hidden 4,x4",
         "train --backend soft",
         "parity",
     ];
@@ -582,6 +585,29 @@ fn a_comparison_leaves_a_table_a_chart_and_its_curves() {
 }
 
 #[test]
+fn networks_on_a_graph_are_compared_over_the_halves_of_each_seed() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let (_folder, graph) = graph_file::small().write();
+    let mut command = bench.command(
+        "compare --iterations 6 --seeds 1,2 --draw-halves --json curves.jsonl --method adam --eval-every 3",
+    );
+    command.arg("--data").arg(&graph);
+    command.args(["--run", "gcn=--model gcn --hidden 4,c4", "--run", "mlp=--hidden 4"]);
+    command.args(["--run", "literal=--method badm --constants paper --hidden 4 --batch 2 --sub-batches 2"]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let lines = bench.log("curves.jsonl");
+    assert_eq!(lines.len(), 6);
+    for line in &lines {
+        assert_eq!(line["iteration"], serde_json::json!([3, 6]));
+        assert!(line["train_cost"][1].as_f64().unwrap() > 0.0, "{line}");
+    }
+}
+
+#[test]
 fn a_run_to_compare_that_makes_no_sense_is_refused_before_any_work() {
     let bench = Bench::new();
     let cases = [
@@ -592,6 +618,7 @@ fn a_run_to_compare_that_makes_no_sense_is_refused_before_any_work() {
             "--damping is for",
         ),
         ("compare --data data --json data", "--json"),
+        ("compare --data data --draw-halves", "--draw-halves is for graphs"),
     ];
     for (line, part) in cases {
         let said = bench.fail(line);
@@ -649,6 +676,18 @@ fn flags_of_other_methods_are_refused() {
         ("train --data data --method badm --weight-decay 0.1", "--weight-decay is for first-order methods"),
         ("train --data data --method badm --beta 1", "beta = 1"),
         ("train --data data --method badm --sub-batches 0", "sub_batches = 0"),
+        ("train --data data --method adam --constants paper", "--constants is for --method badm"),
+        (
+            "train --data data --method adam --hidden 4,c4",
+            "--hidden c4 is a graph convolution; add --model gcn",
+        ),
+        ("train --data data --method adam --dropout 0.1", "--dropout is for --model gcn"),
+        ("train --data data --model gcn", "--model gcn needs a --method that trains by gradients"),
+        ("train --data data --model gcn --method adam", "--model gcn takes a graph, which"),
+        (
+            "train --data data --model gcn --method adam --checkpoint run",
+            "--checkpoint holds networks of dense",
+        ),
     ];
     for (line, part) in cases {
         let said = bench.fail(line);

@@ -1,68 +1,12 @@
 //! Graph files: the features of nodes as a data set, how nodes are divided, and what is refused.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::PathBuf;
+#[path = "support/graph_file.rs"]
+mod graph_file;
 
 use dualstep::data::graph::{Graph, Partition};
 use dualstep::data::{DataSource, Split};
-use safetensors::tensor::{Dtype, TensorView, serialize};
-use tempfile::TempDir;
-
-/// A graph as a file holds it: six nodes, three features, two classes; node 4 has no label.
-struct File {
-    metadata: HashMap<String, String>,
-    tensors: Vec<(&'static str, Dtype, Vec<usize>, Vec<u8>)>,
-}
-
-fn small() -> File {
-    let metadata = [("nodes", "6"), ("features", "3"), ("classes", "2")];
-    let signed = |values: &[i32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    let short = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
-    File {
-        metadata: metadata.map(|(key, value)| (key.into(), value.into())).into(),
-        tensors: vec![
-            ("feature_indptr", Dtype::I32, vec![7], signed(&[0, 1, 3, 3, 4, 5, 7])),
-            ("feature_indices", Dtype::U16, vec![7], short(&[0, 1, 2, 0, 1, 0, 2])),
-            ("edges", Dtype::U16, vec![2, 2], short(&[0, 1, 2, 5])),
-            ("labels", Dtype::U8, vec![6], vec![0, 1, 0, 1, 255, 0]),
-        ],
-    }
-}
-
-impl File {
-    fn replace(mut self, name: &str, shape: &[usize], bytes: Vec<u8>) -> Self {
-        let tensor = self.tensors.iter_mut().find(|tensor| tensor.0 == name).unwrap();
-        (tensor.2, tensor.3) = (shape.to_vec(), bytes);
-        self
-    }
-
-    fn add(mut self, name: &'static str, dtype: Dtype, bytes: Vec<u8>) -> Self {
-        self.tensors.push((name, dtype, vec![bytes.len() * 8 / dtype.bitsize()], bytes));
-        self
-    }
-
-    fn say(mut self, key: &str, value: &str) -> Self {
-        self.metadata.insert(key.into(), value.into());
-        self
-    }
-
-    fn write(self) -> (TempDir, PathBuf) {
-        let views = self.tensors.iter().map(|(name, dtype, shape, bytes)| {
-            (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-        });
-        let bytes = serialize(views, Some(self.metadata)).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("small.safetensors");
-        fs::write(&path, bytes).unwrap();
-        (folder, path)
-    }
-
-    fn load(self, suffix: &str) -> Result<Split, dualstep::Error> {
-        let (_folder, path) = self.write();
-        format!("{}{suffix}", path.display()).parse::<DataSource>().unwrap().load()
-    }
-}
+use graph_file::small;
+use safetensors::tensor::Dtype;
 
 fn rows(set: &dualstep::data::Dataset) -> Vec<Vec<f32>> {
     let values = set.scaled_rows(0..set.len(), set.features()).unwrap();
@@ -125,9 +69,7 @@ fn what_is_wrong_is_named() {
         let message = file.load(suffix).unwrap_err().to_string();
         assert!(message.contains(part) && message.lines().count() == 1, "no `{part}` in: {message}");
     }
-    let mut file = small();
-    file.tensors.retain(|tensor| tensor.0 != "labels");
-    assert!(file.load("").unwrap_err().to_string().contains("`labels` is missing"));
+    assert!(small().without("labels").load("").unwrap_err().to_string().contains("`labels` is missing"));
 }
 
 #[test]

@@ -2,17 +2,21 @@
 
 #[path = "support/gpu.rs"]
 mod gpu;
+#[path = "support/graph_file.rs"]
+mod graph_file;
 
 use dualstep::Error;
 use dualstep::data::DataSource;
+use dualstep::data::graph::{Graph, Partition};
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType};
 use dualstep::kernels::batch::sub_batch_sizes;
+use dualstep::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
 use dualstep::models::mlp::{self, Activation, Initial, Loss, Mlp};
 use dualstep::reference::batch::{Cursor, taken};
 use dualstep::solvers::badm::{Badm, BadmConfig, Slots, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
-use dualstep::solvers::problem::{Problem, Samples, Targets};
-use dualstep::solvers::training::{Optimizer, Training, TrainingConfig};
+use dualstep::solvers::problem::{GraphProblem, Problem, Samples, Targets};
+use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig};
 
 const PIXELS: usize = 784;
 const SEED: u64 = 5;
@@ -49,7 +53,8 @@ impl Images {
 
 fn config(optimizer: Optimizer, batch: Option<u32>) -> TrainingConfig {
     let initial = Initial::Torch;
-    TrainingConfig { hidden: vec![12], seed: SEED, initial, batch, optimizer, ..TrainingConfig::default() }
+    let model = Model::Mlp { hidden: vec![12] };
+    TrainingConfig { model, seed: SEED, initial, batch, optimizer, ..TrainingConfig::default() }
 }
 
 fn adam() -> Optimizer {
@@ -138,6 +143,77 @@ fn iterations_never_wait_and_repeat_bit_for_bit() {
     }
 }
 
+/// Bit for bit as put together by hand, with masks drawn by the seed, and without a wait.
+#[test]
+fn a_graph_is_trained_on_in_full_batches() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (_folder, path) = graph_file::small().write();
+    let graph = Graph::read(&path).unwrap();
+    let [train, test] = graph.halves(Partition::Half { seed: 0 }, "small").unwrap();
+    let problem = GraphProblem { graph: &graph, train: &train, test: &test };
+    let hidden = vec![Layer::Dense(8), Layer::Convolution(8)];
+    let layers = [hidden.as_slice(), &[Layer::Dense(2)]].concat();
+    let network = Gcn::new(3, &GcnConfig { skips: true, dropout: 0.25, ..GcnConfig::new(&layers) }).unwrap();
+    for optimizer in [adam(), Optimizer::Badm(badm(2))] {
+        let model = Model::Gcn { hidden: hidden.clone(), skips: true, dropout: 0.25 };
+        let config = TrainingConfig { model, ..config(optimizer, None) };
+        let mut training = Training::on_graph(&gpu, &config, &problem).unwrap();
+        let before = gpu.counters().host_waits;
+        training.run(5).unwrap();
+        assert_eq!(gpu.counters().host_waits, before);
+        let records = training.finish().unwrap();
+        assert!(records.len() == 5 && records[4].test.unwrap().cost.is_finite());
+
+        let w = network.parameters(&gpu, Initial::Torch, SEED).unwrap();
+        let gradients = gpu.zeros(network.slab().shape(optimizer.sub_batches()), StorageType::F32).unwrap();
+        let cursor = network.cursor(&gpu, SEED as u32).unwrap();
+        let tensors = GraphTensors::upload(&gpu, &graph).unwrap();
+        let list = NodeList::new(&gpu, &train, graph.labels(), 2).unwrap();
+        let mut plan = PlanBuilder::new(&gpu, "step");
+        network.gradients(&mut plan, &w, &tensors, &list, &cursor, &gradients).unwrap();
+        match optimizer {
+            Optimizer::FirstOrder(config) => {
+                FirstOrder::new(&gpu, &config, &w).unwrap().record(&mut plan, &gradients).unwrap();
+            }
+            Optimizer::Badm(config) => {
+                let sizes: Vec<f32> = sub_batch_sizes(3, 2).map(|size| size as f32 / 3.0).collect();
+                let sub_batches =
+                    SubBatches { gradients: &gradients, weights: Some(sizes.as_slice()), batch: 0 };
+                Badm::new(&gpu, &config, &w).unwrap().record(&mut plan, &sub_batches).unwrap();
+            }
+        }
+        let plan = plan.finish().unwrap();
+        (0..5).for_each(|_| plan.run().unwrap());
+        for (layer, (weights, bias)) in training.layers().unwrap().iter().zip(network.layers(&w).unwrap()) {
+            assert_eq!(layer.weights, gpu.read(&weights).unwrap(), "{optimizer:?}");
+            assert_eq!(layer.bias, gpu.read(&bias).unwrap(), "{optimizer:?}");
+        }
+    }
+}
+
+#[test]
+fn a_model_and_data_that_do_not_go_together_are_refused() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (_folder, path) = graph_file::small().write();
+    let graph = Graph::read(&path).unwrap();
+    let problem = GraphProblem { graph: &graph, train: &[0, 1, 3], test: &[] };
+    let convolutions = Model::Gcn { hidden: vec![Layer::Convolution(4)], skips: false, dropout: 0.0 };
+    let on_graph = |batch| TrainingConfig { model: convolutions.clone(), ..config(adam(), batch) };
+    let setting = |result: Result<Training, Error>| match result.unwrap_err() {
+        Error::Setting { setting, .. } => setting,
+        error => panic!("{error}"),
+    };
+    assert_eq!(setting(Training::new(&gpu, &on_graph(None), &Images::first(9).problem())), "model");
+    assert_eq!(setting(Training::on_graph(&gpu, &config(adam(), None), &problem)), "model");
+    assert_eq!(setting(Training::on_graph(&gpu, &on_graph(Some(2)), &problem)), "batch");
+    let squared = TrainingConfig { loss: Loss::Squared, ..on_graph(None) };
+    assert_eq!(setting(Training::on_graph(&gpu, &squared, &problem)), "model");
+    // Without nodes to be judged by there are no scores on them.
+    let mut training = Training::on_graph(&gpu, &on_graph(None), &problem).unwrap();
+    training.run(1).unwrap();
+    assert_eq!(training.finish().unwrap()[0].test, None);
+}
+
 /// With slots of their own, batches stay as they are: the first batch of every epoch is the same one.
 #[test]
 fn batches_with_slots_of_their_own_stay_as_they_are() {
@@ -165,7 +241,7 @@ fn what_makes_no_sense_is_refused() {
         config(adam(), Some(0)),
         config(Optimizer::Badm(badm(21)), None),
         config(Optimizer::Badm(badm(5)), Some(4)),
-        TrainingConfig { hidden: vec![3, 0], ..config(adam(), None) },
+        TrainingConfig { model: Model::Mlp { hidden: vec![3, 0] }, ..config(adam(), None) },
     ];
     for config in wrong {
         let error = Training::new(&gpu, &config, &images.problem()).unwrap_err();

@@ -13,7 +13,7 @@ use dualstep::files::write_atomically;
 use serde::Serialize;
 
 use super::report::{self, comparison};
-use super::samples::{self, DataArguments, HostSamples};
+use super::samples::{self, Data, DataArguments};
 use super::train::{End, History, Plan, Session, Settings};
 use super::{Failure, Outcome, interrupt, outputs, print, tell, text};
 
@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Seeds of the initial weights; each run is repeated with each.
     #[arg(long, value_name = "SEEDS", value_delimiter = ',', default_value = "0")]
     seeds: Vec<u64>,
+    /// Draw the half of a graph's nodes that is learnt from by each seed, too, instead of one for all.
+    #[arg(long)]
+    draw_halves: bool,
     /// A run: what it is called, and in what it differs from the settings below, as in --run "wide=--hidden 400". May
     /// be given several times; the first is what the others are measured by [default: exact, line-search and
     /// quadratic steps, plain or accelerated, and Adam].
@@ -96,10 +99,13 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
         outputs::check_file("--json", path)?;
     }
     let data = samples::absolute(arguments.data.data.clone().unwrap_or_default())?;
-    let split = samples::load(&data, arguments.data.samples)?;
+    let on_graph = planned.iter().any(|(_, plans)| plans.iter().any(Plan::is_on_graph));
+    let sources = sources(&data, arguments)?;
+    let load = |source| Data::load(source, arguments.data.samples, on_graph);
+    let sets = sources.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     interrupt::listen()?;
     let gpu = Gpu::open(options)?;
-    let facts = facts(&gpu, arguments, &data, &split);
+    let facts = facts(&gpu, arguments, &data, &sets[0].split);
     for (name, value) in &facts {
         tell(format_args!("{name:<20} {value}"));
     }
@@ -107,17 +113,28 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     for (run, plans) in planned {
         runs.push(run);
         let at = runs.len() - 1;
-        for plan in plans {
+        for (plan, set) in plans.into_iter().zip(sets.iter().cycle()) {
             if interrupt::requested() {
                 continue;
             }
             tell(format_args!("{}, seed {}", runs[at].name, plan.seed()));
-            let trial = train(&gpu, plan, &split, arguments.iterations)?;
+            let trial = train(&gpu, plan, set, arguments.iterations)?;
             runs[at].trials.push(trial);
         }
     }
     runs.retain(|run| !run.trials.is_empty());
     close(arguments, &facts, &runs)
+}
+
+/// One for each seed, or one for all.
+fn sources(data: &DataSource, arguments: &Arguments) -> Result<Vec<DataSource>, Failure> {
+    if !arguments.draw_halves {
+        return Ok(vec![data.clone()]);
+    }
+    let refused = || {
+        Failure(format!("--draw-halves is for graphs of which halves are drawn, not {data}; leave it out"))
+    };
+    arguments.seeds.iter().map(|seed| data.with_halves(*seed).ok_or_else(refused)).collect()
 }
 
 /// Reads a run, and makes its settings with each seed.
@@ -138,13 +155,12 @@ fn plan(given: &str, arguments: &Arguments) -> Result<(Run, Vec<Plan>), Failure>
     Ok((Run { name: name.into(), flags: flags.into(), trials: Vec::new() }, plans))
 }
 
-fn train(gpu: &Gpu, mut plan: Plan, split: &Split, iterations: u32) -> Result<Trial, Failure> {
-    let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
+fn train(gpu: &Gpu, mut plan: Plan, data: &Data, iterations: u32) -> Result<Trial, Failure> {
     if let Plan::DlAdmm(config) = &mut plan {
         config.keep_last_finite = false;
     }
     let seed = plan.seed();
-    let solver = plan.begin(gpu, &samples::problem(&train, &test, split))?;
+    let solver = plan.begin(gpu, data)?;
     let mut session = Session::new(solver, (0, 0.0), iterations, None, None);
     let diverged = match session.train()? {
         End::Diverged(dualstep::Error::NotFinite { iteration, .. }) => Some(iteration),

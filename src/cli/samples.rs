@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use dualstep::Error;
+use dualstep::data::graph::Graph;
 use dualstep::data::{DataSource, Dataset, Split};
-use dualstep::solvers::dladmm::{Problem, Samples, Targets};
+use dualstep::solvers::problem::{GraphProblem, Problem, Samples, Targets};
 
 use super::Failure;
 
@@ -43,9 +44,56 @@ impl<'a> HostSamples<'a> {
     }
 }
 
-/// Training and test samples put together.
-pub fn problem<'a>(train: &'a HostSamples<'_>, test: &'a HostSamples<'_>, split: &Split) -> Problem<'a> {
-    Problem { outputs: split.train.classes() as u32, train: train.view(), test: Some(test.view()) }
+/// What is trained on.
+pub struct Data {
+    /// Samples, each by itself.
+    pub split: Split,
+    /// The same as nodes among their neighbours, for networks that see those.
+    pub nodes: Option<Nodes>,
+}
+
+/// A graph, and how its nodes are divided.
+pub struct Nodes {
+    graph: Graph,
+    halves: [Vec<u32>; 2],
+}
+
+impl Data {
+    /// Loads samples, the first `count` of the training half or all of them; or, where `on_graph` says so, a graph.
+    pub fn load(source: &DataSource, count: Option<usize>, on_graph: bool) -> Result<Self, Failure> {
+        let nodes = if on_graph { Some(Nodes::load(source, count)?) } else { None };
+        Ok(Self { split: load(source, count)?, nodes })
+    }
+
+    /// Calls `f` with the samples scaled.
+    pub fn with_problem<T>(&self, f: impl FnOnce(&Problem<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let (train, test) = (HostSamples::new(&self.split.train)?, HostSamples::new(&self.split.test)?);
+        let outputs = self.split.train.classes() as u32;
+        f(&Problem { outputs, train: train.view(), test: Some(test.view()) })
+    }
+}
+
+impl Nodes {
+    fn load(source: &DataSource, count: Option<usize>) -> Result<Self, Failure> {
+        if count.is_some() {
+            return Err(Failure(
+                "--samples is not for --model gcn, which sees all of a graph; leave it out".into(),
+            ));
+        }
+        let Some((graph, partition)) = source.load_graph()? else {
+            let detail =
+                format!("--model gcn takes a graph, which {source} is not; use cora or FILE.safetensors");
+            return Err(Failure(detail));
+        };
+        let halves = graph.halves(partition, &source.to_string())?;
+        Ok(Self { graph, halves })
+    }
+
+    /// The view that solvers take.
+    pub fn problem(&self) -> GraphProblem<'_> {
+        let [train, test] = &self.halves;
+        GraphProblem { graph: &self.graph, train, test }
+    }
 }
 
 /// Loads data and keeps the first `samples` of its training half, or all.

@@ -145,6 +145,17 @@ impl DataSource {
         }
     }
 
+    /// The same graph with the halves that this seed draws; none where nothing is drawn.
+    pub fn with_halves(&self, seed: u64) -> Option<Self> {
+        match self {
+            Self::Cora { .. } => Some(Self::Cora { seed }),
+            Self::Graph { path, partition: Partition::Half { .. } } => {
+                Some(Self::Graph { path: path.clone(), partition: Partition::Half { seed } })
+            }
+            _ => None,
+        }
+    }
+
     /// Loads all nodes of a graph with its edges, and how they are divided; none where the source is not a graph.
     ///
     /// # Errors

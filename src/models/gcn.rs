@@ -62,6 +62,8 @@ use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::mlp::{self as dense, Gradients};
 use crate::kernels::sparse::{self, Sparse};
 use crate::kernels::{batch, gcn as kernel, loss};
+use std::fmt;
+use std::str::FromStr;
 
 /// One layer and how wide its output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -83,6 +85,29 @@ impl Layer {
 
     fn is_convolution(self) -> bool {
         matches!(self, Self::Convolution(_))
+    }
+}
+
+impl fmt::Display for Layer {
+    /// As it is read: `32`, or `c32` for a convolution.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.is_convolution() { "c" } else { "" };
+        write!(f, "{mark}{}", self.width())
+    }
+}
+
+impl FromStr for Layer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (width, layer): (_, fn(u32) -> Self) = match text.strip_prefix('c') {
+            Some(width) => (width, Self::Convolution),
+            None => (text, Self::Dense),
+        };
+        width
+            .parse()
+            .map(layer)
+            .map_err(|_| "must be a width, with c before it for a graph convolution".into())
     }
 }
 
@@ -262,6 +287,14 @@ impl Gcn {
         self.dense.parameters(gpu, initial, seed)
     }
 
+    /// W and b of each layer, as views of a row of parameters.
+    ///
+    /// # Errors
+    /// As [`Mlp::layers`].
+    pub fn layers(&self, parameters: &Tensor) -> Result<Vec<(Tensor, Tensor)>, Error> {
+        self.dense.layers(parameters)
+    }
+
     /// Where dropout's masks begin: a cursor (see [`batch`]) with this seed.
     ///
     /// # Errors
@@ -343,7 +376,7 @@ impl Gcn {
             let detail = format!("a list of nodes of a graph of {of}, but the graph has {nodes}");
             return Err(Error::Samples { what: "node list", detail });
         }
-        let layers = self.dense.layers(parameters)?;
+        let layers = self.layers(parameters)?;
         let (mut inputs, mut activations) = (Vec::new(), Vec::new());
         let mut input = masks.drop(plan, 0, &graph.features, None)?;
         for (l, (weights, bias)) in layers.iter().enumerate() {

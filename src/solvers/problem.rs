@@ -1,6 +1,7 @@
 //! What a network is trained on, as every solver that trains one takes it, and how it does.
 
 use crate::Error;
+use crate::data::graph::Graph;
 use crate::kernels::loss::Loss;
 
 /// What a network's outputs are to be.
@@ -127,6 +128,17 @@ impl Problem<'_> {
         let detail = format!("{} features but the training data has {}", test.features, self.train.features);
         Err(Error::Samples { what: "test data", detail })
     }
+}
+
+/// Nodes of a graph, by their features and neighbours.
+#[derive(Clone, Copy, Debug)]
+pub struct GraphProblem<'a> {
+    /// All of the graph, which every node is seen in.
+    pub graph: &'a Graph,
+    /// The nodes that the network is trained on.
+    pub train: &'a [u32],
+    /// Those that it is judged by, if any.
+    pub test: &'a [u32],
 }
 
 /// How the network does on a set of samples.

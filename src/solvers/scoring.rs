@@ -40,6 +40,11 @@ impl Inputs {
         };
         Ok(Self { values, targets })
     }
+
+    /// How many.
+    pub fn count(&self) -> u32 {
+        self.values.cut().samples()
+    }
 }
 
 /// A sample-side tensor from unpadded rows.

@@ -1,4 +1,4 @@
-//! Training a network of dense layers by its gradients: batches drawn on the device, and an optimizer's step after each.
+//! Training a network by its gradients: batches drawn on the device, and an optimizer's step after each.
 //!
 //! [`Training`] is to [`FirstOrder`] and [`Badm`] what [`DlAdmm`](super::dladmm::DlAdmm) is to its sweep: it holds data,
 //! parameters and plans, submits without waiting, and hands out records late. An iteration is one batch. What always
@@ -6,20 +6,23 @@
 //! batch's number alone, so that two runs see the same batches whatever their optimizers.
 //!
 //! A full batch, which is the default, takes the samples as they lie. An epoch's last batch may be short: it has as many
-//! sub-batches as fit, of about the same size.
+//! sub-batches as fit, of about the same size. On a graph every batch is full: each node reaches every other.
+
+mod task;
 
 use super::badm::{Badm, BadmConfig, Slots, SubBatches};
 use super::first_order::{FirstOrder, FirstOrderConfig};
 use super::optimizer::Tally;
-use super::problem::{Problem, Samples, Scores};
-use super::scoring::{self, Inputs, Scoring};
+use super::problem::{GraphProblem, Problem, Scores};
 use crate::Error;
-use crate::engine::{Arena, Batch, Counts, Cut, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
-use crate::kernels::batch::{self, CURSOR_LENGTH, sub_batch_sizes};
+use crate::engine::{Arena, Batch, Counts, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
+use crate::kernels::batch::{CURSOR_LENGTH, sub_batch_sizes};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::reduce;
-use crate::models::mlp::{self, Activation, Initial, InitialLayer, Loss, Mlp};
+use crate::models::gcn::Layer;
+use crate::models::mlp::{Activation, Initial, InitialLayer, Loss};
 use std::collections::VecDeque;
+use task::Task;
 
 /// Copies of scores that may be on their way at once.
 const COPIES_IN_FLIGHT: usize = 64;
@@ -32,8 +35,8 @@ const TEST: u32 = 2;
 /// What a training is told.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TrainingConfig {
-    /// Widths of the hidden layers; none for a linear model.
-    pub hidden: Vec<u32>,
+    /// The layers between input and output.
+    pub model: Model,
     /// What makes a of z in hidden layers.
     pub activation: Activation,
     /// What the network is judged by; its mean over a sub-batch is what gradients are of.
@@ -54,7 +57,7 @@ impl Default for TrainingConfig {
     /// Full batches, and Adam as PyTorch has it.
     fn default() -> Self {
         Self {
-            hidden: vec![200, 200],
+            model: Model::Mlp { hidden: vec![200, 200] },
             activation: Activation::Relu,
             loss: Loss::CrossEntropy,
             initial: Initial::Torch,
@@ -64,6 +67,26 @@ impl Default for TrainingConfig {
             evaluate_every: 1,
         }
     }
+}
+
+/// The layers between a network's input and its output.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Model {
+    /// Dense ones of these widths; none for a linear model.
+    Mlp {
+        /// Their widths.
+        hidden: Vec<u32>,
+    },
+    /// Dense ones and graph convolutions, at least one of them: see [`gcn`](crate::models::gcn). The output is dense.
+    Gcn {
+        /// The layers.
+        hidden: Vec<Layer>,
+        /// Whether a convolution's input is added to what it computes, where that is as wide.
+        skips: bool,
+        /// The chance with which dropout takes each feature and activation while training: from 0 to less than 1.
+        dropout: f32,
+    },
 }
 
 /// What makes a step of gradients.
@@ -127,10 +150,6 @@ impl Cuts {
         let share = u64::from(self.samples_of(batch)) * u64::from(full);
         share.div_ceil(self.size.into()) as u32
     }
-
-    fn is_full(self) -> bool {
-        self.size == self.samples
-    }
 }
 
 #[derive(Debug)]
@@ -177,9 +196,7 @@ impl Stepper {
 /// What plans are recorded from.
 #[derive(Debug)]
 struct Parts {
-    network: Mlp,
-    train: Inputs,
-    test: Option<Inputs>,
+    task: Task,
     parameters: Tensor,
     gradients: Tensor,
     stepper: Stepper,
@@ -213,33 +230,32 @@ impl Training {
     /// [`Error::Setting`] and [`Error::Samples`] for what is wrong with the arguments; [`Error::Limit`] when samples or state
     /// do not fit the device: a batch is drawn from samples in one binding.
     pub fn new(gpu: &Gpu, config: &TrainingConfig, problem: &Problem<'_>) -> Result<Self, Error> {
-        problem.check(config.loss)?;
-        let ends = (problem.train.features, problem.outputs);
-        let widths: Vec<_> =
-            std::iter::once(ends.0).chain(config.hidden.iter().copied()).chain([ends.1]).collect();
-        let network = Mlp::new(&widths, config.activation, config.loss)?;
-        let cuts = cuts(config, problem.train.count())?;
-        let parameters = network.parameters(gpu, config.initial, config.seed)?;
+        Self::of(gpu, config, Task::of_samples(gpu, config, problem)?)
+    }
+
+    /// The same on the nodes of a graph, with a [`Model::Gcn`] and full batches.
+    ///
+    /// # Errors
+    /// As [`Training::new`].
+    pub fn on_graph(gpu: &Gpu, config: &TrainingConfig, problem: &GraphProblem<'_>) -> Result<Self, Error> {
+        Self::of(gpu, config, Task::of_nodes(gpu, config, problem)?)
+    }
+
+    fn of(gpu: &Gpu, config: &TrainingConfig, task: Task) -> Result<Self, Error> {
+        let samples = task.samples();
+        let cuts = cuts(config, samples.0)?;
+        let parameters = task.parameters(gpu, config)?;
         let stepper = Stepper::new(gpu, &config.optimizer, &parameters)?;
-        let gradients = gpu.zeros(network.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
-        let widest = widths.iter().copied().max().unwrap_or(1);
-        let upload =
-            |samples: &Samples<'_>| Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?);
-        let train = upload(&problem.train)?;
-        if train.values.blocks().len() > 1 {
-            return Err(too_many_samples(&widths, problem.train.count()));
-        }
+        let gradients = gpu.zeros(task.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
         let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
         let parts = Parts {
-            train,
-            test: problem.test.as_ref().map(upload).transpose()?,
             gradients,
             stepper,
             cursor: gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &cursor)?,
             totals: gpu.zeros(Shape::new(3, 4), StorageType::F32)?,
             status: gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?,
             cuts,
-            network,
+            task,
             parameters,
         };
         let arena = Arena::default();
@@ -251,7 +267,7 @@ impl Training {
             parts,
             steps,
             scores,
-            samples: (problem.train.count(), problem.test.map_or(0, |test| test.count())),
+            samples,
             totals: Ring::new(COPIES_IN_FLIGHT),
             clocks: Ring::new(COPIES_IN_FLIGHT),
             submitted: 0,
@@ -351,9 +367,9 @@ impl Training {
         &self.config
     }
 
-    /// The network.
-    pub fn network(&self) -> &Mlp {
-        &self.parts.network
+    /// Widths of all layers, input and output included.
+    pub fn widths(&self) -> &[u32] {
+        self.parts.task.widths()
     }
 
     /// What one iteration with a full batch does, exactly, without scores.
@@ -371,7 +387,7 @@ impl Training {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn layers(&self) -> Result<Vec<InitialLayer>, Error> {
-        let layers = self.parts.network.layers(&self.parts.parameters)?;
+        let layers = self.parts.task.layers(&self.parts.parameters)?;
         let read = |(weights, bias): &(Tensor, Tensor)| {
             Ok(InitialLayer { weights: self.gpu.read(weights)?, bias: self.gpu.read(bias)? })
         };
@@ -410,15 +426,6 @@ fn cuts(config: &TrainingConfig, samples: u32) -> Result<Cuts, Error> {
     Ok(cuts)
 }
 
-fn too_many_samples(widths: &[u32], samples: u32) -> Error {
-    Error::Limit {
-        what: format!("{samples} samples of widths {widths:?}"),
-        needed: "more than one binding".into(),
-        allowed: "one".into(),
-        remedy: "train on fewer samples, or on a device with larger bindings",
-    }
-}
-
 /// The plans of an epoch's batches: all of them where each has slots of its own, else a full one and a short last one.
 fn record_steps(gpu: &Gpu, parts: &Parts, optimizer: &Optimizer, arena: &Arena) -> Result<Vec<Plan>, Error> {
     let last = parts.cuts.batches() - 1;
@@ -437,31 +444,12 @@ fn record_step(
     number: u32,
     arena: &Arena,
 ) -> Result<Plan, Error> {
-    let Parts { network, train, parameters, stepper, cursor, totals, status, cuts, .. } = parts;
+    let Parts { task, parameters, stepper, cursor, totals, status, cuts, .. } = parts;
     let samples = cuts.samples_of(number);
     let mut plan = PlanBuilder::with_arena(gpu, "step", arena);
-    let (mut inputs, mut targets) = (train.values.blocks()[0].clone(), train.targets[0].clone());
-    if !cuts.is_full() {
-        let (all, all_targets) = (inputs, targets);
-        inputs = gpu.zeros(Shape::new(samples, all.shape().columns), StorageType::F32)?;
-        batch::gather(&mut plan, &all, cursor, &inputs)?;
-        targets = match all_targets.storage() {
-            StorageType::U32 => gpu.zeros(Shape::vector(samples), StorageType::U32)?,
-            storage => gpu.zeros(Shape::new(samples, all_targets.shape().columns), storage)?,
-        };
-        match all_targets.storage() {
-            StorageType::U32 => batch::gather_labels(&mut plan, &all_targets, cursor, &targets)?,
-            _ => batch::gather(&mut plan, &all_targets, cursor, &targets)?,
-        }
-        batch::advance(&mut plan, cursor, (samples, cuts.samples), optimizer.reshuffles())?;
-    }
-    let sub_batches = cuts.sub_batches_of(number, optimizer.sub_batches());
-    let gradients = parts.gradients.row_range(0..sub_batches)?;
-    let labelled = match targets.storage() {
-        StorageType::U32 => mlp::Targets::Classes(&targets),
-        _ => mlp::Targets::Values(&targets),
-    };
-    let scores = network.gradients(&mut plan, parameters, &inputs, labelled, &gradients)?;
+    let gradients = parts.gradients.row_range(0..cuts.sub_batches_of(number, optimizer.sub_batches()))?;
+    let drawn = task::Drawn { cursor, samples, reshuffles: optimizer.reshuffles() };
+    let scores = task.gradients(&mut plan, parameters, &drawn, &gradients)?;
     let (partials, count) = (&scores.partials, scores.count);
     reduce::totals(&mut plan, reduce::Totals { partials, count, totals, slot: BATCH, status, origin: 1 })?;
     stepper.record(&mut plan, &gradients, number, samples)?;
@@ -469,24 +457,10 @@ fn record_step(
 }
 
 fn record_scores(gpu: &Gpu, parts: &Parts, config: &TrainingConfig, arena: &Arena) -> Result<Plan, Error> {
-    let Parts { network, train, test, parameters, totals, status, .. } = parts;
     let mut plan = PlanBuilder::with_arena(gpu, "scores", arena);
-    let layers = network.layers(parameters)?;
-    let layers: Vec<_> = layers.iter().map(|(weights, bias)| (weights, bias)).collect();
-    for (slot, inputs) in [(TRAIN, Some(train)), (TEST, test.as_ref())] {
-        let Some(inputs) = inputs else { continue };
-        let scoring = Scoring {
-            inputs,
-            layers: &layers,
-            f: config.activation,
-            loss: config.loss,
-            first_product: None,
-            totals,
-            slot,
-            status,
-            origin: 1,
-        };
-        scoring::scores(&mut plan, &scoring)?;
+    for (slot, half) in [(TRAIN, task::Half::Train), (TEST, task::Half::Test)] {
+        let place = task::Place { totals: &parts.totals, slot, status: &parts.status };
+        parts.task.scores(&mut plan, config, &parts.parameters, half, &place)?;
     }
     plan.finish()
 }

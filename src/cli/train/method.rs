@@ -2,9 +2,9 @@
 
 use clap::ValueEnum;
 use dualstep::models::mlp::Initial;
-use dualstep::solvers::badm::{BadmConfig, StateStorage};
+use dualstep::solvers::badm::{BadmConfig, Slots, StateStorage};
 use dualstep::solvers::first_order::{FirstOrderConfig, Method};
-use dualstep::solvers::training::{Optimizer, TrainingConfig};
+use dualstep::solvers::training::{Model, Optimizer, TrainingConfig};
 
 use crate::cli::Failure;
 
@@ -31,10 +31,13 @@ pub struct MethodSettings {
     /// Sub-batches of a batch, each with duals of its own in badm [default: 4].
     #[arg(long, value_name = "COUNT")]
     sub_batches: Option<u32>,
+    /// Which of badm's constants are taken where nothing else is said [default: robust].
+    #[arg(long, value_name = "WHOSE")]
+    constants: Option<ConstantsName>,
     /// Penalty σ of badm [default: 0.5 over the learning rate, as is ρ].
     #[arg(long)]
     sigma: Option<f64>,
-    /// Decay β of badm's second moments [default: 0.999].
+    /// Decay β of badm's second moments [default: 0.999, or 0.99 of the paper's constants].
     #[arg(long)]
     beta: Option<f64>,
     /// What badm's state is stored as [default: f32].
@@ -43,7 +46,7 @@ pub struct MethodSettings {
     /// Weight decay of first-order methods [default: 0, for adamw 0.01].
     #[arg(long)]
     weight_decay: Option<f64>,
-    /// How weights begin [default: normal].
+    /// How weights begin [default: normal, or keras with `--model gcn`].
     #[arg(long, value_name = "KIND")]
     initial: Option<InitialName>,
 }
@@ -64,6 +67,14 @@ enum MethodName {
     Adamw,
     Nadam,
     Adamax,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ConstantsName {
+    /// Duals and moments by a sub-batch's place in its batch; samples are drawn anew each epoch.
+    Robust,
+    /// The paper's to the letter: duals and moments of each sub-batch of each batch, which stay as they are.
+    Paper,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -115,6 +126,7 @@ impl MethodSettings {
             ("--learning-rate", self.learning_rate.is_some()),
             ("--batch", self.batch.is_some()),
             ("--sub-batches", self.sub_batches.is_some()),
+            ("--constants", self.constants.is_some()),
             ("--sigma", self.sigma.is_some()),
             ("--beta", self.beta.is_some()),
             ("--state", self.state.is_some()),
@@ -131,6 +143,7 @@ impl MethodSettings {
             None => Optimizer::Badm(self.badm(rho)?),
         };
         let initial = match self.initial {
+            None if matches!(base.model, Model::Gcn { .. }) => Initial::Keras,
             None | Some(InitialName::Normal) => Initial::Normal { deviation: DEVIATION },
             Some(InitialName::Torch) => Initial::Torch,
             Some(InitialName::Keras) => Initial::Keras,
@@ -142,6 +155,7 @@ impl MethodSettings {
         let flags = [
             ("--rho", rho.is_some()),
             ("--sub-batches", self.sub_batches.is_some()),
+            ("--constants", self.constants.is_some()),
             ("--sigma", self.sigma.is_some()),
             ("--beta", self.beta.is_some()),
             ("--state", self.state.is_some()),
@@ -165,7 +179,12 @@ impl MethodSettings {
             return Err(Failure(detail.into()));
         }
         let rate = self.learning_rate.unwrap_or(BADM_RATE);
-        let base = BadmConfig::robust(self.sub_batches.unwrap_or(SUB_BATCHES), rate);
+        let sub_batches = self.sub_batches.unwrap_or(SUB_BATCHES);
+        let base = BadmConfig::robust(sub_batches, rate);
+        let base = match self.constants {
+            Some(ConstantsName::Paper) => BadmConfig::paper(sub_batches, 1, base.rho, base.sigma),
+            Some(ConstantsName::Robust) | None => base,
+        };
         let config = BadmConfig {
             rho: rho.map_or(base.rho, f64::from),
             sigma: self.sigma.unwrap_or(base.sigma),
@@ -189,8 +208,12 @@ pub fn describe(config: &TrainingConfig) -> Vec<(&'static str, String)> {
             let name = format!("{method:?}").to_lowercase();
             format!("{name}, learning rate {learning_rate:e}, weight decay {weight_decay}")
         }
-        Optimizer::Badm(BadmConfig { sub_batches, rho, sigma, beta, .. }) => {
-            format!("badm, {sub_batches} sub-batches, ρ = {rho}, σ = {sigma}, β = {beta}")
+        Optimizer::Badm(BadmConfig { sub_batches, rho, sigma, beta, slots, .. }) => {
+            let slots = match slots {
+                Slots::Shared => String::new(),
+                Slots::PerBatch { batches } => format!(" of {batches} batches"),
+            };
+            format!("badm, {sub_batches} sub-batches{slots}, ρ = {rho}, σ = {sigma}, β = {beta}")
         }
     };
     let initial = match config.initial {
@@ -205,6 +228,16 @@ pub fn describe(config: &TrainingConfig) -> Vec<(&'static str, String)> {
         ("weights at the start", initial),
         ("seed", config.seed.to_string()),
     ]
+}
+
+/// The settings for so many samples: as many slots as there are batches, where each batch has its own.
+pub fn settled(config: &TrainingConfig, samples: usize) -> TrainingConfig {
+    let mut config = config.clone();
+    if let Optimizer::Badm(BadmConfig { slots: Slots::PerBatch { batches }, .. }) = &mut config.optimizer {
+        let batch = config.batch.map_or(samples, |batch| batch as usize).max(1);
+        *batches = samples.div_ceil(batch).max(1) as u32;
+    }
+    config
 }
 
 /// What is unlikely to work about the settings.

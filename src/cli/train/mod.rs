@@ -21,7 +21,7 @@ use dualstep::data::{DataSource, Split};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{DlAdmm, HostState, Penalty};
 
-use super::samples::{self, DataArguments, HostSamples};
+use super::samples::{self, Data, DataArguments};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
 
 pub use history::{Entry, History};
@@ -103,23 +103,28 @@ struct Resumed {
 pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     let job = Job::new(arguments)?;
     let results = &arguments.results;
+    if results.checkpoint.is_some() && job.plan.is_on_graph() {
+        return Err(Failure(
+            "--checkpoint holds networks of dense layers alone; leave it or --model gcn out".into(),
+        ));
+    }
     if let Some(path) = &results.checkpoint {
         outputs::check_file("--checkpoint", path)?;
     }
     if let Some(folder) = &results.report {
         outputs::check_folder("--report", folder)?;
     }
-    let split = samples::load(&job.data, job.samples)?;
-    job.check_widths(&split)?;
+    let data = Data::load(&job.data, job.samples, job.plan.is_on_graph())?;
+    job.check_widths(&data.split)?;
     interrupt::listen()?;
     let log = results.json.as_deref().map(Log::open).transpose()?;
     let gpu = Gpu::open(options)?;
-    let solver = job.solver(&gpu, &split)?;
-    let facts = facts(&gpu, &solver, &job, &split);
+    let solver = job.solver(&gpu, &data)?;
+    let facts = facts(&gpu, &solver, &job, &data.split);
     for (name, value) in &facts {
         tell(format_args!("{name:<20} {value}"));
     }
-    let mut session = job.session(solver, &split, arguments, log)?;
+    let mut session = job.session(solver, &data.split, arguments, log)?;
     let end = session.train()?;
     close(session, end, results, facts)
 }
@@ -177,15 +182,13 @@ impl Job {
         }
     }
 
-    /// Puts the samples and the first state on the device; scaled samples are not kept on the host.
-    fn solver(&self, gpu: &Gpu, split: &Split) -> Result<Solver, Error> {
-        let (train, test) = (HostSamples::new(&split.train)?, HostSamples::new(&split.test)?);
-        let problem = samples::problem(&train, &test, split);
+    /// Puts data and the first state on the device.
+    fn solver(&self, gpu: &Gpu, data: &Data) -> Result<Solver, Error> {
         match (&self.resumed, &self.plan) {
-            (Some(resumed), Plan::DlAdmm(config)) => {
-                Ok(Solver::DlAdmm(DlAdmm::resume(gpu, config, &problem, &resumed.state)?))
-            }
-            (_, plan) => plan.begin(gpu, &problem),
+            (Some(resumed), Plan::DlAdmm(config)) => data.with_problem(|problem| {
+                Ok(Solver::DlAdmm(DlAdmm::resume(gpu, config, problem, &resumed.state)?))
+            }),
+            (_, plan) => plan.begin(gpu, data),
         }
     }
 

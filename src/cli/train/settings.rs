@@ -9,12 +9,17 @@ use dualstep::solvers::dladmm::{
     Activation, Config, Exact, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
 
-use dualstep::solvers::training::TrainingConfig;
+use dualstep::models::gcn::Layer;
+use dualstep::solvers::training::{Model, TrainingConfig};
 
 use super::method::MethodSettings;
 use super::solver::Plan;
 use crate::cli::{Failure, text};
 
+/// Widths of hidden dense layers unless said otherwise.
+const HIDDEN: [u32; 2] = [200, 200];
+/// Dropout of graph convolutional networks unless said otherwise.
+const DROPOUT: f32 = 0.5;
 /// FISTA iterations unless said otherwise: where its error falls below that of f32 for moderate penalties.
 const FISTA_ITERATIONS: u32 = 100;
 /// The usual slope of leaky ReLU below zero.
@@ -26,9 +31,16 @@ const FISTA_ETA: f32 = 4.0;
 #[derive(Clone, clap::Args)]
 #[command(next_help_heading = "What is computed")]
 pub struct Settings {
-    /// Widths of the hidden layers [default: 200,200].
+    /// What is trained [default: mlp].
+    #[arg(long, value_name = "KIND")]
+    model: Option<ModelName>,
+    /// Widths of the hidden layers; with c before it, of a graph convolution of `--model gcn` [default: 200,200, or
+    /// 32,c32,c32,32 for gcn].
     #[arg(long, value_name = "WIDTHS", value_delimiter = ',')]
-    hidden: Option<Vec<u32>>,
+    hidden: Option<Vec<Layer>>,
+    /// The chance with which `--model gcn` drops a feature or an activation while it is trained [default: 0.5].
+    #[arg(long, value_name = "CHANCE")]
+    dropout: Option<f32>,
     /// Activation of the hidden layers: `relu`, `leaky-relu`, `leaky-relu:SLOPE`, `sigmoid` or `tanh` [default: relu].
     #[arg(long, value_name = "FUNCTION", value_parser = activation)]
     activation: Option<Activation>,
@@ -96,6 +108,14 @@ pub struct Settings {
     refresh_every: Option<u32>,
     #[command(flatten)]
     method: MethodSettings,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum ModelName {
+    /// Dense layers, of each sample by itself.
+    Mlp,
+    /// Graph convolutions with skips, and dense layers before and after them; for methods that train by gradients.
+    Gcn,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -198,13 +218,40 @@ impl Settings {
         }
         let base = TrainingConfig::default();
         let base = TrainingConfig {
-            hidden: self.hidden.clone().unwrap_or(base.hidden),
+            model: self.model()?,
             activation: self.activation.unwrap_or(base.activation),
             seed,
             evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
             ..base
         };
         Ok(Plan::Gradients(Box::new(self.method.training(self.rho, base)?)))
+    }
+
+    /// The layers of a network that is trained by its gradients.
+    fn model(&self) -> Result<Model, Failure> {
+        if self.model != Some(ModelName::Gcn) {
+            return Ok(Model::Mlp { hidden: self.dense_widths()?.unwrap_or(HIDDEN.to_vec()) });
+        }
+        let usual = || [Layer::Dense(32), Layer::Convolution(32), Layer::Convolution(32), Layer::Dense(32)];
+        Ok(Model::Gcn {
+            hidden: self.hidden.clone().unwrap_or_else(|| usual().to_vec()),
+            skips: true,
+            dropout: self.dropout.unwrap_or(DROPOUT),
+        })
+    }
+
+    /// Widths of hidden layers that are all dense.
+    fn dense_widths(&self) -> Result<Option<Vec<u32>>, Failure> {
+        if self.dropout.is_some() {
+            return Err(Failure("--dropout is for --model gcn; leave one of them out".into()));
+        }
+        let width = |layer: &Layer| match layer {
+            Layer::Dense(width) => Ok(*width),
+            Layer::Convolution(_) => {
+                Err(Failure(format!("--hidden {layer} is a graph convolution; add --model gcn")))
+            }
+        };
+        self.hidden.as_ref().map(|layers| layers.iter().map(width).collect()).transpose()
     }
 
     fn first_flag_of_dladmm(&self) -> Option<&'static str> {
@@ -233,6 +280,11 @@ impl Settings {
 
     /// The settings of a new run from the weights that `seed` draws, their ranges checked.
     fn config(&self, seed: u64) -> Result<Config, Failure> {
+        if self.model == Some(ModelName::Gcn) {
+            return Err(Failure(
+                "--model gcn needs a --method that trains by gradients, such as adam".into(),
+            ));
+        }
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
@@ -241,7 +293,7 @@ impl Settings {
         let config = Config {
             acceleration,
             mixed,
-            hidden: self.hidden.clone().unwrap_or(base.hidden),
+            hidden: self.dense_widths()?.unwrap_or(HIDDEN.to_vec()),
             activation: self.activation.unwrap_or(base.activation),
             penalty: self.penalty.unwrap_or(base.penalty),
             steps,

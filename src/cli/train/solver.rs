@@ -4,10 +4,10 @@ use dualstep::Error;
 use dualstep::engine::Gpu;
 use dualstep::models::mlp::InitialLayer;
 use dualstep::solvers::dladmm::{Config, DlAdmm, HostLayer, HostState, Record};
-use dualstep::solvers::problem::Problem;
-use dualstep::solvers::training::{Training, TrainingConfig, TrainingRecord};
+use dualstep::solvers::training::{Model, Training, TrainingConfig, TrainingRecord};
 
 use super::{method, settings};
+use crate::cli::samples::Data;
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -19,12 +19,25 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// Puts samples and the first state on the device.
-    pub fn begin(&self, gpu: &Gpu, problem: &Problem<'_>) -> Result<Solver, Error> {
-        Ok(match self {
-            Self::DlAdmm(config) => Solver::DlAdmm(DlAdmm::new(gpu, config, problem)?),
-            Self::Gradients(config) => Solver::Gradients(Training::new(gpu, config, problem)?),
-        })
+    /// Puts data and the first state on the device; scaled samples are not kept on the host.
+    pub fn begin(&self, gpu: &Gpu, data: &Data) -> Result<Solver, Error> {
+        match (self, &data.nodes) {
+            (Self::DlAdmm(config), _) => {
+                data.with_problem(|problem| DlAdmm::new(gpu, config, problem)).map(Solver::DlAdmm)
+            }
+            (Self::Gradients(config), Some(nodes)) if self.is_on_graph() => {
+                Training::on_graph(gpu, config, &nodes.problem()).map(Solver::Gradients)
+            }
+            (Self::Gradients(config), _) => {
+                let config = method::settled(config, data.split.train.len());
+                data.with_problem(|problem| Training::new(gpu, &config, problem)).map(Solver::Gradients)
+            }
+        }
+    }
+
+    /// Whether nodes are seen with their neighbours.
+    pub fn is_on_graph(&self) -> bool {
+        matches!(self, Self::Gradients(config) if matches!(config.model, Model::Gcn { .. }))
     }
 
     /// The seed of the initial weights.
@@ -80,7 +93,9 @@ impl Solver {
         match self {
             Self::DlAdmm(solver) => Ok((solver.config().clone(), solver.state()?)),
             Self::Gradients(training) => {
-                let TrainingConfig { hidden, activation, loss, seed, .. } = training.config().clone();
+                let TrainingConfig { activation, loss, seed, .. } = *training.config();
+                let widths = training.widths();
+                let hidden = widths[1..widths.len() - 1].to_vec();
                 let config = Config { hidden, activation, loss, seed, ..Config::default() };
                 let layer =
                     |InitialLayer { weights, bias }| HostLayer { weights, bias, ..HostLayer::default() };
@@ -103,7 +118,7 @@ impl Solver {
     pub fn widths(&self) -> &[u32] {
         match self {
             Self::DlAdmm(solver) => solver.widths(),
-            Self::Gradients(training) => training.network().widths(),
+            Self::Gradients(training) => training.widths(),
         }
     }
 

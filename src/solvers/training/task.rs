@@ -1,0 +1,233 @@
+//! What the gradients of a training are of and its scores are taken on: samples through dense layers, or the nodes of a
+//! graph through convolutions. [`Training`](super::Training) records its plans through this and knows neither.
+
+use super::{Model, TrainingConfig};
+use crate::Error;
+use crate::engine::{Cut, Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
+use crate::kernels::{batch, reduce};
+use crate::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
+use crate::models::mlp::{self, Loss, Mlp};
+use crate::solvers::problem::{GraphProblem, Problem, Samples};
+use crate::solvers::scoring::{self, Inputs, Scoring};
+
+/// A network on the device with its data.
+#[derive(Debug)]
+pub(super) enum Task {
+    Samples { network: Mlp, train: Inputs, test: Option<Inputs> },
+    Nodes(Box<OnGraph>),
+}
+
+/// A network that sees nodes with their neighbours.
+#[derive(Debug)]
+pub(super) struct OnGraph {
+    network: Gcn,
+    graph: GraphTensors,
+    train: NodeList,
+    test: Option<NodeList>,
+}
+
+/// The batch that a plan is of: so many samples from where the cursor stands.
+pub(super) struct Drawn<'a> {
+    pub cursor: &'a Tensor,
+    pub samples: u32,
+    pub reshuffles: bool,
+}
+
+/// One of the two sets that scores are taken on.
+#[derive(Clone, Copy)]
+pub(super) enum Half {
+    Train,
+    Test,
+}
+
+/// Where scores go.
+pub(super) struct Place<'a> {
+    pub totals: &'a Tensor,
+    pub slot: u32,
+    pub status: &'a Tensor,
+}
+
+impl Task {
+    pub fn of_samples(gpu: &Gpu, config: &TrainingConfig, problem: &Problem<'_>) -> Result<Self, Error> {
+        problem.check(config.loss)?;
+        let Model::Mlp { hidden } = &config.model else {
+            return Err(refused("gcn", "takes a graph, not samples; begin by Training::on_graph"));
+        };
+        let ends = (problem.train.features, problem.outputs);
+        let widths: Vec<_> = std::iter::once(ends.0).chain(hidden.iter().copied()).chain([ends.1]).collect();
+        let network = Mlp::new(&widths, config.activation, config.loss)?;
+        let widest = widths.iter().copied().max().unwrap_or(1);
+        let upload =
+            |samples: &Samples<'_>| Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?);
+        let train = upload(&problem.train)?;
+        if train.values.blocks().len() > 1 {
+            return Err(too_many_samples(&widths, problem.train.count()));
+        }
+        Ok(Self::Samples { network, train, test: problem.test.as_ref().map(upload).transpose()? })
+    }
+
+    pub fn of_nodes(gpu: &Gpu, config: &TrainingConfig, problem: &GraphProblem<'_>) -> Result<Self, Error> {
+        let Model::Gcn { hidden, skips, dropout } = &config.model else {
+            return Err(refused("mlp", "takes samples, not a graph; begin by Training::new"));
+        };
+        let (setting, expected) = ("batch", "a graph is trained on in full batches; leave it out");
+        if let Some(batch) = config.batch {
+            return Err(Error::Setting { setting, value: batch.to_string(), expected });
+        }
+        if config.loss != Loss::CrossEntropy {
+            return Err(refused("gcn", "is judged by cross-entropy"));
+        }
+        let GraphProblem { graph, train, test } = *problem;
+        let classes = graph.classes() as u32;
+        let layers = hidden.iter().copied().chain([Layer::Dense(classes)]).collect();
+        let settings = GcnConfig { layers, activation: config.activation, skips: *skips, dropout: *dropout };
+        let list = |nodes| NodeList::new(gpu, nodes, graph.labels(), classes);
+        Ok(Self::Nodes(Box::new(OnGraph {
+            network: Gcn::new(graph.width() as u32, &settings)?,
+            train: list(train)?,
+            test: if test.is_empty() { None } else { Some(list(test)?) },
+            graph: GraphTensors::upload(gpu, graph)?,
+        })))
+    }
+
+    pub fn slab(&self) -> &Slab {
+        match self {
+            Self::Samples { network, .. } => network.slab(),
+            Self::Nodes(on) => on.network.slab(),
+        }
+    }
+
+    pub fn widths(&self) -> &[u32] {
+        match self {
+            Self::Samples { network, .. } => network.widths(),
+            Self::Nodes(on) => on.network.widths(),
+        }
+    }
+
+    /// How many there are to learn from, and to be judged by.
+    pub fn samples(&self) -> (u32, u32) {
+        match self {
+            Self::Samples { train, test, .. } => (train.count(), test.as_ref().map_or(0, Inputs::count)),
+            Self::Nodes(on) => (on.train.count(), on.test.as_ref().map_or(0, NodeList::count)),
+        }
+    }
+
+    pub fn parameters(&self, gpu: &Gpu, config: &TrainingConfig) -> Result<Tensor, Error> {
+        match self {
+            Self::Samples { network, .. } => network.parameters(gpu, config.initial, config.seed),
+            Self::Nodes(on) => on.network.parameters(gpu, config.initial, config.seed),
+        }
+    }
+
+    /// W and b of each layer.
+    pub fn layers(&self, parameters: &Tensor) -> Result<Vec<(Tensor, Tensor)>, Error> {
+        match self {
+            Self::Samples { network, .. } => network.layers(parameters),
+            Self::Nodes(on) => on.network.layers(parameters),
+        }
+    }
+
+    /// Gradients of a batch, one row for each sub-batch, and its scores; the cursor goes on to the next.
+    pub fn gradients(
+        &self,
+        plan: &mut PlanBuilder,
+        parameters: &Tensor,
+        drawn: &Drawn<'_>,
+        gradients: &Tensor,
+    ) -> Result<mlp::Scores, Error> {
+        match self {
+            Self::Samples { network, train, .. } => {
+                let (inputs, targets) = drawn.take(plan, train)?;
+                let targets = match targets.storage() {
+                    StorageType::U32 => mlp::Targets::Classes(&targets),
+                    _ => mlp::Targets::Values(&targets),
+                };
+                network.gradients(plan, parameters, &inputs, targets, gradients)
+            }
+            Self::Nodes(on) => {
+                let OnGraph { network, graph, train, .. } = on.as_ref();
+                network.gradients(plan, parameters, graph, train, drawn.cursor, gradients)
+            }
+        }
+    }
+
+    /// `totals[slot]` = (Σ cost, hits, 0, 0) of one half, if it is there.
+    pub fn scores(
+        &self,
+        plan: &mut PlanBuilder,
+        config: &TrainingConfig,
+        parameters: &Tensor,
+        half: Half,
+        Place { totals, slot, status }: &Place<'_>,
+    ) -> Result<(), Error> {
+        let (slot, origin) = (*slot, 1);
+        match self {
+            Self::Samples { network, train, test } => {
+                let Some(inputs) = half.of(train, test) else { return Ok(()) };
+                let layers = network.layers(parameters)?;
+                let layers: Vec<_> = layers.iter().map(|(weights, bias)| (weights, bias)).collect();
+                let (f, loss) = (config.activation, config.loss);
+                let first_product = None;
+                let scoring =
+                    Scoring { inputs, layers: &layers, f, loss, first_product, totals, slot, status, origin };
+                scoring::scores(plan, &scoring)
+            }
+            Self::Nodes(on) => {
+                let OnGraph { network, graph, train, test } = on.as_ref();
+                let Some(nodes) = half.of(train, test) else { return Ok(()) };
+                let scores = network.scores(plan, parameters, graph, nodes)?;
+                let (partials, count) = (&scores.partials, scores.count);
+                reduce::totals(plan, reduce::Totals { partials, count, totals, slot, status, origin })
+            }
+        }
+    }
+}
+
+impl Half {
+    fn of<'a, T>(self, train: &'a T, test: &'a Option<T>) -> Option<&'a T> {
+        match self {
+            Self::Train => Some(train),
+            Self::Test => test.as_ref(),
+        }
+    }
+}
+
+impl Drawn<'_> {
+    /// The batch's samples and targets: all as they lie, or those that the cursor draws.
+    fn take(&self, plan: &mut PlanBuilder, all: &Inputs) -> Result<(Tensor, Tensor), Error> {
+        let (values, targets) = (&all.values.blocks()[0], &all.targets[0]);
+        if self.samples == all.count() {
+            return Ok((values.clone(), targets.clone()));
+        }
+        let gpu = plan.gpu().clone();
+        let inputs = gpu.zeros(Shape::new(self.samples, values.shape().columns), StorageType::F32)?;
+        batch::gather(plan, values, self.cursor, &inputs)?;
+        let drawn = match targets.storage() {
+            StorageType::U32 => {
+                let drawn = gpu.zeros(Shape::vector(self.samples), StorageType::U32)?;
+                batch::gather_labels(plan, targets, self.cursor, &drawn)?;
+                drawn
+            }
+            storage => {
+                let drawn = gpu.zeros(Shape::new(self.samples, targets.shape().columns), storage)?;
+                batch::gather(plan, targets, self.cursor, &drawn)?;
+                drawn
+            }
+        };
+        batch::advance(plan, self.cursor, (self.samples, all.count()), self.reshuffles)?;
+        Ok((inputs, drawn))
+    }
+}
+
+fn refused(model: &str, expected: &'static str) -> Error {
+    Error::Setting { setting: "model", value: model.into(), expected }
+}
+
+fn too_many_samples(widths: &[u32], samples: u32) -> Error {
+    Error::Limit {
+        what: format!("{samples} samples of widths {widths:?}"),
+        needed: "more than one binding".into(),
+        allowed: "one".into(),
+        remedy: "train on fewer samples, or on a device with larger bindings",
+    }
+}
