@@ -47,6 +47,9 @@ pub struct Arguments {
     /// quadratic steps, plain or accelerated, and Adam].
     #[arg(long = "run", value_name = "[NAME=]FLAGS", allow_hyphen_values = true)]
     runs: Vec<String>,
+    /// Count the iterations to this training cost, not to the one at which the first run ended.
+    #[arg(long, value_name = "COST")]
+    goal: Option<f32>,
     /// Write the chart (SVG), the table and a page with both into this folder.
     #[arg(long, value_name = "FOLDER")]
     report: Option<PathBuf>,
@@ -196,10 +199,10 @@ fn close(arguments: &Arguments, facts: &[(&'static str, String)], runs: &[Run]) 
         })?;
     }
     if let Some(folder) = &arguments.report {
-        comparison::write(folder, facts, runs)?;
+        comparison::write(folder, facts, runs, arguments.goal)?;
         tell(format_args!("{:<20} {}", "report", folder.join(report::PAGE).display()));
     }
-    print(comparison::table(runs).markdown().trim_end())?;
+    print(comparison::table(runs, arguments.goal).markdown().trim_end())?;
     Ok(if interrupt::requested() { interrupt::status() } else { ExitCode::SUCCESS })
 }
 

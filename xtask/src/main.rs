@@ -17,6 +17,7 @@ mod graphics;
 mod lint;
 mod packages;
 mod process;
+mod results;
 mod test;
 mod workspace;
 
@@ -29,6 +30,7 @@ enum Command {
     Demo,
     /// Run the whole suite, on a software driver if need be.
     Test,
+    Results(results::Args),
     /// Check format, clippy's lints and the documentation.
     Lint,
 }
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Data(args) => data::run(&args),
         Command::Demo => demo::run(),
         Command::Test => test::run(),
+        Command::Results(args) => results::run(&args),
         Command::Lint => lint::run(),
     };
     match outcome {

@@ -13,18 +13,28 @@ use crate::cli::compare::{Run, Trial};
 use crate::cli::train::Entry;
 
 /// Writes the report of a comparison into `folder`, which is made if it is not there.
-pub fn write(folder: &Path, facts: &[(&str, String)], runs: &[Run]) -> Result<(), Failure> {
+pub fn write(
+    folder: &Path,
+    facts: &[(&str, String)],
+    runs: &[Run],
+    goal: Option<f32>,
+) -> Result<(), Failure> {
     let flags: Vec<_> = runs.iter().map(|run| (run.name.as_str(), run.flags.clone())).collect();
     let tables =
-        vec![("Settings", facts_table(facts)), ("Runs", facts_table(&flags)), ("Results", table(runs))];
+        vec![("Settings", facts_table(facts)), ("Runs", facts_table(&flags)), ("Results", table(runs, goal))];
     let curves = vec![sheet(runs)?];
     Report { title: "Trainings compared", tables, curves }.write(folder)
 }
 
-/// A row per run; where there are several seeds, means and standard deviations over them.
-pub fn table(runs: &[Run]) -> Table {
-    let reference = runs.first().map_or("", |run| run.name.as_str());
-    let to_reference = format!("iterations to {reference}'s cost");
+/// A row per run; where there are several seeds, means and standard deviations over them. Iterations are counted to the
+/// training cost `goal`, or to the one that the first run ended at.
+pub fn table(runs: &[Run], goal: Option<f32>) -> Table {
+    let to_goal = match (goal, runs.first()) {
+        (Some(cost), _) => format!("iterations to cost {cost}"),
+        (None, reference) => {
+            format!("iterations to {}'s cost", reference.map_or("", |run| run.name.as_str()))
+        }
+    };
     let heading = [
         "run",
         "train %",
@@ -32,16 +42,16 @@ pub fn table(runs: &[Run]) -> Table {
         "train cost",
         "test cost",
         "s / iteration",
-        to_reference.as_str(),
+        to_goal.as_str(),
         "kept / tried",
         "ended",
     ];
     let mut rows = vec![heading.map(String::from).to_vec()];
-    rows.extend(runs.iter().map(|run| row(run, &runs[0])));
+    rows.extend(runs.iter().map(|run| row(run, &runs[0], goal)));
     Table(rows)
 }
 
-fn row(run: &Run, reference: &Run) -> Vec<String> {
+fn row(run: &Run, reference: &Run, goal: Option<f32>) -> Vec<String> {
     let last = |value: &dyn Fn(&Entry) -> Option<f64>| -> Vec<f64> {
         run.trials.iter().filter_map(|trial| value(trial.history.last()?)).collect()
     };
@@ -55,7 +65,7 @@ fn row(run: &Run, reference: &Run) -> Vec<String> {
         spread(&last(&|entry| cost(entry.record.train)), 4),
         spread(&last(&|entry| cost(entry.record.test)), 4),
         spread(&run.trials.iter().filter_map(seconds_per_iteration).collect::<Vec<_>>(), 3),
-        iterations_to(run, reference),
+        iterations_to(run, reference, goal),
         kept(run),
         match diverged.iter().min() {
             None => "well".into(),
@@ -85,14 +95,17 @@ fn seconds_per_iteration(trial: &Trial) -> Option<f64> {
     Some((last.seconds - first.seconds) / f64::from(last.record.iteration - first.record.iteration))
 }
 
-/// Iterations to the final training cost of `reference` from the same weights.
-fn iterations_to(run: &Run, reference: &Run) -> String {
+/// Iterations to the training cost `goal`, or to the final one of `reference` from the same weights.
+fn iterations_to(run: &Run, reference: &Run, goal: Option<f32>) -> String {
     let reached: Vec<_> = run
         .trials
         .iter()
         .filter_map(|trial| {
-            let reference = reference.trials.iter().find(|other| other.seed == trial.seed)?;
-            let goal = reference.history.last()?.record.train?.cost;
+            let of_reference = || {
+                let reference = reference.trials.iter().find(|other| other.seed == trial.seed)?;
+                Some(reference.history.last()?.record.train?.cost)
+            };
+            let goal = goal.or_else(of_reference)?;
             let first = trial
                 .history
                 .entries()
@@ -193,10 +206,15 @@ mod tests {
 
     #[test]
     fn a_run_is_measured_by_the_first() {
-        let Table(rows) = table(&[run("plain", &[40, 40]), run("short", &[20, 50])]);
+        let runs = [run("plain", &[40, 40]), run("short", &[20, 50])];
+        let Table(rows) = table(&runs, None);
         assert_eq!(rows[0][6], "iterations to plain's cost");
         assert_eq!((rows[1][6].as_str(), rows[2][6].as_str()), ("40.0 ± 0.0", "not reached by 1 of 2"));
         assert_eq!(rows[1][5], "0.250 ± 0.000");
+        let last = runs[1].trials[0].history.last().unwrap().record.train.unwrap().cost;
+        let Table(rows) = table(&runs, Some(last));
+        assert_eq!(rows[0][6], format!("iterations to cost {last}"));
+        assert_eq!((rows[1][6].as_str(), rows[2][6].as_str()), ("20.0 ± 0.0", "20.0 ± 0.0"));
     }
 
     #[test]
@@ -210,7 +228,7 @@ mod tests {
     fn a_comparison_is_one_sheet() {
         let folder = tempfile::tempdir().unwrap();
         let runs = [run("plain", &[30, 30]), run("other", &[30, 30])];
-        assert!(write(folder.path(), &[("adapter", "one".into())], &runs).is_ok());
+        assert!(write(folder.path(), &[("adapter", "one".into())], &runs, None).is_ok());
         let sheet = std::fs::read_to_string(folder.path().join("comparison.svg")).unwrap();
         assert_eq!(sheet.matches("plain").count(), 1, "one entry of the legend");
         assert!(std::fs::read_to_string(folder.path().join("summary.md")).unwrap().contains("| other |"));

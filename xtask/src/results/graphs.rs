@@ -1,0 +1,296 @@
+//! How BADM and its rivals classify nodes of graphs, beside what the paper reports (Wang, Zhou and Li 2024, table 1).
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Bench, Summary, ensure_some, set, table};
+
+/// A set, and the paper's settings for it.
+struct Set {
+    name: &'static str,
+    title: &'static str,
+    batch: u32,
+    sub_batches: u32,
+    rho: u32,
+    sigma: u32,
+    /// Batches, and how many of them lie between two scores.
+    iterations: [u32; 2],
+    /// Epochs of the network that sees neighbours; 0 to leave it out.
+    epochs: u32,
+}
+
+/// Sub-batches are the paper's batch over its sub-batch, both of which it gives as numbers of samples.
+const SETS: [Set; 5] = [
+    Set {
+        name: "cora",
+        title: "Cora",
+        batch: 128,
+        sub_batches: 8,
+        rho: 200,
+        sigma: 800,
+        iterations: [600, 5],
+        epochs: 150,
+    },
+    Set {
+        name: "citeseer",
+        title: "CiteSeer",
+        batch: 512,
+        sub_batches: 8,
+        rho: 600,
+        sigma: 400,
+        iterations: [300, 5],
+        epochs: 150,
+    },
+    Set {
+        name: "coauthor-cs",
+        title: "CS",
+        batch: 512,
+        sub_batches: 2,
+        rho: 950,
+        sigma: 50,
+        iterations: [300, 5],
+        epochs: 0,
+    },
+    Set {
+        name: "coauthor-physics",
+        title: "Physics",
+        batch: 512,
+        sub_batches: 4,
+        rho: 500,
+        sigma: 500,
+        iterations: [300, 5],
+        epochs: 0,
+    },
+    Set {
+        name: "amazon-computers",
+        title: "Computers",
+        batch: 512,
+        sub_batches: 4,
+        rho: 400,
+        sigma: 600,
+        iterations: [1200, 20],
+        epochs: 0,
+    },
+];
+
+/// A method, its flags for a set, and the paper's test accuracies for Cora, CiteSeer, CS, Physics and Computers.
+struct Method {
+    name: &'static str,
+    flags: fn(&Set) -> String,
+    dense: [Option<f32>; 5],
+    graph: [Option<f32>; 2],
+}
+
+const fn all(values: [f32; 5]) -> [Option<f32>; 5] {
+    let [a, b, c, d, e] = values;
+    [Some(a), Some(b), Some(c), Some(d), Some(e)]
+}
+
+/// By gradients, from the same initial weights and on the same batches. A rate of 1e-3 is 1/(ρ+σ), 2e-3 is robust BADM's 1/σ.
+const BY_GRADIENTS: [Method; 8] = [
+    Method {
+        name: "SGD",
+        flags: |_| "--method sgd --learning-rate 1e-3".into(),
+        dense: all([30.34, 22.63, 26.45, 69.37, 37.08]),
+        graph: [Some(63.02), Some(19.82)],
+    },
+    Method {
+        name: "AdaGrad",
+        flags: |_| "--method adagrad --learning-rate 1e-3".into(),
+        dense: all([72.15, 72.43, 85.93, 95.97, 68.59]),
+        graph: [Some(72.68), Some(67.71)],
+    },
+    Method {
+        name: "RMSProp",
+        flags: |_| "--method rmsprop --learning-rate 1e-3".into(),
+        dense: all([72.00, 73.34, 91.76, 96.83, 83.16]),
+        graph: [Some(77.81), Some(68.81)],
+    },
+    Method {
+        name: "Adam 1/(ρ+σ)",
+        flags: |_| "--method adam --learning-rate 1e-3".into(),
+        dense: all([73.58, 72.63, 90.94, 96.89, 82.43]),
+        graph: [Some(78.42), Some(69.62)],
+    },
+    Method {
+        name: "Adam 1/σ",
+        flags: |_| "--method adam --learning-rate 2e-3".into(),
+        dense: [None; 5],
+        graph: [None; 2],
+    },
+    Method {
+        name: "NAdam",
+        flags: |_| "--method nadam --learning-rate 1e-3".into(),
+        dense: all([73.43, 73.23, 91.76, 96.88, 82.16]),
+        graph: [Some(78.57), Some(69.11)],
+    },
+    Method {
+        name: "BADM robust",
+        flags: |set| format!("--method badm --sub-batches {}", set.sub_batches),
+        dense: [None; 5],
+        graph: [None; 2],
+    },
+    Method {
+        name: "BADM paper",
+        flags: |set| {
+            let Set { sub_batches, rho, sigma, .. } = set;
+            format!(
+                "--method badm --sub-batches {sub_batches} --constants paper --beta 0.9 --rho {rho} --sigma {sigma}"
+            )
+        },
+        dense: all([74.64, 74.24, 91.85, 96.95, 84.03]),
+        graph: [Some(79.25), Some(72.13)],
+    },
+];
+
+/// By sweeps over all samples.
+const BY_SWEEPS: [Method; 2] = [
+    Method {
+        name: "dlADMM quadratic",
+        flags: |_| "--steps quadratic --accelerate none".into(),
+        dense: all([34.28, 40.84, 57.16, 81.38, 55.38]),
+        graph: [None; 2],
+    },
+    Method {
+        name: "dlADMM exact + Anderson",
+        flags: |_| "--steps exact --accelerate anderson".into(),
+        dense: [None; 5],
+        graph: [None; 2],
+    },
+];
+
+/// Sweeps of dlADMM: each sees all samples several times.
+const SWEEPS: u32 = 60;
+const SEEDS: &str = "0,1,2";
+const GOAL: &str = "0.1";
+
+/// What one set gave.
+struct Found {
+    set: &'static Set,
+    gradients: Summary,
+    sweeps: Summary,
+    graph: Option<Summary>,
+}
+
+/// Runs the study on the sets in `folder` and writes its section.
+pub fn run(bench: &Bench, folder: &Path) -> Result<()> {
+    let mut found = Vec::new();
+    for chosen in &SETS {
+        if let Some(path) = set(folder, chosen.name) {
+            found.push(measure(bench, chosen, &path)?);
+        }
+    }
+    ensure_some(&found, folder)?;
+    super::write("graphs", &section(&found))
+}
+
+fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
+    let [iterations, every] = set.iterations;
+    let common = |model: &str, iterations: u32, every: u32| {
+        let text = format!(
+            "{model} --iterations {iterations} --eval-every {every} --seeds {SEEDS} --draw-halves --goal {GOAL} --data"
+        );
+        let mut words: Vec<String> = text.split_whitespace().map(String::from).collect();
+        words.push(PathBuf::from(path).display().to_string());
+        words
+    };
+    let with = |mut words: Vec<String>, methods: &[Method]| {
+        for Method { name, flags, .. } in methods {
+            words.extend(["--run".into(), format!("{name}={}", flags(set))]);
+        }
+        words
+    };
+    let dense = format!("--hidden 32,32 --initial keras --batch {}", set.batch);
+    let gradients = with(common(&dense, iterations, every), &BY_GRADIENTS);
+    let sweeps = with(common("--hidden 32,32", SWEEPS, 1), &BY_SWEEPS);
+    let graph = with(common("--model gcn --hidden 32,c32,c32,32", set.epochs, 5), &BY_GRADIENTS);
+    let called = |what: &str| format!("{}-{what}", set.name);
+    Ok(Found {
+        set,
+        gradients: bench.compare(&called("gradients"), &gradients)?,
+        sweeps: bench.compare(&called("sweeps"), &sweeps)?,
+        graph: match set.epochs {
+            0 => None,
+            _ => Some(bench.compare(&called("gcn"), &graph)?),
+        },
+    })
+}
+
+fn section(found: &[Found]) -> String {
+    let (of, batches) = (|found: &Found| found.set.title, |found: &Found| found.set.iterations[0]);
+    let lengths: Vec<_> = found.iter().map(|found| format!("{} on {}", batches(found), of(found))).collect();
+    let mut text = format!(
+        "## Nodes of graphs\n\n{}; dualstep {}. Three seeds, each with weights and halves of its own (half of each class is \
+         learnt from): mean ± standard deviation, and in brackets what table 1 of the BADM paper reports. PubMed's features \
+         could not be had. Methods that take gradients take them on batches of 128 (Cora) or 512, from Keras' initial \
+         weights: {}. dlADMM takes {SWEEPS} sweeps over all samples. `BADM paper` has the paper's ρ and σ, slots of each \
+         batch, and β = 0.9.\n",
+        found[0].gradients.fact("adapter"),
+        found[0].gradients.fact("dualstep"),
+        lengths.join(", "),
+    );
+    let methods: Vec<&Method> = BY_GRADIENTS.iter().chain(&BY_SWEEPS).collect();
+    let dense = |found: &Found, method: &Method, column: &str| match found
+        .gradients
+        .cell(method.name, column)
+        .as_str()
+    {
+        "–" => found.sweeps.cell(method.name, column),
+        cell => cell.into(),
+    };
+    text += "\n### By features alone, two hidden layers of 32: test accuracy, %\n\n";
+    text += &grid(found, &methods, |found, method| {
+        let at = SETS.iter().position(|set| set.name == found.set.name).unwrap_or(0);
+        beside(dense(found, method, "test %"), method.dense[at])
+    });
+    text += "\n### The same: batches, or sweeps, to a training loss of 0.1\n\n";
+    text += &grid(found, &methods, |found, method| dense(found, method, "iterations to"));
+    let seen: Vec<&Found> = found.iter().filter(|found| found.graph.is_some()).collect();
+    if !seen.is_empty() {
+        let cell = |found: &Found, method: &Method, column: &str| {
+            found.graph.as_ref().map_or("–".into(), |summary| summary.cell(method.name, column))
+        };
+        let methods: Vec<&Method> = BY_GRADIENTS.iter().collect();
+        text += &format!(
+            "\n### With neighbours: a dense layer of 32, two convolutions with skips, a dense layer, dropout 0.5, {} full \
+             batches: test accuracy, %\n\n",
+            seen[0].set.epochs
+        );
+        text += &grid(&seen, &methods, |found, method| {
+            let at = SETS.iter().position(|set| set.name == found.set.name).unwrap_or(0);
+            beside(cell(found, method, "test %"), method.graph.get(at).copied().flatten())
+        });
+        text += "\n### The same: full batches to a training loss of 0.1\n\n";
+        text += &grid(&seen, &methods, |found, method| cell(found, method, "iterations to"));
+    }
+    text += "\n### Curves\n\n";
+    for Found { set, graph, .. } in found {
+        for (what, is_there) in [("gradients", true), ("sweeps", true), ("gcn", graph.is_some())] {
+            if is_there {
+                text += &format!("- [{}, {what}](results/{}-{what}.svg)\n", set.title, set.name);
+            }
+        }
+    }
+    text
+}
+
+/// A row for each method, a column for each set.
+fn grid<'a, F>(found: &'a [F], methods: &[&Method], cell: impl Fn(&'a Found, &Method) -> String) -> String
+where
+    F: std::borrow::Borrow<Found>,
+{
+    let heading =
+        std::iter::once(String::new()).chain(found.iter().map(|found| found.borrow().set.title.into()));
+    let mut rows = vec![heading.collect::<Vec<_>>()];
+    for method in methods {
+        let cells = found.iter().map(|found| cell(found.borrow(), method));
+        rows.push(std::iter::once(method.name.to_owned()).chain(cells).collect());
+    }
+    table(&rows)
+}
+
+/// A figure with the paper's behind it.
+fn beside(cell: String, paper: Option<f32>) -> String {
+    paper.map_or_else(|| cell.clone(), |paper| format!("{cell} ({paper:.1})"))
+}
