@@ -98,12 +98,14 @@ pub struct Variant {
     pub specs: Vec<(&'static str, String)>,
     /// Whether it needs subgroup operations.
     pub subgroups: bool,
+    /// Whether it is for software drivers, and never chosen on a GPU.
+    pub software: bool,
 }
 
 impl Variant {
     /// No replacement yet.
     pub const fn new(label: &'static str) -> Self {
-        Self { label, imports: Vec::new(), specs: Vec::new(), subgroups: false }
+        Self { label, imports: Vec::new(), specs: Vec::new(), subgroups: false, software: false }
     }
 
     /// Imports `to` where the file says `from`.
@@ -124,6 +126,13 @@ impl Variant {
     #[must_use]
     pub fn with_subgroups(mut self) -> Self {
         self.subgroups = true;
+        self
+    }
+
+    /// Marks it as for software drivers alone.
+    #[must_use]
+    pub fn for_software(mut self) -> Self {
+        self.software = true;
         self
     }
 }

@@ -507,8 +507,9 @@ impl LastLayer<'_> {
     }
 }
 
-/// Most classes of a sample that one lane takes; of more, a workgroup's lanes take equal parts.
-const LANE_CLASSES: u32 = 64;
+/// Most classes of a sample that one lane takes; of more, a workgroup's lanes take equal parts. At 64 the registers of an
+/// AMD GPU spill; at 32 it still has half as many waves as without any need.
+const LANE_CLASSES: u32 = 32;
 
 /// Lanes that share a sample of more classes than that: so many that their registers hold it.
 fn class_lanes(classes: u32) -> u32 {

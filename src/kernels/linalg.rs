@@ -169,7 +169,7 @@ pub(super) fn tile_variants(stored: &[(Transposed, Transposed)]) -> Vec<Variant>
 fn assemble(tile: Tile, (left, right): (Transposed, Transposed)) -> Variant {
     let mut variant = Variant::new(tile.label);
     if tile.file != SHARED.file {
-        variant = variant.import(SHARED.file, tile.file);
+        variant = variant.import(SHARED.file, tile.file).for_software();
     }
     if left == Transposed::Yes {
         variant = variant.import("linalg/left_rows", "linalg/left_columns");

@@ -14,6 +14,7 @@ mod cora;
 mod data;
 mod demo;
 mod graphics;
+mod isa;
 mod lint;
 mod packages;
 mod process;
@@ -31,6 +32,7 @@ enum Command {
     /// Run the whole suite, on a software driver if need be.
     Test,
     Results(results::Args),
+    Isa(isa::Args),
     /// Check format, clippy's lints and the documentation.
     Lint,
 }
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Demo => demo::run(),
         Command::Test => test::run(),
         Command::Results(args) => results::run(&args),
+        Command::Isa(args) => isa::run(&args),
         Command::Lint => lint::run(),
     };
     match outcome {

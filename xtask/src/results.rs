@@ -39,7 +39,7 @@ enum Study {
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 1] = ["graphs"];
+    const SECTIONS: [&str; 2] = ["graphs", "isa"];
 }
 
 /// Runs the command.
@@ -50,10 +50,9 @@ pub fn run(args: &Args) -> Result<()> {
     graphics.need_adapter(&dualstep)?;
     let bench = Bench { graphics, dualstep, resume: args.resume };
     match (args.study, &args.graphs) {
-        (Study::Graphs, Some(folder)) => graphs::run(&bench, folder)?,
+        (Study::Graphs, Some(folder)) => graphs::run(&bench, folder),
         (Study::Graphs, None) => unreachable!("clap requires --graphs"),
     }
-    collect()
 }
 
 /// Where figures are taken.
@@ -118,16 +117,17 @@ impl Summary {
     }
 }
 
-/// Writes a section.
-fn write(study: &str, text: &str) -> Result<()> {
-    let path = folder()?.join(format!("{study}.md"));
-    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+/// Writes a section, and the whole anew.
+pub fn replace(section: &str, text: &str) -> Result<()> {
+    let path = folder()?.join(format!("{section}.md"));
+    fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    collect()
 }
 
 /// `benches/RESULTS.md` from the sections that are there.
 fn collect() -> Result<()> {
     let mut text = String::from(
-        "# Results\n\nWritten by `cargo xtask results`, study by study; each section says on which adapter and how. \
+        "# Results\n\nWritten by `cargo xtask results` and `cargo xtask isa --write`, section by section; each says on which adapter and how. \
          Software Vulkan's seconds are no GPU's: read them as ratios.\n",
     );
     for study in Study::SECTIONS {

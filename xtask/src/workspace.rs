@@ -19,13 +19,18 @@ pub fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// The program `dualstep` as cargo has built it with a profile, `debug` or `release`.
+pub fn dualstep(profile: &str) -> Result<PathBuf> {
+    program("dualstep", profile)
+}
+
+/// A program of the workspace as cargo has built it.
 ///
 /// Asking `cargo run` for it would be shorter, but after `cargo test` that builds wgpu a second time: the tests'
 /// naga has features of its own.
-pub fn dualstep(profile: &str) -> Result<PathBuf> {
+pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
     let this = env::current_exe().context("cannot find out where xtask itself lies")?;
     let target = this.ancestors().nth(2).context("xtask does not lie in a target folder")?;
-    let program = target.join(profile).join(format!("dualstep{EXE_SUFFIX}"));
+    let program = target.join(profile).join(format!("{name}{EXE_SUFFIX}"));
     ensure!(program.is_file(), "cargo has built no {}", program.display());
     Ok(program)
 }

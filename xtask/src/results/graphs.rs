@@ -182,7 +182,7 @@ pub fn run(bench: &Bench, folder: &Path) -> Result<()> {
         }
     }
     ensure_some(&found, folder)?;
-    super::write("graphs", &section(&found))
+    super::replace("graphs", &section(&found))
 }
 
 fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
