@@ -14,7 +14,7 @@ use super::optimizer::Tally;
 use super::problem::{Problem, Samples, Scores};
 use super::scoring::{self, Inputs, Scoring};
 use crate::Error;
-use crate::engine::{Arena, Batch, Counts, Cut, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
+use crate::engine::{Arena, Batch, Counts, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
 use crate::kernels::batch::{self, CURSOR_LENGTH, sub_batch_sizes};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::reduce;
@@ -222,11 +222,10 @@ impl Training {
         let parameters = network.parameters(gpu, config.initial, config.seed)?;
         let stepper = Stepper::new(gpu, &config.optimizer, &parameters)?;
         let gradients = gpu.zeros(network.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
-        let widest = widths.iter().copied().max().unwrap_or(1);
         let upload =
-            |samples: &Samples<'_>| Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?);
+            |samples: &Samples<'_>| Inputs::upload(gpu, samples, scoring::cut(gpu, samples, &widths)?);
         let train = upload(&problem.train)?;
-        if train.values.blocks().len() > 1 {
+        if train.targets.len() > 1 {
             return Err(too_many_samples(&widths, problem.train.count()));
         }
         let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
@@ -440,11 +439,18 @@ fn record_step(
     let Parts { network, train, parameters, stepper, cursor, totals, status, cuts, .. } = parts;
     let samples = cuts.samples_of(number);
     let mut plan = PlanBuilder::with_arena(gpu, "step", arena);
-    let (mut inputs, mut targets) = (train.values.blocks()[0].clone(), train.targets[0].clone());
+    let (mut inputs, mut targets) = (train.values.block(0), train.targets[0].clone());
+    let drawn;
     if !cuts.is_full() {
-        let (all, all_targets) = (inputs, targets);
-        inputs = gpu.zeros(Shape::new(samples, all.shape().columns), StorageType::F32)?;
-        batch::gather(&mut plan, &all, cursor, &inputs)?;
+        let all_targets = targets;
+        // Dense even where all are sparse: few samples, drawn anew for every batch.
+        drawn = gpu.zeros(Shape::new(samples, inputs.shape().columns), StorageType::F32)?;
+        let drawn = &drawn;
+        match inputs {
+            mlp::Inputs::Dense(all) => batch::gather(&mut plan, all, cursor, drawn)?,
+            mlp::Inputs::Sparse(all) => batch::gather_sparse(&mut plan, all.rows(), cursor, drawn)?,
+        }
+        inputs = mlp::Inputs::Dense(drawn);
         targets = match all_targets.storage() {
             StorageType::U32 => gpu.zeros(Shape::vector(samples), StorageType::U32)?,
             storage => gpu.zeros(Shape::new(samples, all_targets.shape().columns), storage)?,
@@ -461,7 +467,7 @@ fn record_step(
         StorageType::U32 => mlp::Targets::Classes(&targets),
         _ => mlp::Targets::Values(&targets),
     };
-    let scores = network.gradients(&mut plan, parameters, &inputs, labelled, &gradients)?;
+    let scores = network.gradients(&mut plan, parameters, inputs, labelled, &gradients)?;
     let (partials, count) = (&scores.partials, scores.count);
     reduce::totals(&mut plan, reduce::Totals { partials, count, totals, slot: BATCH, status, origin: 1 })?;
     stepper.record(&mut plan, &gradients, number, samples)?;
