@@ -25,7 +25,7 @@ use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::nm::{self, NmPattern, Packed, Update};
 use dualstep::kernels::optimizer;
 use dualstep::kernels::proximal::{self, Decide, Pull};
-use dualstep::kernels::sparse::{self, Sparse};
+use dualstep::kernels::sparse::{self, Onto, Sparse};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -97,7 +97,13 @@ const ROWS: &[(&str, Record)] = &[
         linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
+    ("linalg/transpose", |b, plan| linalg::transpose(plan, &b.side()?, &b.matrix(b.width, b.samples)?)),
     ("sparse/product", |b, plan| sparse::product(plan, &b.neighbours()?, &b.side()?, &b.side()?)),
+    ("sparse/weight_gradient", |b, plan| {
+        let rows = &b.matrix(SUB_BATCHES, b.width * b.width)?;
+        let gradients = Gradients { rows, first: 0 };
+        sparse::weight_gradient(plan, &b.side()?, &b.bags(b.width, b.samples)?, gradients, Onto::Nothing)
+    }),
     ("linalg/matmul_nm", |b, plan| {
         let pattern = b.pattern();
         let (values, places) = b.packed(pattern)?;
@@ -141,6 +147,9 @@ const ROWS: &[(&str, Record)] = &[
         loss::squared_gradient(plan, (&outputs, &bias), &targets, SUB_BATCHES, &delta, (&partials, 0))
     }),
     ("batch/gather", |b, plan| batch::gather(plan, &b.side()?, &b.cursor()?, &b.side()?)),
+    ("batch/gather_sparse", |b, plan| {
+        batch::gather_sparse(plan, &b.bags(b.samples, b.width)?, &b.cursor()?, &b.side()?)
+    }),
     ("batch/gather_labels", |b, plan| batch::gather_labels(plan, &b.labels()?, &b.cursor()?, &b.labels()?)),
     ("batch/advance", |b, plan| batch::advance(plan, &b.cursor()?, (b.samples, b.samples), true)),
     ("mlp/delta", |b, plan| {
@@ -486,6 +495,16 @@ impl Bench<'_> {
         let indices: Vec<u32> = (0..self.samples * NEIGHBOURS).map(index).collect();
         let values = vec![1.0 / NEIGHBOURS as f32; indices.len()];
         Sparse::upload(self.gpu, self.samples, &starts, &indices, &values)
+    }
+
+    /// One element in a hundred of a matrix of words and texts, either way round.
+    fn bags(&self, rows: u32, columns: u32) -> Result<Sparse, Error> {
+        let (mut starts, mut indices) = (vec![0], Vec::new());
+        for row in 0..rows {
+            indices.extend((0..columns).filter(|column| (row + 7 * column).is_multiple_of(100)));
+            starts.push(indices.len() as u32);
+        }
+        Sparse::upload(self.gpu, columns, &starts, &indices, &vec![1.0; indices.len()])
     }
 
     /// Samples × width.

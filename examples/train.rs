@@ -4,7 +4,7 @@
 
 use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
-use dualstep::solvers::dladmm::{self, Config, DlAdmm, Problem, Samples, Targets};
+use dualstep::solvers::dladmm::{self, Config, DlAdmm, Problem, Rows, Samples, Targets};
 
 fn main() -> Result<(), dualstep::Error> {
     let split = DataSource::Embedded.load()?;
@@ -12,10 +12,16 @@ fn main() -> Result<(), dualstep::Error> {
     let features = train.features();
     let pixels = train.scaled_rows(0..train.len(), features)?;
     let test_pixels = test.scaled_rows(0..test.len(), features)?;
-    let samples =
-        Samples { features: features as u32, values: &pixels, targets: Targets::Classes(train.labels()) };
-    let unseen =
-        Samples { features: features as u32, values: &test_pixels, targets: Targets::Classes(test.labels()) };
+    let samples = Samples {
+        features: features as u32,
+        values: Rows::Dense(&pixels),
+        targets: Targets::Classes(train.labels()),
+    };
+    let unseen = Samples {
+        features: features as u32,
+        values: Rows::Dense(&test_pixels),
+        targets: Targets::Classes(test.labels()),
+    };
 
     let gpu = Gpu::open(&GpuOptions::default())?;
     println!("{}", gpu.capabilities());

@@ -8,7 +8,7 @@ use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::solvers::anderson::{AndersonConfig, HistoryStorage, Mode};
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, HostState, Mixed, Problem, Record, Samples, Steps, Targets, ZLast,
+    Config, DlAdmm, HostState, Mixed, Problem, Record, Rows, Samples, Steps, Targets, ZLast,
 };
 
 const PIXELS: usize = 784;
@@ -32,7 +32,7 @@ impl Images {
         let targets = Targets::Classes(&self.labels);
         Problem {
             outputs: 10,
-            train: Samples { features: PIXELS as u32, values: &self.values, targets },
+            train: Samples { features: PIXELS as u32, values: Rows::Dense(&self.values), targets },
             test: None,
         }
     }

@@ -7,7 +7,7 @@ use dualstep::Error;
 use dualstep::data::{DataSource, Dataset};
 use dualstep::engine::{Counters, Gpu, GpuOptions};
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, HostState, Penalty, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
+    Config, DlAdmm, HostState, Penalty, Problem, Record, Rows, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 const PIXELS: usize = 784;
@@ -32,7 +32,11 @@ impl Images {
     }
 
     fn samples(&self) -> Samples<'_> {
-        Samples { features: PIXELS as u32, values: &self.values, targets: Targets::Classes(&self.labels) }
+        Samples {
+            features: PIXELS as u32,
+            values: Rows::Dense(&self.values),
+            targets: Targets::Classes(&self.labels),
+        }
     }
 }
 
@@ -407,7 +411,7 @@ fn what_cannot_be_trained_is_refused_in_one_line() {
     let mut broken = Images::first(20);
     broken.values[3 * PIXELS + 7] = f32::NAN;
     refused(&sound, &broken.problem(), "sample 3, feature 7");
-    let short = Samples { values: &images.values[1..], ..images.samples() };
+    let short = Samples { values: Rows::Dense(&images.values[1..]), ..images.samples() };
     refused(&sound, &Problem { train: short, ..images.problem() }, "values");
     let (_, state) = train(&gpu, &sound, &images.problem(), 1);
     let other = constant(1e-2, &[5]);

@@ -5,12 +5,12 @@ mod gpu;
 #[path = "support/literal_exact.rs"]
 mod literal_exact;
 
-use dualstep::data::DataSource;
+use dualstep::data::{DataSource, SparseRows};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, Exact, HostLayer, HostState, Penalty, Problem, Record, Samples, Schedule, Solver, Steps,
-    SweepKind, Targets,
+    Config, DlAdmm, Exact, HostLayer, HostState, Penalty, Problem, Record, Rows, Samples, Schedule, Solver,
+    Steps, SweepKind, Targets,
 };
 use literal_exact::{LiteralExact, Settings, transpose};
 use rand::{RngExt, SeedableRng};
@@ -31,6 +31,8 @@ struct Data {
     values: Vec<f32>,
     labels: Vec<u32>,
     classes: u32,
+    /// The same values by their entries, where the device gets them so.
+    entries: Option<SparseRows>,
 }
 
 impl Data {
@@ -42,7 +44,21 @@ impl Data {
         let labels: Vec<u32> = (0..count).map(|n| n as u32 % classes).collect();
         let values = labels.iter().flat_map(|label| &centres[*label as usize * features..][..features]);
         let values = values.map(|centre| centre + rng.random_range(-0.7..0.7)).collect();
-        Self { features: features as u32, values, labels, classes }
+        Self { features: features as u32, values, labels, classes, entries: None }
+    }
+
+    /// Some of `features` words for each sample, some of them its class' own.
+    fn words(count: usize, features: usize, classes: u32, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let labels: Vec<u32> = (0..count).map(|n| n as u32 % classes).collect();
+        let mut entries = SparseRows::default();
+        for label in &labels {
+            let share = |word: usize| if word as u32 % classes == *label { 0.1 } else { 0.03 };
+            let words: Vec<_> = (0..features).filter(|word| rng.random_bool(share(*word))).collect();
+            entries.push(words.into_iter().map(|word| (word as u32, 1.0 + word as f32 / 64.0)));
+        }
+        let values = entries.dense(0..count, features);
+        Self { features: features as u32, values, labels, classes, entries: Some(entries) }
     }
 
     /// The first `count` embedded training images.
@@ -50,13 +66,13 @@ impl Data {
         let split = DataSource::Embedded.load().expect("the embedded images are sound");
         let train = split.train.first(count).expect("there are 10,000");
         let values = train.scaled_rows(0..count, PIXELS).expect("rows of 784");
-        Self { features: PIXELS as u32, values, labels: train.labels().to_vec(), classes: 10 }
+        Self { features: PIXELS as u32, values, labels: train.labels().to_vec(), classes: 10, entries: None }
     }
 
     fn problem(&self) -> Problem<'_> {
         let train = Samples {
             features: self.features,
-            values: &self.values,
+            values: self.entries.as_ref().map_or(Rows::Dense(&self.values), Rows::Sparse),
             targets: Targets::Classes(&self.labels),
         };
         Problem { outputs: self.classes, train, test: None }
@@ -134,6 +150,36 @@ fn many_conjugate_gradients_follow_the_literal_transcription() {
             follow(&gpu, &with_steps(exact(hidden, sweep), 60, 40), &Data::clusters(count, 11, 4, 5));
         }
     }
+}
+
+/// Layer 1 of sparse samples: with so few entries that it has their products in place of a Gram matrix, in one block or
+/// several, and with enough that the matrix is formed after all.
+#[test]
+fn sparse_samples_follow_the_literal_transcription() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let few = Data::words(90, 48, 4, 5);
+    let entries = few.entries.as_ref().expect("sparse").entries();
+    assert!(entries < 48 * 48, "{entries} entries would pay for a Gram matrix");
+    follow(&gpu, &with_steps(exact(&[9], SweepKind::Full), 80, 40), &few);
+    let penalised =
+        Config { penalty: Penalty::L2 { lambda: 0.1 }, ..exact(&[7, 12, 6], SweepKind::Backward) };
+    follow(&gpu, &with_steps(penalised, 80, 40), &few);
+    follow(&gpu, &exact(&[9], SweepKind::Full), &Data::words(300, 12, 4, 5));
+    // Bindings of 8 KiB hold nine activations of 128 samples.
+    let limit = GpuOptions { binding_limit: Some(8 << 10), ..Default::default() };
+    let Some(small) = gpu::open(limit) else { return };
+    follow(&small, &with_steps(exact(&[9], SweepKind::Full), 80, 40), &Data::words(400, 48, 4, 5));
+}
+
+/// A handful of steps descends as a factorisation does.
+#[test]
+fn the_lagrangian_of_sparse_samples_never_rises() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let data = Data::words(400, 300, 4, 6);
+    let (records, _) = train(&gpu, &exact(&[16], SweepKind::Full), &data, 12);
+    let objectives: Vec<f32> = records.iter().map(|record| record.objective).collect();
+    assert!(objectives.windows(2).all(|pair| pair[1] <= pair[0] * (1.0 + 1e-5)), "{objectives:?}");
+    assert!(objectives[11] < 0.5 * objectives[0], "{objectives:?}");
 }
 
 /// A penalty beside the ridge, of their size in the last layer's equations and many times that; ν is not ρ, so that each

@@ -4,7 +4,7 @@
 mod graph_file;
 
 use dualstep::data::graph::{Graph, Partition};
-use dualstep::data::{DataSource, Split};
+use dualstep::data::{DataSource, Split, Values};
 use graph_file::small;
 use safetensors::tensor::Dtype;
 
@@ -131,4 +131,31 @@ fn all_nodes_are_there_with_the_halves_that_the_data_set_has() {
     }
     let missing = graph.halves(Partition::Public, "small").unwrap_err().to_string();
     assert!(missing.contains("small") && missing.contains("no public split"), "{missing}");
+}
+
+/// The same graph with its three features among forty: so few entries stay entries, and mean the same.
+#[test]
+fn few_entries_stay_sparse() {
+    let short = |values: &[u16]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    // Node 1 names its columns the other way round, node 5 one of them twice.
+    let columns = short(&[0, 2, 1, 0, 1, 2, 2]);
+    let wide = || small().say("features", "40").replace("feature_indices", &[7], columns.clone());
+    let split = wide().load("").unwrap();
+    for set in [&split.train, &split.test] {
+        let Values::Sparse(entries) = set.values() else { panic!("{set:?} is dense") };
+        assert_eq!(entries.rows(), set.len());
+        assert_eq!(entries.dense(0..set.len(), 40), rows(set).concat());
+    }
+    let mut all = [rows(&split.train), rows(&split.test)].concat();
+    all.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let expected = [[0., 0., 0.], [0., 0., 1.], [0., 1., 1.], [1., 0., 0.], [1., 0., 0.]];
+    assert_eq!(all.iter().map(|row| row[..3].to_vec()).collect::<Vec<_>>(), expected);
+    assert!(all.iter().all(|row| row[3..].iter().all(|value| *value == 0.0)));
+    let first = split.train.clone().first(2).unwrap();
+    assert_eq!(rows(&first), rows(&split.train)[..2]);
+    assert!(
+        matches!(small().load("").unwrap().train.values(), Values::Reals(_)),
+        "7 of 18 elements are many"
+    );
+    assert!(wide().load("@public").unwrap_err().to_string().contains("no public split"));
 }

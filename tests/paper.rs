@@ -6,10 +6,11 @@ mod gpu;
 #[path = "support/literal_dladmm.rs"]
 mod literal_dladmm;
 
+use dualstep::data::SparseRows;
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
 use dualstep::solvers::dladmm::{
-    Activation, Config, DlAdmm, HostLayer, HostState, Loss, Penalty, Problem, Record, Samples, Steps,
+    Activation, Config, DlAdmm, HostLayer, HostState, Loss, Penalty, Problem, Record, Rows, Samples, Steps,
     Targets, ZLast, evaluate,
 };
 use literal_dladmm::{Function, LiteralDlAdmm, Settings, Target, product, transpose};
@@ -33,6 +34,8 @@ struct Twins {
     target: Target,
     weight: Vec<Matrix>,
     bias: Vec<Matrix>,
+    /// Whether the device gets x by its entries.
+    is_sparse: bool,
 }
 
 impl Twins {
@@ -47,7 +50,22 @@ impl Twins {
         };
         let weight = (1..4).map(|l| random(&mut rng, WIDTHS[l], WIDTHS[l - 1])).collect();
         let bias = (1..4).map(|l| random(&mut rng, WIDTHS[l], 1)).collect();
-        Self { x, target, weight, bias }
+        Self { x, target, weight, bias, is_sparse: false }
+    }
+
+    /// The same with one feature left of `share`, by its entries.
+    fn sparse(loss: Loss, share: usize) -> Self {
+        let twins = Self::new(loss);
+        let kept = |row: usize, sample: usize| (row * SAMPLES + sample).is_multiple_of(share);
+        let x =
+            Matrix::from_fn(
+                WIDTHS[0],
+                SAMPLES,
+                |row, sample| {
+                    if kept(row, sample) { twins.x[(row, sample)] } else { 0.0 }
+                },
+            );
+        Self { x, is_sparse: true, ..twins }
     }
 
     /// Runs both and compares every tensor, exponent and score.
@@ -95,7 +113,12 @@ impl Twins {
                 Targets::Values(&outputs)
             }
         };
-        let train = Samples { features: WIDTHS[0] as u32, values: &values, targets };
+        let mut entries = SparseRows::default();
+        for sample in values.chunks_exact(WIDTHS[0]) {
+            entries.push((0..).zip(sample.iter().copied()).filter(|(_, value)| *value != 0.0));
+        }
+        let values = if self.is_sparse { Rows::Sparse(&entries) } else { Rows::Dense(&values) };
+        let train = Samples { features: WIDTHS[0] as u32, values, targets };
         let problem = Problem { outputs: WIDTHS[3] as u32, train, test: None };
         let layer = |(weight, bias): (&Matrix, &Matrix)| HostLayer {
             weights: weight.to_f32(),
@@ -211,6 +234,31 @@ fn line_searches_run_as_they_are_written_down() {
     }
 }
 
+/// Inputs of so few entries that layer 1 does without their Gram matrix, and of enough for it; a penalty of magnitudes
+/// wants it all the same.
+#[test]
+fn sparse_inputs_run_as_they_are_written_down() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for share in [9, 2] {
+        for (steps, lambda) in [
+            (Steps::Quadratic, 0.0),
+            (Steps::Quadratic, 0.25),
+            (Steps::LineSearch, 0.0),
+            (Steps::LineSearch, 0.25f32),
+        ] {
+            let (config, settings) = settings(Activation::Relu);
+            let config = Config { penalty: Penalty::L2 { lambda }, steps, ..config };
+            let line_search = steps == Steps::LineSearch;
+            let settings = Settings { lambda: lambda.into(), line_search, ..settings };
+            Twins::sparse(Loss::CrossEntropy, share).compare(&gpu, &config, settings);
+        }
+        let (config, settings) = settings(Activation::Tanh);
+        let config = Config { penalty: Penalty::L1 { lambda: 0.25 }, ..config };
+        let settings = Settings { sparsity: 0.25, ..settings };
+        Twins::sparse(Loss::CrossEntropy, share).compare(&gpu, &config, settings);
+    }
+}
+
 /// Targets that a linear map makes of the inputs, which leaky ReLU of slope next to 1 can follow exactly.
 #[test]
 fn a_linear_map_is_learnt() {
@@ -226,7 +274,7 @@ fn a_linear_map_is_learnt() {
     let sets = [set(), set()];
     let [train, test] = [&sets[0], &sets[1]].map(|(values, targets)| Samples {
         features: features as u32,
-        values,
+        values: Rows::Dense(values),
         targets: Targets::Values(targets),
     });
     let config = Config {

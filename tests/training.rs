@@ -15,7 +15,7 @@ use dualstep::models::mlp::{self, Activation, Initial, Loss, Mlp};
 use dualstep::reference::batch::{Cursor, taken};
 use dualstep::solvers::badm::{Badm, BadmConfig, Slots, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
-use dualstep::solvers::problem::{GraphProblem, Problem, Samples, Targets};
+use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
 use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig};
 
 const PIXELS: usize = 784;
@@ -35,7 +35,7 @@ impl Images {
     fn problem(&self) -> Problem<'_> {
         let train = Samples {
             features: PIXELS as u32,
-            values: &self.values,
+            values: Rows::Dense(&self.values),
             targets: Targets::Classes(&self.labels),
         };
         Problem { outputs: 10, train, test: Some(train) }

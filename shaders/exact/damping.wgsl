@@ -6,8 +6,9 @@
 //   activations:  centre = 0;          shift = nu / kappa
 //   steps[slot] = ( shift, floor, 0, 0 ),    floor = 1e-7 (max(diag) + shift), not above which a pivot is none
 //
-// M: size x size, `stride` vec4s a row; s: column sums of the samples, read where centre > 0. One workgroup; lanes stride
-// along the diagonal, then a fixed tree adds and compares. Oracle: reference::exact::damping.
+// M: size x size, `stride` vec4s a row, or its diagonal with a stride of 0; s: column sums of the samples, read where
+// centre > 0. One workgroup; lanes stride along the diagonal, then a fixed tree adds and compares.
+// Oracle: reference::exact::damping.
 #import "dladmm/control.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use dualstep::Error;
 use dualstep::data::graph::Graph;
-use dualstep::data::{DataSource, Dataset, Split};
-use dualstep::solvers::problem::{GraphProblem, Problem, Samples, Targets};
+use dualstep::data::{DataSource, Dataset, Split, Values};
+use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
 
 use super::Failure;
 
@@ -24,6 +24,7 @@ pub struct DataArguments {
 
 /// Samples as solvers take them.
 pub struct HostSamples<'a> {
+    /// None of sparse samples, which are taken as they are.
     values: Vec<f32>,
     set: &'a Dataset,
 }
@@ -31,14 +32,21 @@ pub struct HostSamples<'a> {
 impl<'a> HostSamples<'a> {
     /// Scales the values of a set.
     pub fn new(set: &'a Dataset) -> Result<Self, Error> {
-        Ok(Self { values: set.scaled_rows(0..set.len(), set.features())?, set })
+        let values = match set.values() {
+            Values::Sparse(_) => Vec::new(),
+            _ => set.scaled_rows(0..set.len(), set.features())?,
+        };
+        Ok(Self { values, set })
     }
 
     /// The view that solvers take.
     pub fn view(&self) -> Samples<'_> {
         Samples {
             features: self.set.features() as u32,
-            values: &self.values,
+            values: match self.set.values() {
+                Values::Sparse(rows) => Rows::Sparse(rows),
+                _ => Rows::Dense(&self.values),
+            },
             targets: Targets::Classes(self.set.labels()),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! [`DataSource`](super::DataSource) reads a [`Graph`] and makes a [`Split`] of its nodes, for networks that look at each
 //! node by itself. Graph convolutions take all nodes at once: [`Graph::features`], [`Graph::adjacency`], [`Graph::labels`]
-//! and [`Graph::halves`]. What always holds: every row of features has ascending ends within the entries, every column,
-//! edge and class is in range, every value is finite.
+//! and [`Graph::halves`]. What always holds: every row of features has each column once, ascending; every column, edge and
+//! class is in range, every value is finite.
 //!
 //! # The file
 //!
@@ -20,13 +20,14 @@
 //!
 //! Whole numbers may be stored as u8, u16, i32 or u32.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{Dataset, Split, Values};
+use super::{Dataset, SparseRows, Split, Values};
 use crate::Error;
 use crate::archive::{self, Archive};
 
@@ -45,27 +46,13 @@ pub enum Partition {
     Public,
 }
 
-/// A square matrix by its entries, row after row: those of row i are at `starts[i]..starts[i + 1]`, columns ascending.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Adjacency {
-    /// Rows + 1 places; the last is the number of entries.
-    pub starts: Vec<u32>,
-    /// Column of each entry.
-    pub columns: Vec<u32>,
-    /// Value of each entry.
-    pub values: Vec<f32>,
-}
-
 /// A graph read from a file.
 #[derive(Clone, Debug)]
 pub struct Graph {
     features: usize,
     classes: usize,
-    /// Where each node's entries begin, and the end of the last.
-    rows: Vec<u32>,
-    columns: Vec<u32>,
-    /// Every entry is 1 where there are none.
-    values: Option<Vec<f32>>,
+    /// A row for each node.
+    rows: SparseRows,
     edges: Vec<[u32; 2]>,
     labels: Vec<u32>,
     public: Option<[Vec<u32>; 2]>,
@@ -94,7 +81,10 @@ impl Graph {
             return Err("tensor `feature_indptr` does not ascend from 0; write the file again".into());
         }
         let columns = archive.naturals("feature_indices", &[entries])?;
-        let values = archive.holds("feature_values").then(|| archive.floats("feature_values", &[entries]));
+        let values = match archive.holds("feature_values") {
+            true => archive.floats("feature_values", &[entries])?,
+            false => vec![1.0; entries],
+        };
         let edges = archive.naturals("edges", &[archive.rows("edges")?, 2])?;
         let labels = archive.naturals("labels", &[nodes])?;
         below(&columns, "feature_indices", features, "features")?;
@@ -110,9 +100,7 @@ impl Graph {
         Ok(Self {
             features,
             classes,
-            rows,
-            columns,
-            values: values.transpose()?,
+            rows: ascending(SparseRows { starts: rows, columns, values }),
             edges: edges.as_chunks::<2>().0.to_vec(),
             labels,
             public: public_split(archive, nodes)?,
@@ -146,7 +134,7 @@ impl Graph {
 
     /// The features of all nodes, node after node, zeros and all.
     pub fn features(&self) -> Vec<f32> {
-        self.rows_of(0..self.nodes())
+        self.rows.dense(0..self.nodes(), self.features)
     }
 
     /// Â = D^{−1/2} (A + I) D^{−1/2}, by which a graph convolution mixes neighbours (Kipf and Welling 2017, equation 2).
@@ -154,7 +142,7 @@ impl Graph {
     /// A is 1 where there is an edge, however often and in whichever direction the file names it, and 0 elsewhere, on the
     /// diagonal too; D is the diagonal of the row sums of A + I. So Â is symmetric, bit for bit, and a node without
     /// neighbours keeps what it has.
-    pub fn adjacency(&self) -> Adjacency {
+    pub fn adjacency(&self) -> SparseRows {
         let mut neighbours: Vec<Vec<u32>> = (0..self.nodes() as u32).map(|node| vec![node]).collect();
         for [a, b] in &self.edges {
             neighbours[*a as usize].push(*b);
@@ -165,13 +153,10 @@ impl Graph {
             row.dedup();
         }
         let degree = |node: u32| neighbours[node as usize].len() as f64;
-        let mut adjacency = Adjacency { starts: vec![0], columns: Vec::new(), values: Vec::new() };
+        let mut adjacency = SparseRows::default();
         for (row, node) in neighbours.iter().zip(0..) {
-            adjacency.columns.extend(row);
-            adjacency
-                .values
-                .extend(row.iter().map(|other| (degree(node) * degree(*other)).sqrt().recip() as f32));
-            adjacency.starts.push(adjacency.columns.len() as u32);
+            let weight = |other: u32| (degree(node) * degree(other)).sqrt().recip() as f32;
+            adjacency.push(row.iter().map(|other| (*other, weight(*other))));
         }
         adjacency
     }
@@ -220,22 +205,33 @@ impl Graph {
         })
     }
 
-    /// The features of some nodes, zeros and all.
-    fn rows_of(&self, nodes: impl ExactSizeIterator<Item = usize>) -> Vec<f32> {
-        let mut values = vec![0.0; nodes.len() * self.features];
-        for (row, node) in values.chunks_exact_mut(self.features.max(1)).zip(nodes) {
-            for entry in self.rows[node] as usize..self.rows[node + 1] as usize {
-                row[self.columns[entry] as usize] = self.values.as_ref().map_or(1.0, |values| values[entry]);
-            }
-        }
-        values
-    }
-
+    /// Features and labels of some nodes, the features by their entries where that pays.
     fn dataset(&self, nodes: &[u32], name: String) -> Result<Dataset, Error> {
-        let values = self.rows_of(nodes.iter().map(|node| *node as usize));
+        let rows = self.rows.pick(nodes.iter().map(|node| *node as usize));
+        let values = match self.rows.pays(self.features) {
+            true => Values::Sparse(rows),
+            false => Values::Reals(rows.dense(0..nodes.len(), self.features)),
+        };
         let labels = nodes.iter().map(|node| self.labels[*node as usize]).collect();
-        Dataset::new(name, self.features, self.classes, Values::Reals(values), labels)
+        Dataset::new(name, self.features, self.classes, values, labels)
     }
+}
+
+/// The same matrix with the columns of each row ascending; of those named twice the last counts.
+fn ascending(rows: SparseRows) -> SparseRows {
+    if rows
+        .starts
+        .windows(2)
+        .all(|ends| rows.columns[ends[0] as usize..ends[1] as usize].is_sorted_by(|a, b| a < b))
+    {
+        return rows;
+    }
+    let mut sorted = SparseRows::default();
+    for row in 0..rows.rows() {
+        let entries: BTreeMap<u32, f32> = rows.row(row).collect();
+        sorted.push(entries);
+    }
+    sorted
 }
 
 /// A count from the metadata.

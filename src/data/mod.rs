@@ -9,6 +9,7 @@ mod cache;
 pub mod graph;
 pub mod idx;
 mod sources;
+mod sparse;
 
 use std::fmt;
 use std::ops::Range;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use crate::Error;
 
 pub use sources::DataSource;
+pub use sparse::SparseRows;
 
 /// Feature values of all samples, one sample after another, the features of a sample contiguous.
 #[derive(Clone)]
@@ -26,15 +28,8 @@ pub enum Values {
     Pixels(Vec<u8>),
     /// Real numbers; solvers see them as they are.
     Reals(Vec<f32>),
-}
-
-impl Values {
-    fn len(&self) -> usize {
-        match self {
-            Self::Pixels(pixels) => pixels.len(),
-            Self::Reals(reals) => reals.len(),
-        }
-    }
+    /// Real numbers most of which are zero, by the others; solvers see them so.
+    Sparse(SparseRows),
 }
 
 /// Samples of equal size, each with the class it belongs to.
@@ -59,12 +54,12 @@ pub struct Split {
 impl Dataset {
     /// Makes a data set of `labels.len()` samples with `features` values each.
     ///
-    /// `values` holds `labels.len() × features` numbers; `labels` are in `0..classes`. Errors call the data set by
-    /// `name`.
+    /// `values` holds `labels.len() × features` numbers, or as many sparse rows as there are labels; `labels` are in
+    /// `0..classes`. Errors call the data set by `name`.
     ///
     /// # Errors
     /// [`Error::Data`] when there are no samples or no features, fewer than two classes, the lengths disagree, a
-    /// label is out of range, or a value is NaN or infinite.
+    /// label or a column is out of range, the columns of a row do not ascend, or a value is NaN or infinite.
     pub fn new(
         name: impl Into<String>,
         features: usize,
@@ -81,23 +76,37 @@ impl Dataset {
 
     /// The first thing about this data set that breaks its promises, in words.
     fn fault(&self) -> Option<String> {
-        let (samples, features, values) = (self.len(), self.features, self.values.len());
+        let (samples, features) = (self.len(), self.features);
         if samples == 0 || features == 0 {
             return Some(format!("{samples} samples of {features} features; at least one of each is needed"));
         }
         if self.classes < 2 {
             return Some(format!("{} classes; a classifier needs at least 2", self.classes));
         }
-        if samples.checked_mul(features) != Some(values) {
-            return Some(format!(
+        self.count_fault().or_else(|| label_fault(&self.labels, self.classes)).or_else(|| self.value_fault())
+    }
+
+    fn count_fault(&self) -> Option<String> {
+        let (samples, features) = (self.len(), self.features);
+        let values = match &self.values {
+            Values::Pixels(pixels) => pixels.len(),
+            Values::Reals(reals) => reals.len(),
+            Values::Sparse(rows) if rows.rows() == samples => return None,
+            Values::Sparse(rows) => return Some(format!("{} sparse rows for {samples} labels", rows.rows())),
+        };
+        (samples.checked_mul(features) != Some(values)).then(|| {
+            format!(
                 "{values} values for {samples} labels; {samples} samples × {features} features are needed"
-            ));
-        }
-        label_fault(&self.labels, self.classes).or_else(|| self.value_fault())
+            )
+        })
     }
 
     fn value_fault(&self) -> Option<String> {
-        let Values::Reals(reals) = &self.values else { return None };
+        let reals = match &self.values {
+            Values::Pixels(_) => return None,
+            Values::Reals(reals) => reals,
+            Values::Sparse(rows) => return rows.fault(self.features),
+        };
         let at = reals.iter().position(|value| !value.is_finite())?;
         let (sample, feature) = (at / self.features, at % self.features);
         Some(format!(
@@ -152,12 +161,13 @@ impl Dataset {
         match &mut self.values {
             Values::Pixels(pixels) => pixels.truncate(samples * self.features),
             Values::Reals(reals) => reals.truncate(samples * self.features),
+            Values::Sparse(rows) => *rows = rows.pick(0..samples),
         }
         Ok(self)
     }
 
     /// The samples of `range` as the engine stores them: row after row of `stride` floats, the features first, then
-    /// zeros. Pixels are divided by 255, reals are taken as they are.
+    /// zeros. Pixels are divided by 255, reals are taken as they are, and sparse rows filled with zeros.
     ///
     /// # Errors
     /// [`Error::Data`] when `range` is not within `0..len()`, or `stride` is less than [`features`](Self::features).
@@ -176,6 +186,7 @@ impl Dataset {
         match &self.values {
             Values::Pixels(pixels) => self.fill(&mut rows, stride, &pixels[within], |p| f32::from(p) / 255.0),
             Values::Reals(reals) => self.fill(&mut rows, stride, &reals[within], |value| value),
+            Values::Sparse(sparse) => rows = sparse.dense(range, stride),
         }
         Ok(rows)
     }

@@ -3,6 +3,7 @@
 //! A cursor of [`CURSOR_LENGTH`] words says where in which epoch training is, so that one recorded plan serves every
 //! batch. Sub-batch n of S in a batch of B samples is those from ⌊nB/S⌋ up to ⌊(n + 1)B/S⌋.
 
+use super::sparse::Sparse;
 use super::{WG_SIZE, expect_labels, expect_length, plain};
 use crate::Error;
 use crate::engine::{
@@ -82,6 +83,51 @@ pub fn gather(plan: &mut PlanBuilder, x: &Tensor, cursor: &Tensor, y: &Tensor) -
             side: side(all.rows),
         }),
         groups: Groups::over(batch.stored() / 4, WG_SIZE),
+        flops: 0,
+    })
+}
+
+/// `batch/gather_sparse`
+pub static GATHER_SPARSE: Kernel = Kernel {
+    name: "batch/gather_sparse",
+    bindings: &[
+        Binding::read("starts"),
+        Binding::read("indices"),
+        Binding::read("values"),
+        Binding::read("cursor"),
+        Binding::write("y"),
+    ],
+    params: GatherSparseParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct GatherSparseParams { stride: u32, samples: u32, count: u32, side: u32 }
+}
+
+/// The samples that [`gather`] takes, from sparse ones and with all their zeros.
+///
+/// Shapes: `x` is all samples × features, each feature at most once in a row, `y` the batch's samples × features.
+///
+/// # Errors
+/// As [`gather`].
+pub fn gather_sparse(plan: &mut PlanBuilder, x: &Sparse, cursor: &Tensor, y: &Tensor) -> Result<(), Error> {
+    let (all, batch) = (x.shape(), y.shape());
+    super::expect_shape(&GATHER_SPARSE, "y", y, Shape::new(batch.rows, all.columns))?;
+    expect_length(&GATHER_SPARSE, "cursor", cursor, CURSOR_LENGTH.into())?;
+    expect_fewer(&GATHER_SPARSE, batch.rows, all.rows)?;
+    let [starts, indices, values] = x.lists();
+    plan.dispatch(Dispatch {
+        kernel: &GATHER_SPARSE,
+        variant: Variant::new("plain"),
+        operands: &[starts, indices, values, cursor, y],
+        params: bytemuck::bytes_of(&GatherSparseParams {
+            stride: batch.stride(),
+            samples: batch.rows,
+            count: all.rows,
+            side: side(all.rows),
+        }),
+        groups: Groups(batch.rows.into()),
         flops: 0,
     })
 }

@@ -48,7 +48,7 @@ impl Damping {
 /// A Gram matrix M and the column sums s of what it is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Gram<'a> {
-    /// M, square.
+    /// M, square; for [`damping`] its diagonal does, as one row.
     pub matrix: &'a Tensor,
     /// s; read for weights only.
     pub sums: Option<&'a Tensor>,
@@ -60,12 +60,20 @@ impl<'a> Gram<'a> {
         self.sums.unwrap_or(self.matrix)
     }
 
+    /// Whether only the diagonal is there.
+    fn is_diagonal(&self) -> bool {
+        self.matrix.shape().rows == 1
+    }
+
     fn check(&self, kernel: &'static Kernel, damping: Damping) -> Result<Shape, Error> {
-        let shape = self.matrix.shape();
-        expect_shape(kernel, "matrix", self.matrix, Shape::new(shape.rows, shape.rows))?;
+        let Shape { rows, columns: size } = self.matrix.shape();
+        let shape = Shape::new(size, size);
+        if !(kernel.name == DAMPING.name && rows == 1) {
+            expect_shape(kernel, "matrix", self.matrix, shape)?;
+        }
         match (damping, self.sums) {
             (Damping::Weights { .. }, Some(sums)) => {
-                expect_shape(kernel, "sums", sums, Shape::vector(shape.rows))?;
+                expect_shape(kernel, "sums", sums, Shape::vector(size))?;
             }
             (Damping::Weights { .. }, None) => {
                 let detail = "`sums` are missing: a Gram matrix of weights is centred".into();
@@ -130,7 +138,7 @@ pub fn damping(
     expect_length(&DAMPING, "ridge", ridge, 4 * (u64::from(layer) + 1))?;
     let params = DampingParams {
         size: shape.rows,
-        stride: shape.quads(),
+        stride: if gram.is_diagonal() { 0 } else { shape.quads() },
         is_weights: matches!(kind, Damping::Weights { .. }).into(),
         last_layer: kind.is_last_layer().into(),
         layer,

@@ -437,6 +437,39 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
     Ok(())
 }
 
+/// `linalg/transpose`
+pub static TRANSPOSE: Kernel = Kernel {
+    name: "linalg/transpose",
+    bindings: &[Binding::read("x"), Binding::write("y")],
+    params: TransposeParams::LAYOUT,
+    variants: super::plain,
+};
+
+params! {
+    struct TransposeParams { rows: u32, columns: u32, x_quads: u32, y_quads: u32, blocks: u32 }
+}
+
+/// y = xᵀ, for kernels that read rows of the one where the other has columns; products take either as it is.
+///
+/// # Errors
+/// [`Error::Shape`] when `y` is not columns × rows, and those of [`PlanBuilder::dispatch`].
+pub fn transpose(plan: &mut PlanBuilder, x: &Tensor, y: &Tensor) -> Result<(), Error> {
+    /// Rows and columns of what a workgroup owns.
+    const SIDE: u32 = 32;
+    let Shape { rows, columns } = x.shape();
+    expect_shape(&TRANSPOSE, "y", y, Shape::new(columns, rows))?;
+    let [high, wide] = [rows, columns].map(|size| size.div_ceil(SIDE));
+    let (x_quads, y_quads) = (x.shape().quads(), y.shape().quads());
+    plan.dispatch(Dispatch {
+        kernel: &TRANSPOSE,
+        variant: Variant::new("plain"),
+        operands: &[x, y],
+        params: bytemuck::bytes_of(&TransposeParams { rows, columns, x_quads, y_quads, blocks: wide }),
+        groups: Groups(u64::from(high) * u64::from(wide)),
+        flops: 0,
+    })
+}
+
 /// `linalg/matmul_nm`
 pub static MATMUL_NM: Kernel = Kernel {
     name: "linalg/matmul_nm",

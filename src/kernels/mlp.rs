@@ -82,7 +82,7 @@ impl Gradients<'_> {
     }
 
     /// Checks that a part of this shape fits and that the samples suffice.
-    fn check(&self, kernel: &'static Kernel, part: Shape, samples: u32) -> Result<(), Error> {
+    pub(super) fn check(&self, kernel: &'static Kernel, part: Shape, samples: u32) -> Result<(), Error> {
         expect_sub_batches(kernel, samples, self.sub_batches())?;
         let end = u64::from(self.first) + part.stored();
         if self.first.is_multiple_of(4) && end <= u64::from(self.rows.shape().stride()) {

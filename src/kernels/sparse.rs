@@ -1,5 +1,6 @@
 //! Products with sparse matrices.
 
+use super::mlp::Gradients;
 use super::{WG_SIZE, expect_shape, plain, quads};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -57,6 +58,11 @@ impl Sparse {
     pub fn shape(&self) -> Shape {
         self.shape
     }
+
+    /// Where the entries of rows begin, the column of each, and its value.
+    pub(super) fn lists(&self) -> [&Tensor; 3] {
+        [&self.starts, &self.indices, &self.values]
+    }
 }
 
 /// `sparse/product`
@@ -96,5 +102,113 @@ pub fn product(plan: &mut PlanBuilder, matrix: &Sparse, x: &Tensor, y: &Tensor) 
         params: bytemuck::bytes_of(&ProductParams { quads: x.shape().quads(), rows, columns, copies }),
         groups: Groups::over(u64::from(quads(y)), WG_SIZE),
         flops: 2 * u64::from(copies) * u64::from(matrix.entries) * u64::from(features),
+    })
+}
+
+/// `sparse/weight_gradient`
+pub static WEIGHT_GRADIENT: Kernel = Kernel {
+    name: "sparse/weight_gradient",
+    bindings: &[
+        Binding::read("starts"),
+        Binding::read("indices"),
+        Binding::read("values"),
+        Binding::read("delta"),
+        Binding::update("gradient"),
+    ],
+    params: WeightGradientParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct WeightGradientParams {
+        features: u32,
+        quads: u32,
+        outputs: u32,
+        delta_quads: u32,
+        gradient_stride: u32,
+        start: u32,
+        samples: u32,
+        sub_batches: u32,
+        feature_blocks: u32,
+        output_blocks: u32,
+        kept: f32,
+        sign: f32,
+    }
+}
+
+/// Features, and outputs, of what a workgroup owns.
+const BLOCK: u32 = 32;
+
+/// What becomes of the gradient that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Onto {
+    /// The sum replaces it.
+    Nothing,
+    /// The sum is added to it.
+    Sum,
+    /// The sum is taken from it.
+    Difference,
+    /// It is taken from the sum.
+    Rest,
+}
+
+impl Onto {
+    /// By what the gradient that is there and the sum are multiplied.
+    fn factors(self) -> [f32; 2] {
+        match self {
+            Self::Nothing => [0.0, 1.0],
+            Self::Sum => [1.0, 1.0],
+            Self::Difference => [1.0, -1.0],
+            Self::Rest => [-1.0, 1.0],
+        }
+    }
+}
+
+/// G_n = Σ over the samples of sub-batch n of δ xᵀ, for every n in one dispatch, as
+/// [`mlp::weight_gradient`](super::mlp::weight_gradient) has it of dense inputs.
+///
+/// Shapes: `delta` is samples × outputs, `columns` the transpose of the inputs, features × samples, in each of whose rows
+/// samples ascend; each G_n is outputs × features. What else is in the rows of `gradients` stays.
+///
+/// # Errors
+/// As [`mlp::weight_gradient`](super::mlp::weight_gradient).
+pub fn weight_gradient(
+    plan: &mut PlanBuilder,
+    delta: &Tensor,
+    columns: &Sparse,
+    gradients: Gradients<'_>,
+    onto: Onto,
+) -> Result<(), Error> {
+    let (features, Shape { rows: samples, columns: outputs }) = (columns.shape.rows, delta.shape());
+    if columns.shape.columns != samples {
+        let detail = format!("{samples} rows of delta for inputs of {} samples", columns.shape.columns);
+        return Err(Error::Shape { kernel: WEIGHT_GRADIENT.name, detail });
+    }
+    let part = Shape::new(outputs, features);
+    gradients.check(&WEIGHT_GRADIENT, part, samples)?;
+    let sub_batches = gradients.rows.shape().rows;
+    let [feature_blocks, output_blocks] = [features, outputs].map(|size| size.div_ceil(BLOCK));
+    let [starts, indices, values] = columns.lists();
+    let [kept, sign] = onto.factors();
+    plan.dispatch(Dispatch {
+        kernel: &WEIGHT_GRADIENT,
+        variant: Variant::new("plain"),
+        operands: &[starts, indices, values, delta, gradients.rows],
+        params: bytemuck::bytes_of(&WeightGradientParams {
+            features,
+            quads: part.quads(),
+            outputs,
+            delta_quads: delta.shape().quads(),
+            gradient_stride: gradients.rows.shape().quads(),
+            start: gradients.first / 4,
+            samples,
+            sub_batches,
+            feature_blocks,
+            output_blocks,
+            kept,
+            sign,
+        }),
+        groups: Groups(u64::from(feature_blocks) * u64::from(output_blocks) * u64::from(sub_batches)),
+        flops: 2 * u64::from(columns.entries) * u64::from(outputs),
     })
 }

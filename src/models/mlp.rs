@@ -39,10 +39,11 @@
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 pub use crate::kernels::Activation;
-use crate::kernels::linalg::{self, Transposed};
 pub use crate::kernels::loss::Loss;
 use crate::kernels::mlp::{self as kernel, Gradients};
 use crate::kernels::{elementwise, loss};
+use crate::models::inputs;
+pub use crate::models::inputs::{Inputs, SparseInputs};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Normal, Uniform};
@@ -213,31 +214,32 @@ impl Mlp {
     /// Adds the gradients of a batch to a plan: one row of `gradients` for each sub-batch, of its mean loss. Sub-batch n of
     /// S in B samples is those from ⌊nB/S⌋ up to ⌊(n + 1)B/S⌋. Returns the batch's scores.
     ///
-    /// `inputs` is samples × features.
+    /// `inputs` is samples × features, a tensor or [`SparseInputs`].
     ///
     /// # Errors
     /// [`Error::Shape`] when shapes disagree or there are more sub-batches than samples; [`Error::Samples`] when the targets
     /// do not suit the loss; those of [`PlanBuilder::dispatch`].
-    pub fn gradients(
+    pub fn gradients<'a>(
         &self,
         plan: &mut PlanBuilder,
         parameters: &Tensor,
-        inputs: &Tensor,
+        inputs: impl Into<Inputs<'a>>,
         targets: Targets<'_>,
         gradients: &Tensor,
     ) -> Result<Scores, Error> {
         targets.suit(self.loss)?;
+        let inputs = inputs.into();
         let layers = self.layers(parameters)?;
         let layers: Vec<_> = layers.iter().map(|(weights, bias)| (weights, bias)).collect();
         let Pass { activations, product } = forward(plan, inputs, &layers, self.activation, None)?;
         let (mut delta, scores) =
             self.delta_of_loss(plan, &product, &layers, targets, gradients.shape().rows)?;
         for l in (0..layers.len()).rev() {
-            let below = if l == 0 { inputs } else { &activations[l - 1] };
+            let below = l.checked_sub(1).map(|hidden| &activations[hidden]);
             let place = |part| Gradients { rows: gradients, first: self.slab.start(part) };
-            kernel::weight_gradient(plan, &delta, below, place(2 * l))?;
+            below.map_or(inputs, Inputs::Dense).weight_gradient(plan, &delta, place(2 * l))?;
             kernel::bias_gradient(plan, &delta, place(2 * l + 1))?;
-            if l > 0 {
+            if let Some(below) = below {
                 let next = plan.temporary(below.shape());
                 kernel::delta(plan, &delta, layers[l].0, below, self.activation, &next)?;
                 delta = next;
@@ -279,29 +281,27 @@ pub(crate) struct Pass {
 /// A forward pass through W and b of each layer; W_1 x may be at hand.
 pub(crate) fn forward(
     plan: &mut PlanBuilder,
-    input: &Tensor,
+    input: Inputs<'_>,
     layers: &[(&Tensor, &Tensor)],
     f: Activation,
     first_product: Option<&Tensor>,
 ) -> Result<Pass, Error> {
-    let samples = input.shape().rows;
     let mut activations: Vec<Tensor> = Vec::new();
-    let mut product = input.clone();
-    for (l, (weights, bias)) in layers.iter().enumerate() {
-        product = match first_product {
-            Some(resident) if l == 0 => resident.clone(),
-            _ => {
-                let product = plan.temporary(Shape::new(samples, weights.shape().rows));
-                let below = activations.last().unwrap_or(input);
-                linalg::matmul(plan, (below, Transposed::No), (weights, Transposed::Yes), &product)?;
-                product
-            }
-        };
-        if l + 1 < layers.len() {
-            let activation = plan.temporary(product.shape());
-            elementwise::activate(plan, &product, bias, &activation, f)?;
-            activations.push(activation);
-        }
+    let mut product = match first_product {
+        Some(resident) => resident.clone(),
+        None => product_of(plan, input, layers[0].0)?,
+    };
+    for ((_, bias), (next, _)) in layers.iter().zip(&layers[1..]) {
+        let activation = plan.temporary(product.shape());
+        elementwise::activate(plan, &product, bias, &activation, f)?;
+        product = product_of(plan, Inputs::Dense(&activation), next)?;
+        activations.push(activation);
     }
     Ok(Pass { activations, product })
+}
+
+fn product_of(plan: &mut PlanBuilder, below: Inputs<'_>, weights: &Tensor) -> Result<Tensor, Error> {
+    let product = plan.temporary(Shape::new(below.shape().rows, weights.shape().rows));
+    inputs::products(plan, [(below, &product)], weights)?;
+    Ok(product)
 }

@@ -4,4 +4,5 @@
 //! flat row each by a [`Slab`](crate::engine::Slab), as solvers take them.
 
 pub mod gcn;
+pub mod inputs;
 pub mod mlp;

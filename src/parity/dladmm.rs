@@ -7,7 +7,7 @@ use crate::engine::Gpu;
 use crate::golden::{self, DlAdmmTrace};
 use crate::reference::Matrix;
 use crate::solvers::dladmm::{
-    Config, DlAdmm, HostLayer, HostState, Problem, Record, Samples, Schedule, Steps, Targets, ZLast,
+    Config, DlAdmm, HostLayer, HostState, Problem, Record, Rows, Samples, Schedule, Steps, Targets, ZLast,
 };
 
 /// Allowed for W and the hidden layers' a and z, and for b.
@@ -56,7 +56,7 @@ impl Parity {
 pub fn replay(gpu: &Gpu, trace: &DlAdmmTrace) -> Result<Parity, Error> {
     let inputs = trace.inputs().to_f32();
     let features = trace.initial[0].weight.cols() as u32;
-    let train = Samples { features, values: &inputs, targets: Targets::Classes(&trace.labels) };
+    let train = Samples { features, values: Rows::Dense(&inputs), targets: Targets::Classes(&trace.labels) };
     let classes = trace.initial[trace.initial.len() - 1].weight.rows() as u32;
     let problem = Problem { outputs: classes, train, test: None };
     let config = config(trace);

@@ -1,6 +1,7 @@
 //! Oracles of `shaders/batch/`: which samples make a batch, and how it is cut into sub-batches.
 
 use super::Matrix;
+use super::sparse::Sparse;
 use std::ops::Range;
 
 /// Where training is in its data.
@@ -64,6 +65,16 @@ pub fn taken(samples: u32, count: u32, cursor: &Cursor) -> Vec<usize> {
 pub fn gather(x: &Matrix, samples: u32, cursor: &Cursor) -> Matrix {
     let taken = taken(samples, x.rows() as u32, cursor);
     Matrix::from_fn(taken.len(), x.cols(), |row, column| x[(taken[row], column)])
+}
+
+/// The same from sparse samples, with all their zeros.
+pub fn gather_sparse(x: &Sparse, samples: u32, cursor: &Cursor) -> Matrix {
+    let taken = taken(samples, x.rows() as u32, cursor);
+    let mut rows = Matrix::zeros(taken.len(), x.columns);
+    for (row, sample) in taken.into_iter().enumerate() {
+        x.entries(sample).for_each(|entry| rows[(row, x.indices[entry] as usize)] = x.values[entry]);
+    }
+    rows
 }
 
 /// The same for labels.

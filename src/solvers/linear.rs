@@ -120,12 +120,29 @@ pub fn conjugate_gradients_add(
     steps: u32,
     solution: &Tensor,
 ) -> Result<(), Error> {
-    let [image, direction, residual] = [(); 3].map(|()| plan.temporary(right.shape()));
+    let image = plan.temporary(right.shape());
+    conjugate_gradients_by(plan, (right, &image), steps, solution, |plan, direction| {
+        linalg::matmul(plan, (direction, No), (matrix, No), &image)
+    })
+}
+
+/// As [`conjugate_gradients_add`], with a matrix known by its products alone: `multiply` records `image = direction · S`.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of the kernels and of `multiply`.
+pub fn conjugate_gradients_by(
+    plan: &mut PlanBuilder,
+    (right, image): (&Tensor, &Tensor),
+    steps: u32,
+    solution: &Tensor,
+    mut multiply: impl FnMut(&mut PlanBuilder, &Tensor) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let [direction, residual] = [(); 2].map(|()| plan.temporary(right.shape()));
     elementwise::copy(plan, right, &direction)?;
     elementwise::copy(plan, right, &residual)?;
-    let step = Step { image: &image, direction: &direction, residual: &residual, solution };
+    let step = Step { image, direction: &direction, residual: &residual, solution };
     for _ in 0..steps {
-        linalg::matmul(plan, (&direction, No), (matrix, No), &image)?;
+        multiply(plan, &direction)?;
         cg::step(plan, &step)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! What a network is trained on, as every solver that trains one takes it, and how it does.
 
 use crate::Error;
+use crate::data::SparseRows;
 use crate::data::graph::Graph;
 use crate::kernels::loss::Loss;
 
@@ -52,13 +53,44 @@ impl Targets<'_> {
     }
 }
 
+/// What samples are made of.
+#[derive(Clone, Copy, Debug)]
+pub enum Rows<'a> {
+    /// Sample after sample, all values of each.
+    Dense(&'a [f32]),
+    /// A row for each sample, of the values that are not zero. They stay so on the device.
+    Sparse(&'a SparseRows),
+}
+
+impl Rows<'_> {
+    /// Checks that they are whole samples of so many features, and finite. The error says what is wrong.
+    fn check(self, features: u32) -> Result<(), String> {
+        let values = match self {
+            Rows::Sparse(rows) => return rows.fault(features as usize).map_or(Ok(()), Err),
+            Rows::Dense(values) => values,
+        };
+        let features = features as usize;
+        if !values.len().is_multiple_of(features) {
+            let values = values.len();
+            return Err(format!("{values} values are no whole number of samples of {features} features"));
+        }
+        match values.iter().position(|value| !value.is_finite()) {
+            None => Ok(()),
+            Some(at) => {
+                let (sample, feature) = (at / features, at % features);
+                Err(format!("sample {sample}, feature {feature} is {}; remove or repair it", values[at]))
+            }
+        }
+    }
+}
+
 /// Samples on the host, with what a network should make of them.
 #[derive(Clone, Copy, Debug)]
 pub struct Samples<'a> {
     /// Features per sample.
     pub features: u32,
-    /// Sample after sample, `features` values each.
-    pub values: &'a [f32],
+    /// The values of each sample's features.
+    pub values: Rows<'a>,
     /// What the network should make of them.
     pub targets: Targets<'a>,
 }
@@ -66,7 +98,11 @@ pub struct Samples<'a> {
 impl Samples<'_> {
     /// How many.
     pub fn count(&self) -> u32 {
-        self.values.len().checked_div(self.features as usize).unwrap_or(0) as u32
+        match self.values {
+            Rows::Dense(values) => values.len().checked_div(self.features as usize).unwrap_or(0) as u32,
+            Rows::Sparse(_) if self.features == 0 => 0,
+            Rows::Sparse(rows) => rows.rows() as u32,
+        }
     }
 
     /// Checks sizes, targets and finiteness of the samples that `what` names.
@@ -81,24 +117,10 @@ impl Samples<'_> {
         if samples == 0 {
             return refuse(format!("{samples} samples of {} features; there must be some", self.features));
         }
-        if self.values.len() != samples * self.features as usize {
-            let values = self.values.len();
-            return refuse(format!(
-                "{values} values are no whole number of samples of {} features",
-                self.features
-            ));
-        }
-        if let Err(detail) = self.targets.check(loss, samples, outputs) {
-            return refuse(detail);
-        }
-        if let Some(at) = self.values.iter().position(|value| !value.is_finite()) {
-            let (sample, feature) = (at / self.features as usize, at % self.features as usize);
-            return refuse(format!(
-                "sample {sample}, feature {feature} is {}; remove or repair it",
-                self.values[at]
-            ));
-        }
-        Ok(())
+        let checked = self.values.check(self.features);
+        checked
+            .and_then(|()| self.targets.check(loss, samples, outputs))
+            .map_err(|detail| Error::Samples { what, detail })
     }
 }
 

@@ -1,17 +1,63 @@
 //! Samples on the device, and forward passes over them for scores; what solvers that train networks share.
 
-use super::problem::{Samples, Targets};
+use super::problem::{Rows, Samples, Targets};
 use crate::Error;
-use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, Tensor};
+use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::loss::{self, Loss};
 use crate::kernels::{Activation, reduce};
-use crate::models::mlp;
+use crate::models::mlp::{self, SparseInputs};
 use std::ops::Range;
+
+/// The values of samples, in the blocks of a [`Cut`].
+#[derive(Debug)]
+pub(super) enum Blocks {
+    Dense(SampleTensor),
+    Sparse(Cut, Vec<SparseInputs>),
+}
+
+impl Blocks {
+    pub fn cut(&self) -> Cut {
+        match self {
+            Self::Dense(samples) => samples.cut(),
+            Self::Sparse(cut, _) => *cut,
+        }
+    }
+
+    pub fn block(&self, k: usize) -> mlp::Inputs<'_> {
+        match self {
+            Self::Dense(samples) => mlp::Inputs::Dense(&samples.blocks()[k]),
+            Self::Sparse(_, blocks) => mlp::Inputs::Sparse(&blocks[k]),
+        }
+    }
+
+    /// The blocks in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = mlp::Inputs<'_>> {
+        (0..self.cut().blocks().len()).map(|k| self.block(k))
+    }
+}
+
+/// How samples are cut for a network of these widths: by its widest tensor that has a row for each sample. Sparse samples
+/// are none, but their entries have to fit.
+pub(super) fn cut(gpu: &Gpu, samples: &Samples<'_>, widths: &[u32]) -> Result<Cut, Error> {
+    let dense = match samples.values {
+        Rows::Dense(_) => widths,
+        Rows::Sparse(_) => &widths[1..],
+    };
+    let longest = match samples.values {
+        Rows::Sparse(rows)
+            if rows.entries() as u64 * StorageType::F32.bytes() > gpu.capabilities().binding_limit =>
+        {
+            rows.starts.windows(2).map(|ends| ends[1] - ends[0]).max()
+        }
+        _ => None,
+    };
+    Cut::new(gpu, samples.count(), dense.iter().copied().chain(longest).max().unwrap_or(1))
+}
 
 /// Samples on the device.
 #[derive(Debug)]
 pub(super) struct Inputs {
-    pub values: SampleTensor,
+    pub values: Blocks,
     /// One list of classes, or one matrix of values, per block.
     pub targets: Vec<Tensor>,
 }
@@ -19,9 +65,18 @@ pub(super) struct Inputs {
 impl Inputs {
     pub fn upload(gpu: &Gpu, samples: &Samples<'_>, cut: Cut) -> Result<Self, Error> {
         let features = samples.features as usize;
-        let values = upload_rows(gpu, cut, samples.features, |rows| {
-            &samples.values[rows.start as usize * features..rows.end as usize * features]
-        })?;
+        let values = match samples.values {
+            Rows::Dense(values) => Blocks::Dense(upload_rows(gpu, cut, samples.features, |rows| {
+                &values[rows.start as usize * features..rows.end as usize * features]
+            })?),
+            Rows::Sparse(all) => {
+                let block = |rows: Range<u32>| {
+                    let rows = all.pick(rows.start as usize..rows.end as usize);
+                    SparseInputs::upload(gpu, samples.features, &rows)
+                };
+                Blocks::Sparse(cut, cut.blocks().map(block).collect::<Result<_, _>>()?)
+            }
+        };
         let targets = match samples.targets {
             Targets::Classes(labels) => cut
                 .blocks()
@@ -79,7 +134,7 @@ pub(super) fn scores(plan: &mut PlanBuilder, args: &Scoring<'_>) -> Result<(), E
     let counts = cut.blocks().map(|rows| loss::partial_count(rows.len() as u32));
     let (offsets, count) = offsets(counts);
     let partials = plan.temporary(Shape::new(count, 4));
-    for (k, input) in args.inputs.values.blocks().iter().enumerate() {
+    for (k, input) in args.inputs.values.iter().enumerate() {
         let resident = args.first_product.map(|product| &product.blocks()[k]);
         let logits = mlp::forward(plan, input, args.layers, args.f, resident)?.product;
         let (_, bias) = args.layers[args.layers.len() - 1];

@@ -2,6 +2,7 @@
 
 use super::call::Session;
 use super::expected::Expected;
+use super::sparse::{ascending, upload};
 use super::values::Profile;
 use crate::Error;
 use crate::engine::Shape;
@@ -36,6 +37,24 @@ pub(super) fn gather(session: &mut Session<'_>) -> Result<(), Error> {
                 let cursor = call.words("cursor", &words(&cursor), Expected::Unchanged)?;
                 let y = call.output("y", Shape::new(samples, features), Expected::exactly(&expected))?;
                 kernel::gather(&mut call.plan, &x, &cursor, &y)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn gather_sparse(session: &mut Session<'_>) -> Result<(), Error> {
+    for (count, samples, position) in sizes(session) {
+        for (cursor, features) in cursors(position).into_iter().zip([1, 9, 300]) {
+            // So many wide samples would take the host a while.
+            let features = if count > 5_000 { features.min(9) } else { features };
+            let x = ascending(session, (count, features), 4.0, Profile::Spread);
+            let expected = oracle::gather_sparse(&x, samples, &cursor);
+            session.check(&format!("{samples} of {count} × {features}, {cursor:?}"), |call| {
+                let x = upload(call, &x)?;
+                let cursor = call.words("cursor", &words(&cursor), Expected::Unchanged)?;
+                let y = call.output("y", Shape::new(samples, features), Expected::exactly(&expected))?;
+                kernel::gather_sparse(&mut call.plan, &x, &cursor, &y)
             })?;
         }
     }

@@ -62,6 +62,9 @@ pub(super) fn damping(session: &mut Session<'_>) -> Result<(), Error> {
                 let expected = oracle::damping(&matrix, &sums, twin, &control);
                 let case = format!("{size} rows, {kind:?}, ridge {ridge}");
                 one_damping(session, &case, (&matrix, &sums), kind, &control, ridge, expected)?;
+                let diagonal = Matrix::from_fn(1, size as usize, |_, i| matrix[(i, i)]);
+                let case = format!("{case}, the diagonal alone");
+                one_damping(session, &case, (&diagonal, &sums), kind, &control, ridge, expected)?;
             }
         }
     }
@@ -78,7 +81,7 @@ fn one_damping(
     expected: oracle::Damped,
 ) -> Result<(), Error> {
     // A lane's share, the tree, the mean, two products, a quotient of 2.5 ULPs and a sum; the floor adds three.
-    let bound = Bound::roundings(matrix.rows().div_ceil(256) + 8 + 12);
+    let bound = Bound::roundings(matrix.cols().div_ceil(256) + 8 + 12);
     let is_weights = matches!(kind, kernel::Damping::Weights { .. });
     let before = Matrix::from_fn(3, 4, |row, place| {
         [ridge, LAMBDA, (row * 4 + 2) as f64, (row * 4 + 3) as f64][place]

@@ -6,7 +6,7 @@ use super::call::{Call, Session};
 use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
 use super::reduce::{OFFSET, list, sums};
-use super::values::Profile;
+use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::{PlanBuilder, Shape, Tensor};
 use crate::kernels::linalg::{self as kernel, Transposed};
@@ -284,6 +284,30 @@ pub(super) fn gram(session: &mut Session<'_>) -> Result<(), Error> {
             let samples = call.input("samples", &samples)?;
             let gram = call.update("gram", &start, near_and_symmetric)?;
             kernel::gram(&mut call.plan, &samples, &gram)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn transpose(session: &mut Session<'_>) -> Result<(), Error> {
+    for (shape, profile) in operands(session.effort()) {
+        let x = session.matrix(shape, profile);
+        let expected = oracle::transpose(&x);
+        let turned = Shape::new(shape.columns, shape.rows);
+        session.check(&format!("{shape}, {profile}"), |call| {
+            let x = call.input("x", &x)?;
+            let y = call.output("y", turned, Expected::exactly(&expected))?;
+            kernel::transpose(&mut call.plan, &x, &y)
+        })?;
+    }
+    for odd in NOT_FINITE {
+        let mut x = session.matrix(Shape::new(34, 70), Profile::Ordinary);
+        x[(33, 5)] = odd;
+        let expected = oracle::transpose(&x);
+        session.check(&format!("{odd} in x[33, 5]"), |call| {
+            let x = call.input("x", &x)?;
+            let y = call.output("y", Shape::new(70, 34), Expected::exactly(&expected))?;
+            kernel::transpose(&mut call.plan, &x, &y)
         })?;
     }
     Ok(())

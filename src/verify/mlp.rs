@@ -48,10 +48,10 @@ fn sizes(session: &Session<'_>) -> Vec<(u32, u32, u32, u32)> {
 }
 
 /// First element of the part that is written, and stored elements after it.
-const AROUND: (u32, u32) = (12, 8);
+pub(super) const AROUND: (u32, u32) = (12, 8);
 
 /// Rows of gradients, one for each sub-batch, before the call and after it: `parts` come to lie in them.
-fn slab(session: &mut Session<'_>, parts: &[Bounded<Matrix>]) -> (Matrix, Bounded<Matrix>) {
+pub(super) fn slab(session: &mut Session<'_>, parts: &[Bounded<Matrix>]) -> (Matrix, Bounded<Matrix>) {
     let shape = parts.first().map_or((0, 0), |part| part.value.shape());
     let part = Shape::new(shape.0 as u32, shape.1 as u32);
     let length = AROUND.0 + part.stored() as u32 + AROUND.1;

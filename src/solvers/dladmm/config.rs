@@ -171,7 +171,8 @@ impl Default for Exact {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method")]
 pub enum Solver {
-    /// To rounding, with a blocked Cholesky factorisation.
+    /// To rounding, with a blocked Cholesky factorisation; but layer 1 of sparse samples of many features, whose matrix
+    /// nobody could hold, by conjugate gradients with as many steps as are taken unless said otherwise.
     #[default]
     Cholesky,
     /// As far as a fixed number of conjugate-gradient steps gets: matrix products and little else.
@@ -210,6 +211,14 @@ impl Solver {
         Self::ConjugateGradients {
             weight_steps: Self::weight_steps(),
             activation_steps: Self::activation_steps(),
+        }
+    }
+
+    /// Steps of a block of weights that is not solved with a factor.
+    pub(super) fn steps_of_weights(self) -> u32 {
+        match self {
+            Self::Cholesky => Self::weight_steps(),
+            Self::ConjugateGradients { weight_steps, .. } => weight_steps,
         }
     }
 

@@ -3,22 +3,19 @@
 use super::state::HostLayer;
 use super::{Config, Samples, Scores};
 use crate::Error;
-use crate::engine::{Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::engine::{Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::dladmm::STATUS_LENGTH;
-use crate::kernels::linalg::{self, Transposed};
+use crate::models::{inputs, mlp};
 use crate::solvers::scoring::{self, Inputs, Scoring};
 
 /// P = W a, block by block.
-pub(super) fn products(
+pub(super) fn products<'a>(
     plan: &mut PlanBuilder,
-    activation: &SampleTensor,
+    below: impl Iterator<Item = mlp::Inputs<'a>>,
     weights: &Tensor,
-    product: &SampleTensor,
+    product: &'a SampleTensor,
 ) -> Result<(), Error> {
-    for (a, p) in activation.blocks().iter().zip(product.blocks()) {
-        linalg::matmul(plan, (a, Transposed::No), (weights, Transposed::Yes), p)?;
-    }
-    Ok(())
+    inputs::products(plan, below.zip(product.blocks()), weights)
 }
 
 /// Accuracy and mean cost of a network with the activation and loss of `config` and weights and biases `layers` on
@@ -40,8 +37,7 @@ pub fn evaluate(
         return Err(Error::Samples { what: "evaluation data", detail });
     }
     samples.check("evaluation data", widths[widths.len() - 1], config.loss)?;
-    let widest = widths.iter().copied().max().unwrap_or(1);
-    let inputs = Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?)?;
+    let inputs = Inputs::upload(gpu, samples, scoring::cut(gpu, samples, widths)?)?;
     let mut uploaded = Vec::new();
     for (layer, sizes) in layers.iter().zip(widths.windows(2)) {
         let weights = gpu.upload(Shape::new(sizes[1], sizes[0]), &layer.weights)?;

@@ -12,7 +12,7 @@ mod state;
 mod sweep;
 mod telemetry;
 
-pub use crate::solvers::problem::{Problem, Samples, Scores, Targets};
+pub use crate::solvers::problem::{Problem, Rows, Samples, Scores, Targets};
 pub use config::{
     Activation, Config, Exact, Loss, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
@@ -121,6 +121,7 @@ impl DlAdmm {
         let mut first_system = None;
         if let Steps::Exact(exact) = config.steps
             && config.keeps_first_system()
+            && state.gram.is_some()
         {
             let (system, plan) = sweep::first_system(gpu, config, exact, &state, &arena)?;
             plan.run()?;

@@ -5,14 +5,15 @@
 use super::config::{Config, Mixed, Penalty};
 use super::forward;
 use super::telemetry::{Layout, RING_LENGTH};
-use super::{Problem, Targets};
+use super::{Problem, Samples, Targets};
 use crate::Error;
 use crate::engine::{Arena, Cut, Gpu, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
 use crate::kernels::anderson::LEDGER_LENGTH;
 use crate::kernels::dladmm::{CONTROL_LENGTH, LastLayer, STATUS_LENGTH};
 use crate::kernels::{self, elementwise, linalg};
-use crate::models::mlp::{Initial, InitialLayer};
-use crate::solvers::scoring::{Inputs, upload_rows};
+use crate::models::mlp::{self, Initial, InitialLayer};
+use crate::solvers::problem::Rows;
+use crate::solvers::scoring::{self, Inputs, upload_rows};
 use std::ops::Range;
 
 /// One layer on the host. All matrices are row-major and unpadded; a sample-side matrix has one row per sample.
@@ -138,6 +139,8 @@ pub(super) struct State {
     pub dual: SampleTensor,
     /// x xᵀ, where forming it once is cheaper than the products it saves.
     pub gram: Option<Tensor>,
+    /// Of sparse inputs, the sums over samples of each feature and of its square.
+    pub moments: Option<[Tensor; 2]>,
     /// What exact steps solve layer 1 with: its damped Gram matrix, or L⁻¹ of it, as the solver needs. Not there where the
     /// device may change it, by a schedule that moves ν beside a penalty.
     pub first_system: Option<Tensor>,
@@ -182,11 +185,10 @@ impl State {
         arena: &Arena,
     ) -> Result<Self, Error> {
         let widths = config.widths(problem);
-        let (layer_count, samples) = (widths.len() - 1, problem.train.count());
-        let widest = widths.iter().copied().max().unwrap_or(1);
-        let cut = Cut::new(gpu, samples, widest)?;
+        let layer_count = widths.len() - 1;
+        let cut = scoring::cut(gpu, &problem.train, &widths)?;
         let test = match &problem.test {
-            Some(test) => Some(Inputs::upload(gpu, test, Cut::new(gpu, test.count(), widest)?)?),
+            Some(test) => Some(Inputs::upload(gpu, test, scoring::cut(gpu, test, &widths)?)?),
             None => None,
         };
         let side = |features, values: &[f32]| match values.is_empty() {
@@ -217,6 +219,7 @@ impl State {
             activations,
             dual: side(problem.outputs, &start.dual)?,
             gram: None,
+            moments: moments(gpu, &problem.train)?,
             first_system: None,
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
             merits: gpu.zeros(Shape::new(2, 4), StorageType::F32)?,
@@ -231,7 +234,7 @@ impl State {
             widths,
             cut,
         };
-        state.form_gram(gpu, is_exact || matches!(config.penalty, Penalty::L1 { .. }))?;
+        state.form_gram(gpu, config, &problem.train)?;
         if !start.is_whole() {
             state.start_forward(gpu, config, problem, arena)?;
         } else if start.layers.iter().any(|layer| layer.product.is_empty()) {
@@ -245,9 +248,17 @@ impl State {
         Ok(state)
     }
 
-    /// The layer's output: x for 0, else a_l.
+    /// a_l, the output of a hidden layer.
     pub fn output(&self, l: usize) -> &SampleTensor {
-        if l == 0 { &self.train.values } else { &self.activations[l - 1] }
+        &self.activations[l - 1]
+    }
+
+    /// What layer l takes, block by block: x for 1, else a_{l−1}.
+    pub fn below(&self, l: usize) -> impl Iterator<Item = mlp::Inputs<'_>> {
+        (0..self.cut.blocks().len()).map(move |k| match l {
+            1 => self.train.values.block(k),
+            _ => mlp::Inputs::Dense(&self.output(l - 1).blocks()[k]),
+        })
     }
 
     /// Layer l, counted from 1.
@@ -378,7 +389,7 @@ impl State {
         let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
         for l in 1..=self.depth() {
             let layer = self.layer(l);
-            forward::products(&mut plan, self.output(l - 1), &layer.weights, &layer.product)?;
+            forward::products(&mut plan, self.below(l), &layer.weights, &layer.product)?;
             if l == self.depth() {
                 break;
             }
@@ -412,29 +423,64 @@ impl State {
     fn start_products(&self, gpu: &Gpu, arena: &Arena) -> Result<(), Error> {
         let mut plan = PlanBuilder::with_arena(gpu, "start", arena);
         for l in 1..=self.depth() {
-            forward::products(&mut plan, self.output(l - 1), &self.layer(l).weights, &self.layer(l).product)?;
+            let layer = self.layer(l);
+            forward::products(&mut plan, self.below(l), &layer.weights, &layer.product)?;
         }
         plan.finish()?.run()
     }
 
-    /// x xᵀ, if it is no larger than the samples themselves and fits one binding: it then replaces two of layer 1's
-    /// four products. Exact steps, and those under a penalty λ ‖W‖₁, cannot do without.
-    fn form_gram(&mut self, gpu: &Gpu, is_needed: bool) -> Result<(), Error> {
+    /// x xᵀ, if it has no more elements than the samples have entries and fits one binding: it then replaces two of layer
+    /// 1's four products. Steps under a penalty λ ‖W‖₁ cannot do without; exact ones can where the samples are sparse.
+    fn form_gram(&mut self, gpu: &Gpu, config: &Config, samples: &Samples<'_>) -> Result<(), Error> {
         let features = self.widths[0];
         let shape = Shape::new(features, features);
         let fits = shape.stored() * StorageType::F32.bytes() <= gpu.capabilities().binding_limit;
-        if !is_needed && (features > self.cut.samples() || !fits) {
+        let (entries, is_sparse) = match samples.values {
+            Rows::Dense(values) => (values.len(), false),
+            Rows::Sparse(rows) => (rows.entries(), true),
+        };
+        let is_needed =
+            matches!(config.penalty, Penalty::L1 { .. }) || (config.steps.is_exact() && !is_sparse);
+        if !is_needed && (shape.elements() > entries as u64 || !fits) {
             return Ok(());
         }
         let gram = gpu.zeros(shape, StorageType::F32)?;
-        let mut plan = PlanBuilder::new(gpu, "gram of the inputs");
-        for block in self.train.values.blocks() {
+        let add = |block: &Tensor| {
+            let mut plan = PlanBuilder::new(gpu, "gram of the inputs");
             linalg::gram(&mut plan, block, &gram)?;
+            plan.finish()?.run()
+        };
+        match samples.values {
+            Rows::Dense(_) => self.below(1).try_for_each(|block| match block {
+                mlp::Inputs::Dense(block) => add(block),
+                mlp::Inputs::Sparse(_) => Ok(()),
+            })?,
+            // Once and for all, so that the host may fill in the zeros.
+            Rows::Sparse(rows) => {
+                Cut::new(gpu, samples.count(), features)?.blocks().try_for_each(|block| {
+                    let values = rows.dense(block.start as usize..block.end as usize, features as usize);
+                    add(&gpu.upload(Shape::new(block.len() as u32, features), &values)?)
+                })?
+            }
         }
-        plan.finish()?.run()?;
         self.gram = Some(gram);
         Ok(())
     }
+}
+
+/// Of sparse samples, the sum of each feature and of its square.
+fn moments(gpu: &Gpu, samples: &Samples<'_>) -> Result<Option<[Tensor; 2]>, Error> {
+    let Rows::Sparse(rows) = samples.values else { return Ok(None) };
+    let mut sums = vec![[0.0f64; 2]; samples.features as usize];
+    for (column, value) in rows.columns.iter().zip(&rows.values) {
+        let [sum, squares] = &mut sums[*column as usize];
+        (*sum, *squares) = (*sum + f64::from(*value), *squares + f64::from(*value).powi(2));
+    }
+    let upload = |k: usize| {
+        let values: Vec<f32> = sums.iter().map(|sums| sums[k] as f32).collect();
+        gpu.upload(Shape::vector(samples.features), &values)
+    };
+    Ok(Some([upload(0)?, upload(1)?]))
 }
 
 fn ones(gpu: &Gpu, cut: Cut) -> Result<Vec<Tensor>, Error> {

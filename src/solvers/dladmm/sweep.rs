@@ -21,9 +21,13 @@ use super::forward;
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
-use crate::engine::{Arena, Gpu, Plan, PlanBuilder, SampleTensor, Shape, StorageType, Tensor};
+use crate::engine::{Arena, Gpu, Plan, PlanBuilder, SampleTensor, Shape, Slab, StorageType, Tensor};
 use crate::kernels::dladmm::{self as kernel, Dual, HiddenTerms};
+use crate::kernels::linalg::{self, Transposed};
+use crate::kernels::mlp::Gradients;
+use crate::kernels::sparse::{self, Onto};
 use crate::kernels::{elementwise, reduce};
+use crate::models::mlp::Inputs as Below;
 use crate::solvers::anderson::Anderson;
 use crate::solvers::scoring::{self, Inputs, Scoring, offsets};
 
@@ -57,7 +61,7 @@ pub(super) fn record_plans(
     let first = if state.gram.is_some() && !config.steps.is_exact() { 2 } else { 1 };
     for l in first..=state.depth() {
         let layer = state.layer(l);
-        forward::products(&mut refresh, state.output(l - 1), &layer.weights, &layer.product)?;
+        forward::products(&mut refresh, state.below(l), &layer.weights, &layer.product)?;
     }
     Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, first_system, origins })
 }
@@ -89,7 +93,7 @@ pub(super) fn product_drift(gpu: &Gpu, state: &State) -> Result<Vec<f32>, Error>
     for l in 1..=state.depth() {
         let layer = state.layer(l);
         let fresh = temporary_like(&mut plan, &layer.product)?;
-        forward::products(&mut plan, state.output(l - 1), &layer.weights, &fresh)?;
+        forward::products(&mut plan, state.below(l), &layer.weights, &fresh)?;
         let (offsets, count) = offsets(fresh.blocks().iter().map(reduce::partial_count));
         let partials = plan.temporary(Shape::new(count, 4));
         for (k, (fresh, resident)) in fresh.blocks().iter().zip(layer.product.blocks()).enumerate() {
@@ -110,6 +114,22 @@ pub(super) fn product_drift(gpu: &Gpu, state: &State) -> Result<Vec<f32>, Error>
 /// Temporaries in the blocks of a sample-side tensor.
 fn temporary_like(plan: &mut PlanBuilder, model: &SampleTensor) -> Result<SampleTensor, Error> {
     SampleTensor::new(model.cut(), model.features(), |shape| Ok(plan.temporary(shape)))
+}
+
+/// b ← b − mean over samples of P + b − goal.
+fn mean_step(
+    plan: &mut PlanBuilder,
+    product: &SampleTensor,
+    goal: &SampleTensor,
+    bias: &Tensor,
+) -> Result<(), Error> {
+    let cut = product.cut();
+    let (offsets, rows) = offsets(cut.blocks().map(|samples| kernel::sum_rows(samples.len() as u32)));
+    let partials = plan.temporary(Shape::new(rows, product.features()));
+    for (k, (product, goal)) in product.blocks().iter().zip(goal.blocks()).enumerate() {
+        kernel::residual_sums(plan, product, bias, goal, &partials, offsets[k])?;
+    }
+    kernel::bias_step(plan, &partials, cut.samples(), bias)
 }
 
 /// An iteration being recorded.
@@ -248,16 +268,54 @@ impl Sweep<'_> {
         Ok(residual)
     }
 
+    /// Σ over samples of r aᵀ, a the inputs of layer l; or that negated, for a step that adds.
+    fn outer(&mut self, l: usize, residual: &SampleTensor, is_negated: bool) -> Result<Tensor, Error> {
+        let state = self.state;
+        let shape = state.layer(l).weights.shape();
+        let is_sparse = state.below(l).any(|below| matches!(below, Below::Sparse(_)));
+        let (flat, outer) = if is_sparse {
+            self.flat(shape)?
+        } else {
+            let outer = self.plan.temporary(shape);
+            (outer.clone(), outer)
+        };
+        elementwise::fill(&mut self.plan, &flat, 0.0)?;
+        for (residual, below) in residual.blocks().iter().zip(state.below(l)) {
+            let plan = &mut self.plan;
+            match (below, is_negated) {
+                (Below::Dense(below), false) => {
+                    linalg::matmul_add(plan, (residual, Transposed::Yes), (below, Transposed::No), &outer)?
+                }
+                (Below::Dense(below), true) => {
+                    linalg::matmul_subtract(
+                        plan,
+                        (residual, Transposed::Yes),
+                        (below, Transposed::No),
+                        &outer,
+                    )?;
+                }
+                (Below::Sparse(below), _) => {
+                    let onto = if is_negated { Onto::Difference } else { Onto::Sum };
+                    let gradients = Gradients { rows: &flat, first: 0 };
+                    sparse::weight_gradient(plan, residual, below.columns(), gradients, onto)?;
+                }
+            }
+        }
+        Ok(outer)
+    }
+
+    /// A temporary of this shape, as the only row of a slab and as itself.
+    fn flat(&mut self, shape: Shape) -> Result<(Tensor, Tensor), Error> {
+        let slab = Slab::new(&[shape])?;
+        let flat = self.plan.temporary(slab.shape(1));
+        let itself = slab.part(&flat, 0, 0)?;
+        Ok((flat, itself))
+    }
+
     fn bias(&mut self, l: usize) -> Result<(), Error> {
         let layer = self.state.layer(l);
         let goal = self.goal(l);
-        let cut = self.state.cut;
-        let (offsets, rows) = offsets(cut.blocks().map(|samples| kernel::sum_rows(samples.len() as u32)));
-        let partials = self.plan.temporary(Shape::new(rows, layer.product.features()));
-        for (k, (product, goal)) in layer.product.blocks().iter().zip(goal.blocks()).enumerate() {
-            kernel::residual_sums(&mut self.plan, product, &layer.bias, goal, &partials, offsets[k])?;
-        }
-        kernel::bias_step(&mut self.plan, &partials, cut.samples(), &layer.bias)
+        mean_step(&mut self.plan, &layer.product, &goal, &layer.bias)
     }
 
     fn z_hidden(&mut self, l: usize) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 
 use super::{Model, TrainingConfig};
 use crate::Error;
-use crate::engine::{Cut, Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
+use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use crate::kernels::{batch, reduce};
 use crate::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
 use crate::models::mlp::{self, Loss, Mlp};
@@ -56,11 +56,10 @@ impl Task {
         let ends = (problem.train.features, problem.outputs);
         let widths: Vec<_> = std::iter::once(ends.0).chain(hidden.iter().copied()).chain([ends.1]).collect();
         let network = Mlp::new(&widths, config.activation, config.loss)?;
-        let widest = widths.iter().copied().max().unwrap_or(1);
         let upload =
-            |samples: &Samples<'_>| Inputs::upload(gpu, samples, Cut::new(gpu, samples.count(), widest)?);
+            |samples: &Samples<'_>| Inputs::upload(gpu, samples, scoring::cut(gpu, samples, &widths)?);
         let train = upload(&problem.train)?;
-        if train.values.blocks().len() > 1 {
+        if train.targets.len() > 1 {
             return Err(too_many_samples(&widths, problem.train.count()));
         }
         Ok(Self::Samples { network, train, test: problem.test.as_ref().map(upload).transpose()? })
@@ -137,12 +136,17 @@ impl Task {
     ) -> Result<mlp::Scores, Error> {
         match self {
             Self::Samples { network, train, .. } => {
-                let (inputs, targets) = drawn.take(plan, train)?;
-                let targets = match targets.storage() {
+                let drawn_inputs = drawn.inputs(plan, train)?;
+                let inputs = drawn_inputs.as_ref().map_or(train.values.block(0), mlp::Inputs::Dense);
+                let targets = drawn.targets(plan, train)?;
+                let labelled = match targets.storage() {
                     StorageType::U32 => mlp::Targets::Classes(&targets),
                     _ => mlp::Targets::Values(&targets),
                 };
-                network.gradients(plan, parameters, &inputs, targets, gradients)
+                if drawn_inputs.is_some() {
+                    batch::advance(plan, drawn.cursor, (drawn.samples, train.count()), drawn.reshuffles)?;
+                }
+                network.gradients(plan, parameters, inputs, labelled, gradients)
             }
             Self::Nodes(on) => {
                 let OnGraph { network, graph, train, .. } = on.as_ref();
@@ -193,29 +197,40 @@ impl Half {
 }
 
 impl Drawn<'_> {
-    /// The batch's samples and targets: all as they lie, or those that the cursor draws.
-    fn take(&self, plan: &mut PlanBuilder, all: &Inputs) -> Result<(Tensor, Tensor), Error> {
-        let (values, targets) = (&all.values.blocks()[0], &all.targets[0]);
+    /// The batch's samples, or none where it is all of them as they lie. Dense even where all are sparse: few, and drawn
+    /// anew for every batch.
+    fn inputs(&self, plan: &mut PlanBuilder, all: &Inputs) -> Result<Option<Tensor>, Error> {
         if self.samples == all.count() {
-            return Ok((values.clone(), targets.clone()));
+            return Ok(None);
+        }
+        let all = all.values.block(0);
+        let drawn = plan.gpu().zeros(Shape::new(self.samples, all.shape().columns), StorageType::F32)?;
+        match all {
+            mlp::Inputs::Dense(all) => batch::gather(plan, all, self.cursor, &drawn)?,
+            mlp::Inputs::Sparse(all) => batch::gather_sparse(plan, all.rows(), self.cursor, &drawn)?,
+        }
+        Ok(Some(drawn))
+    }
+
+    /// Their targets.
+    fn targets(&self, plan: &mut PlanBuilder, all: &Inputs) -> Result<Tensor, Error> {
+        let targets = &all.targets[0];
+        if self.samples == all.count() {
+            return Ok(targets.clone());
         }
         let gpu = plan.gpu().clone();
-        let inputs = gpu.zeros(Shape::new(self.samples, values.shape().columns), StorageType::F32)?;
-        batch::gather(plan, values, self.cursor, &inputs)?;
-        let drawn = match targets.storage() {
+        match targets.storage() {
             StorageType::U32 => {
                 let drawn = gpu.zeros(Shape::vector(self.samples), StorageType::U32)?;
                 batch::gather_labels(plan, targets, self.cursor, &drawn)?;
-                drawn
+                Ok(drawn)
             }
             storage => {
                 let drawn = gpu.zeros(Shape::new(self.samples, targets.shape().columns), storage)?;
                 batch::gather(plan, targets, self.cursor, &drawn)?;
-                drawn
+                Ok(drawn)
             }
-        };
-        batch::advance(plan, self.cursor, (self.samples, all.count()), self.reshuffles)?;
-        Ok((inputs, drawn))
+        }
     }
 }
 

@@ -59,7 +59,7 @@ impl Sweep<'_> {
         }
         for l in 1..=state.depth() {
             let layer = state.layer(l);
-            forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
+            forward::products(&mut self.plan, state.below(l), &layer.weights, &layer.product)?;
             if l < state.depth() {
                 self.z_hidden(l)?;
             }

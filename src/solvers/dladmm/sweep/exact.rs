@@ -8,18 +8,29 @@
 //! b is part of W's step: solved before, so that the residual has no mean, and after. Every product that a step changes
 //! is formed afresh, which costs what moving it along would. Small matrices are solved with, never sample-side ones:
 //! whatever is solved for all samples is one product with a matrix that was solved for before. How a matrix is solved
-//! with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself.
+//! with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself. The exception is layer 1 of inputs
+//! so sparse that their Gram matrix would be the larger: it has conjugate gradients with the inputs instead.
 
-use super::Sweep;
+use super::{Below, Sweep, mean_step, temporary_like};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
-use crate::kernels::elementwise;
 use crate::kernels::exact::{self, Damping, Gram};
 use crate::kernels::linalg::{self, Transposed};
+use crate::kernels::mlp::Gradients;
+use crate::kernels::sparse::{self, Onto};
+use crate::kernels::{self, elementwise};
 use crate::solvers::dladmm::config::{Exact, Solver};
 use crate::solvers::dladmm::forward;
 use crate::solvers::linear;
 use Transposed::{No, Yes};
+
+/// What a layer's weights are solved with.
+enum System {
+    /// What [`Sweep::weights_system`] made of S.
+    Matrix(Tensor),
+    /// Products with sparse inputs, and the slot of t.
+    Products { shift: u32 },
+}
 
 impl Sweep<'_> {
     pub(super) fn exact_backward(&mut self, exact: Exact) -> Result<(), Error> {
@@ -54,22 +65,25 @@ impl Sweep<'_> {
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         self.bias(l)?;
-        let system = match &state.first_system {
-            Some(system) if l == 1 => system.clone(),
-            _ => self.weights_system(l, exact)?,
+        let system = match (&state.first_system, &state.moments) {
+            (Some(system), _) if l == 1 => System::Matrix(system.clone()),
+            (_, Some(moments)) if l == 1 && state.gram.is_none() => {
+                System::Products { shift: self.first_shift(moments, exact)? }
+            }
+            _ => System::Matrix(self.weights_system(l, exact)?),
         };
-        // C negated, so that the step adds.
-        let descent = self.plan.temporary(state.layer(l).weights.shape());
-        elementwise::fill(&mut self.plan, &descent, 0.0)?;
         let residual = self.residual(l)?;
-        for (residual, previous) in residual.blocks().iter().zip(state.output(l - 1).blocks()) {
-            linalg::matmul_subtract(&mut self.plan, (residual, Yes), (previous, No), &descent)?;
-        }
+        let descent = self.outer(l, &residual, true)?;
         let layer = state.layer(l);
         elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
         self.penalise(&layer.weights, l, -self.config.penalty.lambda(), &descent)?;
-        self.add_solved(&descent, &system, exact.solver, &layer.weights)?;
-        forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)?;
+        match system {
+            System::Matrix(system) => self.add_solved(&descent, &system, exact.solver, &layer.weights)?,
+            System::Products { shift } => {
+                self.add_solved_by_products(&descent, shift, exact.solver, &layer.weights)?;
+            }
+        }
+        forward::products(&mut self.plan, state.below(l), &layer.weights, &layer.product)?;
         self.bias(l)
     }
 
@@ -93,28 +107,91 @@ impl Sweep<'_> {
         }
     }
 
+    /// The same for layer 1 of sparse inputs without their Gram matrix: by conjugate gradients, whose products with S are
+    /// two with the inputs, `v S = (v x − mean) xᵀ + t v`.
+    fn add_solved_by_products(
+        &mut self,
+        descent: &Tensor,
+        shift: u32,
+        solver: Solver,
+        weights: &Tensor,
+    ) -> Result<(), Error> {
+        let state = self.state;
+        let (flat, image) = self.flat(weights.shape())?;
+        let model = &state.layer(1).product;
+        let mut temporary = || temporary_like(&mut self.plan, model);
+        let (nothing, moved, centred) = (temporary()?, temporary()?, temporary()?);
+        for nothing in nothing.blocks() {
+            elementwise::fill(&mut self.plan, nothing, 0.0)?;
+        }
+        let mean = self.plan.temporary(Shape::vector(model.features()));
+        let (plan, count) = (&mut self.plan, solver.steps_of_weights());
+        linear::conjugate_gradients_by(plan, (descent, &image), count, weights, |plan, direction| {
+            forward::products(plan, state.below(1), direction, &moved)?;
+            elementwise::fill(plan, &mean, 0.0)?;
+            mean_step(plan, &moved, &nothing, &mean)?;
+            elementwise::fill(plan, &flat, 0.0)?;
+            elementwise::descend(plan, direction, &state.steps, shift, &image)?;
+            for (k, below) in state.below(1).enumerate() {
+                let (moved, nothing, centred) =
+                    (&moved.blocks()[k], &nothing.blocks()[k], &centred.blocks()[k]);
+                kernels::dladmm::residual(plan, moved, &mean, nothing, centred)?;
+                let Below::Sparse(below) = below else { continue };
+                // The first block's sum less −t v, which is there; the others' on top.
+                let onto = if k == 0 { Onto::Rest } else { Onto::Sum };
+                let gradients = Gradients { rows: &flat, first: 0 };
+                sparse::weight_gradient(plan, centred, below.columns(), gradients, onto)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The slot of t for layer 1 without its Gram matrix, of which the diagonal will do; settles the layer's ridge at the
+    /// first call.
+    fn first_shift(&mut self, [sums, squares]: &[Tensor; 2], exact: Exact) -> Result<u32, Error> {
+        let (state, slot) = (self.state, self.next_slot());
+        let gram = Gram { matrix: squares, sums: Some(sums) };
+        let (kind, steps) = (self.weights_damping(1, exact), (&state.steps, slot));
+        exact::damping(&mut self.plan, gram, kind, &state.control, &state.ridge, steps)?;
+        Ok(slot)
+    }
+
     /// What layer l's weights are solved with, made of M + t I of its inputs; settles the layer's ridge at the first
     /// call.
     pub(super) fn weights_system(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
         let state = self.state;
-        let inputs = state.output(l - 1);
         let gram = match &state.gram {
             Some(gram) if l == 1 => gram.clone(),
-            _ => self.gram(inputs.blocks())?,
+            _ => self.gram(state.output(l - 1).blocks())?,
         };
-        let sums = self.plan.temporary(Shape::vector(inputs.features()));
-        elementwise::fill(&mut self.plan, &sums, 0.0)?;
-        for (ones, inputs) in state.ones.iter().zip(inputs.blocks()) {
-            linalg::matmul_add(&mut self.plan, (ones, Yes), (inputs, No), &sums)?;
-        }
-        let kind = Damping::Weights {
-            samples: state.cut.samples(),
+        let sums = self.sums(l)?;
+        let kind = self.weights_damping(l, exact);
+        self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)
+    }
+
+    fn weights_damping(&self, l: usize, exact: Exact) -> Damping {
+        Damping::Weights {
+            samples: self.state.cut.samples(),
             layer: l as u32 - 1,
             damping: exact.damping,
             ridge: exact.ridge,
             last_layer: self.is_last(l),
-        };
-        self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)
+        }
+    }
+
+    /// Sums over samples of what layer l takes.
+    fn sums(&mut self, l: usize) -> Result<Tensor, Error> {
+        let state = self.state;
+        if let (1, Some([sums, _])) = (l, &state.moments) {
+            return Ok(sums.clone());
+        }
+        let sums = self.plan.temporary(Shape::vector(state.layer(l).weights.shape().columns));
+        elementwise::fill(&mut self.plan, &sums, 0.0)?;
+        for (ones, below) in state.ones.iter().zip(state.below(l)) {
+            let Below::Dense(below) = below else { continue };
+            linalg::matmul_add(&mut self.plan, (ones, Yes), (below, No), &sums)?;
+        }
+        Ok(sums)
     }
 
     /// Σ over rows of aᵀa, a row at a time.
@@ -154,12 +231,12 @@ impl Sweep<'_> {
         for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
             elementwise::activate(&mut self.plan, z, &no_bias, activation, self.config.activation)?;
         }
-        forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)?;
+        forward::products(&mut self.plan, state.below(l + 1), &next.weights, &next.product)?;
         let residual = self.residual(l + 1)?;
         for (residual, activation) in residual.blocks().iter().zip(state.output(l).blocks()) {
             linalg::matmul_subtract(&mut self.plan, (residual, No), (&solved, No), activation)?;
         }
-        forward::products(&mut self.plan, state.output(l), &next.weights, &next.product)
+        forward::products(&mut self.plan, state.below(l + 1), &next.weights, &next.product)
     }
 
     /// `K = (W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`: factored, by whichever system is smaller; by conjugate gradients,

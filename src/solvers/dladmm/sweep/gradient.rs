@@ -8,7 +8,6 @@ use super::{Sweep, temporary_like};
 use crate::Error;
 use crate::engine::{SampleTensor, Shape, Tensor};
 use crate::kernels::dladmm::{self as kernel, ActivationGradient};
-use crate::kernels::elementwise;
 use crate::kernels::linalg::{self, Transposed};
 use crate::solvers::dladmm::config::{Penalty, Steps};
 use crate::solvers::dladmm::forward;
@@ -86,7 +85,7 @@ impl Sweep<'_> {
         };
         self.gram_step(&gradient, gram, false)?;
         let layer = self.state.layer(1);
-        forward::products(&mut self.plan, self.state.output(0), &layer.weights, &layer.product)
+        forward::products(&mut self.plan, self.state.below(1), &layer.weights, &layer.product)
     }
 
     /// W_1 by one step, through the Gram matrix of the inputs. If another follows, `gradient` becomes that of the new W_1.
@@ -109,12 +108,7 @@ impl Sweep<'_> {
     /// G = Σ over samples of r_l a_{l−1}ᵀ + (λ/κ) W_l, the gradient in W_l without its factor κ.
     pub(super) fn weight_gradient(&mut self, l: usize) -> Result<Tensor, Error> {
         let residual = self.residual(l)?;
-        let gradient = self.plan.temporary(self.state.layer(l).weights.shape());
-        elementwise::fill(&mut self.plan, &gradient, 0.0)?;
-        for (residual, previous) in residual.blocks().iter().zip(self.state.output(l - 1).blocks()) {
-            let operands = ((residual, Transposed::Yes), (previous, Transposed::No));
-            linalg::matmul_add(&mut self.plan, operands.0, operands.1, &gradient)?;
-        }
+        let gradient = self.outer(l, &residual, false)?;
         self.penalise(&self.state.layer(l).weights, l, self.config.penalty.lambda(), &gradient)?;
         Ok(gradient)
     }

@@ -10,6 +10,7 @@ use crate::engine::{Shape, Tensor};
 use crate::kernels::dladmm::sum_rows;
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::line_search::{self as kernel, ActivationStep, WeightStep};
+use crate::solvers::dladmm::forward;
 use crate::solvers::scoring::offsets;
 
 impl Sweep<'_> {
@@ -20,10 +21,9 @@ impl Sweep<'_> {
         let moved = temporary_like(&mut self.plan, &layer.product)?;
         let (offsets, rows) = offsets(state.cut.blocks().map(|samples| sum_rows(samples.len() as u32)));
         let partials = self.plan.temporary(Shape::new(rows, moved.features()));
-        for (k, (previous, moved)) in state.output(l - 1).blocks().iter().zip(moved.blocks()).enumerate() {
-            let right = (&gradient, Transposed::Yes);
-            linalg::matmul(&mut self.plan, (previous, Transposed::No), right, moved)?;
-            kernel::column_squares(&mut self.plan, moved, &partials, offsets[k])?;
+        forward::products(&mut self.plan, state.below(l), &gradient, &moved)?;
+        for (moved, offset) in moved.blocks().iter().zip(offsets) {
+            kernel::column_squares(&mut self.plan, moved, &partials, offset)?;
         }
         let lengths = self.plan.temporary(layer.bias.shape());
         let origin = self.origin(format!("{} on W{l}", kernel::WEIGHT_STEP.name));

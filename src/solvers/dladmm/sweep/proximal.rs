@@ -24,7 +24,7 @@ impl Sweep<'_> {
         let gram = self.gram(state.output(l - 1).blocks())?;
         self.proximal_step(l, lambda, &gradient, &gram)?;
         let layer = state.layer(l);
-        forward::products(&mut self.plan, state.output(l - 1), &layer.weights, &layer.product)
+        forward::products(&mut self.plan, state.below(l), &layer.weights, &layer.product)
     }
 
     /// W_1 by one step. If another follows, `gradient` becomes that of the new W_1, G + D (x xᵀ).

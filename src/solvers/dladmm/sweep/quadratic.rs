@@ -4,12 +4,14 @@
 //! Curvature along a gradient, and with it the number of doublings that backtracking would end at, follows from two
 //! norms that the step's products leave as partial sums.
 
-use super::{Sweep, gradient::Partials, temporary_like};
+use super::{Below, Sweep, gradient::Partials, temporary_like};
 use crate::Error;
 use crate::engine::{SampleTensor, Shape, Tensor};
 use crate::kernels::dladmm::{self as kernel, Block, StepSize};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::{elementwise, reduce};
+use crate::solvers::dladmm::forward;
+use crate::solvers::scoring::offsets;
 
 impl Sweep<'_> {
     /// W_l by one quadratic step; P_l moves along.
@@ -17,9 +19,7 @@ impl Sweep<'_> {
         let layer = self.state.layer(l);
         let gradient = self.weight_gradient(l)?;
         let squares = self.dot(&gradient, &gradient)?;
-        let previous = self.state.output(l - 1);
-        let (moved, moved_squares) =
-            self.product_norm(previous, (&gradient, Transposed::Yes), &layer.product)?;
+        let (moved, moved_squares) = self.product_norm(self.state.below(l), &gradient, &layer.product)?;
         let block = Block::Weights { lambda: self.config.penalty.lambda() };
         let slot = self.step_size(block, l, &squares, &moved_squares)?;
         elementwise::descend(&mut self.plan, &gradient, &self.state.steps, slot, &layer.weights)?;
@@ -31,7 +31,7 @@ impl Sweep<'_> {
         let next = self.state.layer(l + 1);
         let (gradient, squares) = self.activation_gradient(l)?;
         let (moved, moved_squares) =
-            self.product_norm(&gradient, (&next.weights, Transposed::Yes), &next.product)?;
+            self.product_norm(gradient.blocks().iter().map(Below::Dense), &next.weights, &next.product)?;
         let slot = self.step_size(Block::Activation, l, &squares, &moved_squares)?;
         self.descend(&gradient, slot, self.state.output(l))?;
         self.descend(&moved, slot, &next.product)
@@ -66,20 +66,38 @@ impl Sweep<'_> {
         Ok(Partials { list, count })
     }
 
-    /// `left` · op(right) in blocks like `model`'s, and partial sums of its squares.
-    fn product_norm(
+    /// W a in blocks like `model`'s, and partial sums of its squares.
+    fn product_norm<'a>(
         &mut self,
-        left: &SampleTensor,
-        right: (&Tensor, Transposed),
+        below: impl Iterator<Item = Below<'a>>,
+        weights: &Tensor,
         model: &SampleTensor,
     ) -> Result<(SampleTensor, Partials), Error> {
         let product = temporary_like(&mut self.plan, model)?;
+        let below: Vec<_> = below.collect();
+        if below.iter().any(|below| matches!(below, Below::Sparse(_))) {
+            forward::products(&mut self.plan, below.into_iter(), weights, &product)?;
+            let squares = self.squares(&product)?;
+            return Ok((product, squares));
+        }
         let (offsets, count) = self.tile_offsets(&product);
         let list = self.plan.temporary(Shape::vector(count));
-        for (k, (left, product)) in left.blocks().iter().zip(product.blocks()).enumerate() {
-            linalg::matmul_norm(&mut self.plan, (left, Transposed::No), right, product, &list, offsets[k])?;
+        for ((below, product), offset) in below.into_iter().zip(product.blocks()).zip(offsets) {
+            let Below::Dense(below) = below else { continue };
+            let (left, right) = ((below, Transposed::No), (weights, Transposed::Yes));
+            linalg::matmul_norm(&mut self.plan, left, right, product, &list, offset)?;
         }
         Ok((product, Partials { list, count }))
+    }
+
+    /// Partial sums of ‖x‖².
+    fn squares(&mut self, x: &SampleTensor) -> Result<Partials, Error> {
+        let (offsets, count) = offsets(x.blocks().iter().map(reduce::partial_count));
+        let list = self.plan.temporary(Shape::vector(count));
+        for (block, offset) in x.blocks().iter().zip(offsets) {
+            reduce::dot(&mut self.plan, block, block, &list, offset)?;
+        }
+        Ok(Partials { list, count })
     }
 
     /// The next step size; `l` is the layer of the block that moves.
