@@ -183,7 +183,7 @@ impl Job {
         let problem = samples::problem(&train, &test, split);
         match (&self.resumed, &self.plan) {
             (Some(resumed), Plan::DlAdmm(config)) => {
-                Ok(Solver::DlAdmm(DlAdmm::resume(gpu, config, &problem, &resumed.state)?))
+                Ok(Solver::DlAdmm(Box::new(DlAdmm::resume(gpu, config, &problem, &resumed.state)?)))
             }
             (_, plan) => plan.begin(gpu, &problem),
         }

@@ -22,8 +22,8 @@ impl Plan {
     /// Puts samples and the first state on the device.
     pub fn begin(&self, gpu: &Gpu, problem: &Problem<'_>) -> Result<Solver, Error> {
         Ok(match self {
-            Self::DlAdmm(config) => Solver::DlAdmm(DlAdmm::new(gpu, config, problem)?),
-            Self::Gradients(config) => Solver::Gradients(Training::new(gpu, config, problem)?),
+            Self::DlAdmm(config) => Solver::DlAdmm(Box::new(DlAdmm::new(gpu, config, problem)?)),
+            Self::Gradients(config) => Solver::Gradients(Box::new(Training::new(gpu, config, problem)?)),
         })
     }
 
@@ -39,9 +39,9 @@ impl Plan {
 /// A network in training.
 pub enum Solver {
     /// By dlADMM.
-    DlAdmm(DlAdmm),
+    DlAdmm(Box<DlAdmm>),
     /// By its gradients.
-    Gradients(Training),
+    Gradients(Box<Training>),
 }
 
 impl Solver {
