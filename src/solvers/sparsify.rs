@@ -20,6 +20,8 @@ use crate::engine::{Arena, Batch, Gpu, Plan, PlanBuilder, Ring, Shape, Slab, Ten
 use crate::kernels::elementwise;
 use crate::kernels::first_order::Penalty as KernelPenalty;
 use std::collections::VecDeque;
+use std::fmt;
+use std::str::FromStr;
 
 /// Copies of measures that may be on their way at once.
 const COPIES_IN_FLIGHT: usize = 64;
@@ -185,8 +187,21 @@ impl Patterns {
     }
 }
 
-impl std::fmt::Display for Patterns {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl FromStr for Patterns {
+    type Err = Error;
+
+    /// One pattern for all layers but the last, or one for each layer, with commas between and `dense` for none.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let one = |text: &str| if text == "dense" { Ok(None) } else { text.parse().map(Some) };
+        match text.contains(',') {
+            true => Ok(Self::Each(text.split(',').map(one).collect::<Result<_, _>>()?)),
+            false => text.parse().map(Self::AllButLast),
+        }
+    }
+}
+
+impl fmt::Display for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AllButLast(pattern) => write!(f, "{pattern}"),
             Self::Each(patterns) => {

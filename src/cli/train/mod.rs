@@ -10,6 +10,7 @@ mod progress;
 mod session;
 mod settings;
 mod solver;
+mod sparse;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use super::samples::{self, DataArguments, HostSamples};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
 
 pub use history::{Entry, History};
+pub use log::UpdateLine;
 pub use session::{End, Session};
 pub use settings::Settings;
 pub use solver::Plan;
@@ -130,7 +132,7 @@ impl Job {
         let mut job = match &arguments.results.resume {
             Some(path) => Self::resumed(path, given, arguments)?,
             None => Self {
-                plan: arguments.settings.plan(arguments.seed.unwrap_or_default())?,
+                plan: arguments.settings.plan(arguments.seed.unwrap_or_default(), arguments.iterations)?,
                 data: given.unwrap_or_default(),
                 samples: arguments.data.samples,
                 resumed: None,
@@ -138,7 +140,7 @@ impl Job {
         };
         match &mut job.plan {
             Plan::DlAdmm(config) => config.keep_last_finite = !arguments.results.no_snapshot,
-            Plan::Gradients(config) => {
+            Plan::Gradients { config, .. } => {
                 method::warnings(config).iter().for_each(|warning| tell(format_args!("warning: {warning}")));
             }
         }
@@ -173,7 +175,7 @@ impl Job {
     fn check_widths(&self, split: &Split) -> Result<(), Failure> {
         match &self.resumed {
             Some(resumed) => samples::check_widths(&resumed.path, &resumed.widths, split),
-            None => Ok(()),
+            None => self.plan.check_widths(split),
         }
     }
 
@@ -228,6 +230,10 @@ fn facts(gpu: &Gpu, solver: &Solver, job: &Job, split: &Split) -> Vec<(&'static 
         ("data", format!("{}, {train} training and {test} test samples", job.data)),
     ];
     facts.extend(solver.describe());
+    if let Some(path) = job.plan.from() {
+        facts.retain(|(name, _)| *name != "weights at the start");
+        facts.push(("weights at the start", format!("those of {}", path.display())));
+    }
     if let Some(resumed) = &job.resumed {
         facts.push((
             "resumed",
