@@ -373,7 +373,7 @@ impl NmAdmm {
                 )?;
             }
         }
-        Ok(())
+        reduce::advance(plan, &self.status)
     }
 
     /// Adds what closes a run: W = Π(W), by the mask of W itself, and T = W for [`masked`](Self::masked) steps.
@@ -427,7 +427,8 @@ impl NmAdmm {
     /// Whether every weight that was projected was finite, and every sum of an update. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] with the first tensor where one was not; [`Error::DeviceFault`] when the device failed.
+    /// [`Error::NotFinite`] with the first tensor where one was not, and the step after which an update met it; 0 where a
+    /// projection did; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
         let fault = |iteration, kernel: String| Error::NotFinite {
             solver: "nm",
@@ -449,7 +450,7 @@ impl NmAdmm {
             0 => Ok(()),
             origin => {
                 let kernel = format!("{} in sparse tensor {}", kernel::ADMM_UPDATE.name, (origin - 1) / 2);
-                Err(fault(status[1], kernel))
+                Err(fault(status[1] * self.config.interval, kernel))
             }
         }
     }
