@@ -12,7 +12,8 @@
 //!
 //! [`Training`](super::training::Training) takes a [`SparseConfig`] among its settings, and asks the sparsifier that it makes
 //! what a step's gradient is of, what penalty is in the step, and what follows it. Nothing here waits, and the state of each
-//! way is that of [`NmAdmm`]: T, 4 bytes for a sparse parameter.
+//! way is that of [`NmAdmm`]: T, 4 bytes for a sparse parameter. Where a network is run at Π(W), by SR-STE and for scores, a
+//! copy of the parameters lies among the temporaries meanwhile.
 
 use super::nm::{Measures, NmAdmm, NmConfig, NmPattern, Penalty, Warning};
 use crate::Error;
@@ -117,7 +118,7 @@ impl SparseConfig {
     /// [`Error::Setting`] when there is nothing to sparsify; [`Error::Plan`] with the first layer whose pattern does not
     /// divide its inputs; those of [`NmConfig::check`].
     pub fn check(&self, widths: &[u32]) -> Result<(), Error> {
-        for (layer, pattern) in self.patterns.of(widths.len() - 1)? {
+        for (layer, pattern) in self.patterns.of(widths.len().saturating_sub(1))? {
             pattern.mask(Shape::new(widths[layer + 1], widths[layer])).map_err(|error| {
                 let detail = match error {
                     Error::Shape { detail, .. } => format!("layer {}: {detail}", layer + 1),
@@ -140,7 +141,7 @@ impl SparseConfig {
     /// Updates of a run.
     pub fn updates(&self) -> u32 {
         match &self.way {
-            Way::Admm(config) => config.updates.min(self.steps / config.interval),
+            Way::Admm(config) => config.updates.min(self.steps.checked_div(config.interval).unwrap_or(0)),
             Way::Magnitude | Way::SrSte { .. } => 0,
         }
     }
@@ -170,7 +171,9 @@ impl Patterns {
     fn of(&self, layers: usize) -> Result<Vec<(usize, NmPattern)>, Error> {
         let refuse = |expected| Err(Error::Setting { setting: "pattern", value: self.to_string(), expected });
         let found: Vec<_> = match self {
-            Self::AllButLast(pattern) => (0..layers - 1).map(|layer| (layer, *pattern)).collect(),
+            Self::AllButLast(pattern) => {
+                (0..layers.saturating_sub(1)).map(|layer| (layer, *pattern)).collect()
+            }
             Self::Each(patterns) if patterns.len() != layers => {
                 return refuse("must be one for all layers but the last, or one for each layer");
             }

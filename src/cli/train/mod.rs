@@ -60,7 +60,7 @@ pub struct Arguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "What is left behind")]
 struct Results {
-    /// Write a line of JSON per iteration; a resumed run adds to it.
+    /// Write a line of JSON per iteration, and per update of --sparse admm; a resumed run adds to it.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write curves (SVG) and a summary into this folder.

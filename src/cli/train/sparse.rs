@@ -30,7 +30,7 @@ pub struct SparseSettings {
     /// Steps from one update of admm to the next [default: a fortieth of them].
     #[arg(long, value_name = "STEPS")]
     interval: Option<u32>,
-    /// What an update of admm leaves of the dual, up to 1 [default: 0.5].
+    /// What an update of admm leaves of the dual, up to 1 [default: 0.5, but 1 with `--draw paper`].
     #[arg(long, value_name = "SHARE")]
     leak: Option<f64>,
     /// Iterations at the end with the mask fixed, for admm and sr-ste [default: 0; in admm a fifth of them where 10 updates
@@ -45,7 +45,7 @@ enum WayName {
     Admm,
     /// Cut off at the start; the others are trained.
     Masked,
-    /// Cut off at the end of a dense training.
+    /// Cut off at the end of a dense training; with --learning-rate 0, of the weights it begins with.
     OneShot,
     /// The network is run in the pattern, and dense weights learn from that.
     SrSte,
