@@ -64,6 +64,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("reduce/dot", |b, plan| reduce::dot(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
     ("reduce/dots", |b, plan| reduce::dots(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
+    ("reduce/advance", |b, plan| reduce::advance(plan, &b.list(dladmm::STATUS_LENGTH)?)),
     ("reduce/totals", |b, plan| {
         let (partials, count) = (b.partials()?, b.samples);
         let (totals, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);

@@ -666,6 +666,104 @@ fn a_training_by_gradients_that_diverges_saves_the_weights_before() {
     assert!(saved.layers.iter().all(|layer| layer.weights.iter().all(|weight| weight.is_finite())));
 }
 
+/// Dense training, then compression from its weights, alone and compared with rivals.
+#[test]
+fn weights_become_sparse_on_the_command_line() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let adam = "--data data --method adam --batch 20 --learning-rate 0.01";
+    bench.succeed(&format!("train {adam} --hidden 8 --iterations 30 --checkpoint dense-0"));
+    let printed = bench.succeed(&format!(
+        "train {adam} --from dense-0 --sparse admm --pattern 1:4 --decay linear --iterations 80 --eval-every 80 \
+         --json log.jsonl --report report --checkpoint sparse"
+    ));
+    assert!(printed.contains("in its pattern") && printed.contains("off the mask"), "{printed}");
+    let (updates, records): (Vec<_>, Vec<_>) =
+        bench.log("log.jsonl").into_iter().partition(|line| line["update"].is_u64());
+    assert_eq!((updates.len(), records.len()), (40, 1));
+    let last = &updates[39];
+    assert_eq!((last["iteration"].as_u64(), last["update"].as_u64()), (Some(80), Some(40)));
+    let [only] = last["sparse"].as_array().unwrap().as_slice() else { panic!("{last}") };
+    assert_eq!(only["layer"], 1);
+    assert!(only["off"].as_f64().unwrap() < 2e-3 && only["flips"].is_f64() && only["primal"].is_f64());
+    let saved = checkpoint::load(&bench.path("sparse")).unwrap().state;
+    let groups = saved.layers[0].weights.chunks_exact(4);
+    assert!(groups.clone().all(|group| group.iter().filter(|w| **w != 0.0).count() <= 1));
+    assert!(saved.layers[1].weights.iter().all(|w| *w != 0.0), "the head stays dense");
+    let evaluated = bench.succeed("eval sparse");
+    let accuracy = format!("{:.2} %", 100.0 * records[0]["projected_test_accuracy"].as_f64().unwrap());
+    assert!(evaluated.contains(&accuracy), "no {accuracy} in {evaluated}");
+    assert!(fs::read_to_string(bench.path("report/summary.md")).unwrap().contains("in its pattern"));
+
+    bench.succeed(&format!("train {adam} --hidden 8 --seed 1 --iterations 30 --checkpoint dense-1"));
+    let mut command = bench.command(&format!(
+        "compare {adam} --from dense-{{seed}} --pattern 1:4 --decay linear --iterations 80 --eval-every 40 --seeds 0,1 \
+         --json compared.jsonl"
+    ));
+    for way in ["admm", "masked", "one-shot", "sr-ste", "dense"] {
+        command.args(["--run", &format!("{way}=--sparse {way}")]);
+    }
+    let output = command.output().unwrap();
+    let table = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let rows: Vec<&str> = table.lines().collect();
+    assert_eq!(rows.len(), 2 + 5, "{table}");
+    assert!(rows[0].ends_with("| test % in pattern | off | flips % |"), "{table}");
+    assert!(rows[3].ends_with("| – | – |") && !rows[2].ends_with("| – | – |"), "{table}");
+    let compared = bench.log("compared.jsonl");
+    let counts: Vec<_> = compared.iter().map(|line| line["updates"].as_array().unwrap().len()).collect();
+    assert_eq!(counts, [40, 40, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(compared.iter().all(|line| line["projected_test_accuracy"][1].is_f64()));
+}
+
+#[test]
+fn a_restless_mask_is_told_of_once() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let output = bench.run(
+        "train --data data --hidden 8 --method adam --sparse admm --pattern 1:8 --draw coupled:3e-3 --interval 20 --leak 1 \
+         --learning-rate 1e-4 --iterations 120 --eval-every 120 --fine-tune 0",
+    );
+    let said = stderr(&output);
+    assert!(output.status.success(), "{said}");
+    assert_eq!(said.matches("the dual winds up").count(), 1, "{said}");
+    assert!(said.contains("warning: 6 updates") && said.contains("off its mask at the end"), "{said}");
+}
+
+#[test]
+fn what_cannot_become_sparse_is_refused() {
+    let bench = Bench::new();
+    let cases = [
+        ("train --data data --method adam --pattern 2:4", "--pattern needs --sparse"),
+        ("train --data data --method adam --sparse admm", "--sparse needs a --pattern"),
+        (
+            "train --data data --method badm --sparse admm --pattern 2:4",
+            "--sparse is for first-order methods, not badm",
+        ),
+        ("train --data data --sparse admm --pattern 2:4", "--sparse is for first-order methods, not dladmm"),
+        ("train --data data --from weights", "--from needs a --method"),
+        ("train --data data --method adam --from nowhere", "cannot read nowhere"),
+        ("train --data data --method badm --decay linear", "--decay is for first-order methods"),
+        ("train --data data --method adam --sparse admm --pattern 2:4 --iterations 9", "interval = 0"),
+    ];
+    for (line, part) in cases {
+        let said = bench.fail(line);
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
+    if !has_device() {
+        return;
+    }
+    let said = bench.fail("train --data data --method adam --hidden 8,6,4 --sparse masked --pattern 2:4");
+    assert!(said.contains("layer 3: a matrix of 4 × 6 cannot be 2:4"), "{said}");
+    bench.succeed("train --data data --method adam --hidden 8 --iterations 2 --checkpoint weights");
+    let said = bench.fail("train --data data --method adam --from weights --hidden 9");
+    assert!(said.contains("--hidden 9 contradicts 8 of the network in weights"), "{said}");
+}
+
 #[test]
 fn flags_of_other_methods_are_refused() {
     let bench = Bench::new();

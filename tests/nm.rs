@@ -253,6 +253,26 @@ fn dense_parameters_are_untouched() {
     }
 }
 
+/// Weights that become infinite between the second update and the third are found by the third, after its step.
+#[test]
+fn an_update_that_meets_an_infinity_is_named() {
+    let Some(gpu) = open() else { return };
+    let network = Mlp::new(&[20, 12, 8], Activation::Relu, Loss::Squared).unwrap();
+    let w = network.parameters(&gpu, Initial::Torch, 7).unwrap();
+    let config = NmConfig { interval: 25, ..NmConfig::for_steps(1000).unwrap() };
+    let patterns = [(0, "2:4".parse().unwrap()), (2, "1:4".parse().unwrap())];
+    let nm = NmAdmm::new(&gpu, &config, network.slab(), &w, &patterns).unwrap();
+    let mut plan = PlanBuilder::new(&gpu, "update");
+    nm.update(&mut plan).unwrap();
+    let update = plan.finish().unwrap();
+    (0..2).for_each(|_| update.run().unwrap());
+    nm.check().unwrap();
+    gpu.write(&network.slab().part(&w, 0, 2).unwrap(), &[f32::INFINITY; 8 * 12]).unwrap();
+    (0..4).for_each(|_| update.run().unwrap());
+    let said = nm.check().unwrap_err().to_string();
+    assert!(said.contains("iteration 75") && said.contains("nm/admm_update in sparse tensor 1"), "{said}");
+}
+
 #[test]
 fn settings_are_checked_and_warned_of() {
     let Some(gpu) = open() else { return };

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::report::{self, comparison};
 use super::samples::{self, Data, DataArguments};
-use super::train::{End, History, Plan, Session, Settings};
+use super::train::{End, History, Plan, Session, Settings, UpdateLine};
 use super::{Failure, Outcome, interrupt, outputs, print, tell, text};
 
 /// What is compared unless said otherwise; the first is what the others are measured by.
@@ -106,6 +106,7 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     let sources = sources(&data, arguments)?;
     let load = |source| Data::load(source, arguments.data.samples, on_graph);
     let sets = sources.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    planned.iter().flat_map(|(_, plans)| plans).try_for_each(|plan| plan.check_widths(&sets[0].split))?;
     interrupt::listen()?;
     let gpu = Gpu::open(options)?;
     let facts = facts(&gpu, arguments, &data, &sets[0].split);
@@ -153,7 +154,7 @@ fn plan(given: &str, arguments: &Arguments) -> Result<(Run, Vec<Plan>), Failure>
         let text = error.to_string();
         refuse(text.lines().next().unwrap_or_default().trim_start_matches("error: ").into())
     })?;
-    let plans = arguments.seeds.iter().map(|seed| run.settings.plan(*seed));
+    let plans = arguments.seeds.iter().map(|seed| run.settings.plan(*seed, arguments.iterations));
     let plans = plans.collect::<Result<_, _>>().map_err(|Failure(detail)| refuse(detail))?;
     Ok((Run { name: name.into(), flags: flags.into(), trials: Vec::new() }, plans))
 }
@@ -220,6 +221,10 @@ struct Line<'a> {
     test_accuracy: Vec<Option<f32>>,
     train_cost: Vec<Option<f32>>,
     test_cost: Vec<Option<f32>>,
+    projected_train_accuracy: Vec<Option<f32>>,
+    projected_test_accuracy: Vec<Option<f32>>,
+    /// Of N:M ADMM.
+    updates: &'a [UpdateLine],
 }
 
 fn line<'a>(run: &'a Run, trial: &'a Trial) -> Line<'a> {
@@ -237,5 +242,8 @@ fn line<'a>(run: &'a Run, trial: &'a Trial) -> Line<'a> {
         test_accuracy: records().map(|record| record.test?.accuracy).collect(),
         train_cost: records().map(|record| Some(record.train?.cost)).collect(),
         test_cost: records().map(|record| Some(record.test?.cost)).collect(),
+        projected_train_accuracy: entries.iter().map(|entry| entry.projected?.train.accuracy).collect(),
+        projected_test_accuracy: entries.iter().map(|entry| entry.projected?.test?.accuracy).collect(),
+        updates: trial.history.updates(),
     }
 }

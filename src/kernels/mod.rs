@@ -39,6 +39,7 @@ pub static ALL: &[&Kernel] = &[
     &reduce::DOT,
     &reduce::DOTS,
     &reduce::TOTALS,
+    &reduce::ADVANCE,
     &linalg::MATMUL,
     &linalg::MATMUL_ADD,
     &linalg::MATMUL_SUBTRACT,

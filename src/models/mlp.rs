@@ -194,8 +194,20 @@ impl Mlp {
     /// # Errors
     /// Those of [`Initial::draw`]; [`Error::Limit`] when they exceed one binding.
     pub fn parameters(&self, gpu: &Gpu, initial: Initial, seed: u64) -> Result<Tensor, Error> {
+        self.upload(gpu, &initial.draw(&self.widths, seed)?)
+    }
+
+    /// A row of parameters from W and b of each layer.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when they are not those of this network; [`Error::Limit`] when they exceed one binding.
+    pub fn upload(&self, gpu: &Gpu, layers: &[InitialLayer]) -> Result<Tensor, Error> {
+        if layers.len() + 1 != self.widths.len() {
+            let detail = format!("{} layers for a network of widths {:?}", layers.len(), self.widths);
+            return Err(Error::Plan { plan: "upload".into(), detail });
+        }
         let parameters = gpu.zeros(self.slab.shape(1), StorageType::F32)?;
-        for (l, layer) in initial.draw(&self.widths, seed)?.iter().enumerate() {
+        for (l, layer) in layers.iter().enumerate() {
             gpu.write(&self.slab.part(&parameters, 0, 2 * l)?, &layer.weights)?;
             gpu.write(&self.slab.part(&parameters, 0, 2 * l + 1)?, &layer.bias)?;
         }

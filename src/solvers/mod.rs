@@ -9,4 +9,5 @@ pub mod nm;
 pub mod optimizer;
 pub mod problem;
 mod scoring;
+pub mod sparsify;
 pub mod training;

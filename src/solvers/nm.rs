@@ -252,6 +252,8 @@ impl Measures {
 /// One tensor that is to become sparse.
 #[derive(Debug)]
 struct Part {
+    /// In the slab.
+    place: usize,
     pattern: NmPattern,
     w: Tensor,
     t: Tensor,
@@ -310,7 +312,7 @@ impl NmAdmm {
         for (k, (part, pattern)) in sparse.iter().enumerate() {
             let mask = gpu.zeros(pattern.mask(chosen[k])?, StorageType::U32)?;
             let (w, t) = (slab.part(parameters, 0, *part)?, runs.part(&t, 0, k)?);
-            parts.push(Part { pattern: *pattern, w, t, mask });
+            parts.push(Part { place: *part, pattern: *pattern, w, t, mask });
         }
         let one = || gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND]);
         Ok(Self {
@@ -335,7 +337,7 @@ impl NmAdmm {
     /// Those of [`PlanBuilder::dispatch`].
     pub fn start(&self, plan: &mut PlanBuilder) -> Result<(), Error> {
         let mut parts = self.parts.iter().zip(&self.found);
-        parts.try_for_each(|(Part { pattern, w, t, mask }, found)| {
+        parts.try_for_each(|(Part { pattern, w, t, mask, .. }, found)| {
             kernel::project(plan, *pattern, w, t, mask, found)
         })
     }
@@ -371,7 +373,7 @@ impl NmAdmm {
                 )?;
             }
         }
-        Ok(())
+        reduce::advance(plan, &self.status)
     }
 
     /// Adds what closes a run: W = Π(W), by the mask of W itself, and T = W for [`masked`](Self::masked) steps.
@@ -381,6 +383,17 @@ impl NmAdmm {
     pub fn finish(&self, plan: &mut PlanBuilder) -> Result<(), Error> {
         self.start(plan)?;
         self.parts.iter().try_for_each(|Part { w, t, .. }| elementwise::copy(plan, t, w))
+    }
+
+    /// Adds Π(W) of every sparse tensor, written to its place in `row`, another row of the slab. W and T stay.
+    ///
+    /// # Errors
+    /// Those of [`PlanBuilder::dispatch`].
+    pub fn project_into(&self, plan: &mut PlanBuilder, slab: &Slab, row: &Tensor) -> Result<(), Error> {
+        let mut parts = self.parts.iter().zip(&self.found);
+        parts.try_for_each(|(Part { place, pattern, w, mask, .. }, found)| {
+            kernel::project(plan, *pattern, w, &slab.part(row, 0, *place)?, mask, found)
+        })
     }
 
     /// The settings.
@@ -406,7 +419,7 @@ impl NmAdmm {
         Ok(Measures::from_words(&self.gpu.read(&self.measures)?, &self.weights()))
     }
 
-    /// The mask that the last projection left, start or finish, of each sparse tensor: see [`kernels::nm`](kernel).
+    /// The mask that the last projection left of each sparse tensor: see [`kernels::nm`](kernel).
     pub fn masks(&self) -> impl Iterator<Item = &Tensor> {
         self.parts.iter().map(|part| &part.mask)
     }
@@ -414,7 +427,8 @@ impl NmAdmm {
     /// Whether every weight that was projected was finite, and every sum of an update. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] with the first tensor where one was not; [`Error::DeviceFault`] when the device failed.
+    /// [`Error::NotFinite`] with the first tensor where one was not, and the step after which an update met it; 0 where a
+    /// projection did; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
         let fault = |iteration, kernel: String| Error::NotFinite {
             solver: "nm",
@@ -436,7 +450,7 @@ impl NmAdmm {
             0 => Ok(()),
             origin => {
                 let kernel = format!("{} in sparse tensor {}", kernel::ADMM_UPDATE.name, (origin - 1) / 2);
-                Err(fault(status[1], kernel))
+                Err(fault(status[1] * self.config.interval, kernel))
             }
         }
     }

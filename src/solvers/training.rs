@@ -14,10 +14,12 @@ use super::badm::{Badm, BadmConfig, Slots, SubBatches};
 use super::first_order::{FirstOrder, FirstOrderConfig};
 use super::optimizer::Tally;
 use super::problem::{GraphProblem, Problem, Scores};
+use super::sparsify::{Phase, SparseConfig, Sparsifier, UpdateRecord};
 use crate::Error;
 use crate::engine::{Arena, Batch, Counts, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
 use crate::kernels::batch::{CURSOR_LENGTH, sub_batch_sizes};
 use crate::kernels::dladmm::STATUS_LENGTH;
+use crate::kernels::first_order::Penalty;
 use crate::kernels::reduce;
 use crate::models::gcn::Layer;
 use crate::models::mlp::{Activation, Initial, InitialLayer, Loss};
@@ -31,6 +33,9 @@ const COPIES_IN_FLIGHT: usize = 64;
 const BATCH: u32 = 0;
 const TRAIN: u32 = 1;
 const TEST: u32 = 2;
+/// In their pattern, where some weights have one.
+const PROJECTED_TRAIN: u32 = 3;
+const PROJECTED_TEST: u32 = 4;
 
 /// What a training is told.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -49,6 +54,8 @@ pub struct TrainingConfig {
     pub batch: Option<u32>,
     /// What makes a step of gradients.
     pub optimizer: Optimizer,
+    /// Which weights become sparse, if any; for first-order methods.
+    pub sparse: Option<SparseConfig>,
     /// Scores on all data are taken, and a record handed out, at iterations divisible by this; 0 for never.
     pub evaluate_every: u32,
 }
@@ -64,6 +71,7 @@ impl Default for TrainingConfig {
             seed: 0,
             batch: None,
             optimizer: Optimizer::FirstOrder(FirstOrderConfig::default()),
+            sparse: None,
             evaluate_every: 1,
         }
     }
@@ -124,8 +132,19 @@ pub struct TrainingRecord {
     pub train: Scores,
     /// Scores on the test data, if there is some.
     pub test: Option<Scores>,
+    /// What scores would be with W = Π(W), where weights become sparse.
+    pub projected: Option<ProjectedScores>,
     /// Steps that were refused so far because a gradient was not finite.
     pub refused: u32,
+}
+
+/// Scores of a network whose sparse weights are put in their pattern for the occasion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ProjectedScores {
+    /// On the training data.
+    pub train: Scores,
+    /// On the test data, if there is some.
+    pub test: Option<Scores>,
 }
 
 /// The batches that an epoch is cut into: of `size` samples, but for the last.
@@ -178,11 +197,14 @@ impl Stepper {
         &self,
         plan: &mut PlanBuilder,
         gradients: &Tensor,
-        number: u32,
-        samples: u32,
+        (number, samples): (u32, u32),
+        penalty: Option<Penalty<'_>>,
     ) -> Result<(), Error> {
         match self {
-            Self::FirstOrder(method) => method.record(plan, gradients),
+            Self::FirstOrder(method) => match penalty {
+                Some(penalty) => method.record_sparse(plan, gradients, penalty),
+                None => method.record(plan, gradients),
+            },
             Self::Badm(badm) => {
                 let sizes = sub_batch_sizes(samples, gradients.shape().rows);
                 let weights: Vec<f32> = sizes.map(|size| size as f32 / samples as f32).collect();
@@ -200,6 +222,7 @@ struct Parts {
     parameters: Tensor,
     gradients: Tensor,
     stepper: Stepper,
+    sparsifier: Option<Sparsifier>,
     cursor: Tensor,
     totals: Tensor,
     status: Tensor,
@@ -212,8 +235,9 @@ pub struct Training {
     gpu: Gpu,
     config: TrainingConfig,
     parts: Parts,
-    /// One for each batch of an epoch that differs from the others; full batches share the first.
-    steps: Vec<Plan>,
+    /// One for each batch of an epoch that differs from the others; full batches share the first. Of each phase, if
+    /// weights become sparse.
+    steps: [Vec<Plan>; 2],
     scores: Plan,
     samples: (u32, u32),
     totals: Ring,
@@ -230,42 +254,68 @@ impl Training {
     /// [`Error::Setting`] and [`Error::Samples`] for what is wrong with the arguments; [`Error::Limit`] when samples or state
     /// do not fit the device: a batch is drawn from samples in one binding.
     pub fn new(gpu: &Gpu, config: &TrainingConfig, problem: &Problem<'_>) -> Result<Self, Error> {
-        Self::of(gpu, config, Task::of_samples(gpu, config, problem)?)
+        Self::of(gpu, config, Task::of_samples(gpu, config, problem)?, None)
     }
 
-    /// The same on the nodes of a graph, with a [`Model::Gcn`] and full batches.
+    /// From given weights instead of drawn ones; the method begins at its first step.
+    ///
+    /// # Errors
+    /// As [`Training::new`]; [`Error::Plan`] when the layers are not those of the network.
+    pub fn from_layers(
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        problem: &Problem<'_>,
+        layers: &[InitialLayer],
+    ) -> Result<Self, Error> {
+        Self::of(gpu, config, Task::of_samples(gpu, config, problem)?, Some(layers))
+    }
+
+    /// As [`Training::new`] on the nodes of a graph, with a [`Model::Gcn`] and full batches.
     ///
     /// # Errors
     /// As [`Training::new`].
     pub fn on_graph(gpu: &Gpu, config: &TrainingConfig, problem: &GraphProblem<'_>) -> Result<Self, Error> {
-        Self::of(gpu, config, Task::of_nodes(gpu, config, problem)?)
+        Self::of(gpu, config, Task::of_nodes(gpu, config, problem)?, None)
     }
 
-    fn of(gpu: &Gpu, config: &TrainingConfig, task: Task) -> Result<Self, Error> {
+    fn of(
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        task: Task,
+        layers: Option<&[InitialLayer]>,
+    ) -> Result<Self, Error> {
         let samples = task.samples();
         let cuts = cuts(config, samples.0)?;
-        let parameters = task.parameters(gpu, config)?;
+        check_sparse(config, task.widths())?;
+        let parameters = task.parameters(gpu, config, layers)?;
         let stepper = Stepper::new(gpu, &config.optimizer, &parameters)?;
         let gradients = gpu.zeros(task.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
         let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
+        let arena = Arena::default();
+        let sparsify = |sparse| Sparsifier::new(gpu, sparse, task.slab(), &parameters, &arena);
         let parts = Parts {
             gradients,
             stepper,
+            sparsifier: config.sparse.as_ref().map(sparsify).transpose()?,
             cursor: gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &cursor)?,
-            totals: gpu.zeros(Shape::new(3, 4), StorageType::F32)?,
+            totals: gpu.zeros(Shape::new(5, 4), StorageType::F32)?,
             status: gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?,
             cuts,
             task,
             parameters,
         };
-        let arena = Arena::default();
-        let steps = record_steps(gpu, &parts, &config.optimizer, &arena)?;
+        let steps = match parts.sparsifier {
+            Some(_) => [Phase::Search, Phase::Masked]
+                .map(|phase| record_steps(gpu, &parts, &config.optimizer, phase, &arena)),
+            None => [record_steps(gpu, &parts, &config.optimizer, Phase::Search, &arena), Ok(Vec::new())],
+        };
+        let [search, masked] = steps;
         let scores = record_scores(gpu, &parts, config, &arena)?;
         Ok(Self {
             gpu: gpu.clone(),
             config: config.clone(),
             parts,
-            steps,
+            steps: [search?, masked?],
             scores,
             samples,
             totals: Ring::new(COPIES_IN_FLIGHT),
@@ -285,6 +335,9 @@ impl Training {
         for _ in 0..iterations {
             batch.replay(self.step_plan(self.submitted), 1)?;
             self.submitted += 1;
+            if let Some(sparsifier) = &mut self.parts.sparsifier {
+                sparsifier.after_step(&mut batch, self.submitted)?;
+            }
             // Nothing but 0 is a multiple of 0, so 0 means never.
             if self.submitted.is_multiple_of(self.config.evaluate_every) {
                 batch.replay(&self.scores, 1)?;
@@ -293,16 +346,21 @@ impl Training {
                     self.pending.push_back(self.submitted);
                 }
             }
+            if let Some(sparsifier) = &self.parts.sparsifier {
+                sparsifier.after_scores(&mut batch, self.submitted)?;
+            }
         }
         batch.submit()
     }
 
     fn step_plan(&self, iteration: u32) -> &Plan {
         let batch = iteration % self.parts.cuts.batches();
+        let phase = self.parts.sparsifier.as_ref().map_or(Phase::Search, |it| it.phase(iteration));
+        let steps = &self.steps[phase as usize];
         match self.config.optimizer.reshuffles() {
-            true if batch + 1 == self.parts.cuts.batches() => &self.steps[self.steps.len() - 1],
-            true => &self.steps[0],
-            false => &self.steps[batch as usize],
+            true if batch + 1 == self.parts.cuts.batches() => &steps[steps.len() - 1],
+            true => &steps[0],
+            false => &steps[batch as usize],
         }
     }
 
@@ -342,19 +400,39 @@ impl Training {
             let at = 4 * row as usize;
             Scores::of(self.config.loss, totals[at], totals[at + 1], samples)
         };
-        let cuts = self.parts.cuts;
+        let both = |train, test| {
+            let test = (self.samples.1 > 0).then(|| scores(test, self.samples.1));
+            (scores(train, self.samples.0), test)
+        };
+        let ((train, test), cuts) = (both(TRAIN, TEST), self.parts.cuts);
+        let projected = self.parts.sparsifier.as_ref().map(|_| both(PROJECTED_TRAIN, PROJECTED_TEST));
         TrainingRecord {
             iteration,
             batch: scores(BATCH, cuts.samples_of((iteration - 1) % cuts.batches())),
-            train: scores(TRAIN, self.samples.0),
-            test: (self.samples.1 > 0).then(|| scores(TEST, self.samples.1)),
+            train,
+            test,
+            projected: projected.map(|(train, test)| ProjectedScores { train, test }),
             refused: Tally::from_words(&clock, self.parts.parameters.shape().columns).refused,
         }
     }
 
-    /// Evaluated iterations submitted whose record has not been handed out.
+    /// What updates of N:M ADMM told that has arrived since the last call, oldest first; of the oldest if there are more
+    /// than are taken. Never waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn poll_updates(&mut self) -> Result<Vec<UpdateRecord>, Error> {
+        self.parts.sparsifier.as_mut().map_or(Ok(Vec::new()), |sparsifier| sparsifier.poll(&self.gpu))
+    }
+
+    /// Evaluated iterations and updates submitted whose record has not been handed out.
     pub fn in_flight(&self) -> u32 {
-        self.pending.len() as u32
+        self.pending.len() as u32 + self.parts.sparsifier.as_ref().map_or(0, Sparsifier::in_flight)
+    }
+
+    /// The layers, counted from 0, whose weights become sparse.
+    pub fn sparse_layers(&self) -> &[usize] {
+        self.parts.sparsifier.as_ref().map_or(&[], Sparsifier::layers)
     }
 
     /// Batches of an epoch.
@@ -379,7 +457,7 @@ impl Training {
 
     /// The plan of an iteration with a full batch, without scores, for profiles and tests.
     pub fn iteration_plan(&self) -> &Plan {
-        &self.steps[0]
+        &self.steps[0][0]
     }
 
     /// W and b of each layer. Waits.
@@ -400,10 +478,20 @@ impl Training {
     /// [`Error::NotFinite`] with the first that was refused; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
         match &self.parts.stepper {
-            Stepper::FirstOrder(method) => method.check(),
-            Stepper::Badm(badm) => badm.check(),
+            Stepper::FirstOrder(method) => method.check()?,
+            Stepper::Badm(badm) => badm.check()?,
         }
+        self.parts.sparsifier.as_ref().map_or(Ok(()), Sparsifier::check)
     }
+}
+
+fn check_sparse(config: &TrainingConfig, widths: &[u32]) -> Result<(), Error> {
+    let Some(sparse) = &config.sparse else { return Ok(()) };
+    if matches!(config.optimizer, Optimizer::Badm(_)) {
+        let expected = "weights become sparse in the steps of first-order methods; choose one of those";
+        return Err(Error::Setting { setting: "method", value: "badm".into(), expected });
+    }
+    sparse.check(widths)
 }
 
 fn cuts(config: &TrainingConfig, samples: u32) -> Result<Cuts, Error> {
@@ -427,40 +515,65 @@ fn cuts(config: &TrainingConfig, samples: u32) -> Result<Cuts, Error> {
 }
 
 /// The plans of an epoch's batches: all of them where each has slots of its own, else a full one and a short last one.
-fn record_steps(gpu: &Gpu, parts: &Parts, optimizer: &Optimizer, arena: &Arena) -> Result<Vec<Plan>, Error> {
+fn record_steps(
+    gpu: &Gpu,
+    parts: &Parts,
+    optimizer: &Optimizer,
+    phase: Phase,
+    arena: &Arena,
+) -> Result<Vec<Plan>, Error> {
     let last = parts.cuts.batches() - 1;
     let numbers: Vec<u32> = match optimizer.reshuffles() {
         false => (0..=last).collect(),
         true if parts.cuts.samples_of(last) < parts.cuts.size => vec![0, last],
         true => vec![0],
     };
-    numbers.into_iter().map(|number| record_step(gpu, parts, optimizer, number, arena)).collect()
+    numbers.into_iter().map(|number| record_step(gpu, parts, optimizer, (number, phase), arena)).collect()
 }
 
 fn record_step(
     gpu: &Gpu,
     parts: &Parts,
     optimizer: &Optimizer,
-    number: u32,
+    (number, phase): (u32, Phase),
     arena: &Arena,
 ) -> Result<Plan, Error> {
-    let Parts { task, parameters, stepper, cursor, totals, status, cuts, .. } = parts;
+    let Parts { task, parameters, stepper, sparsifier, cursor, totals, status, cuts, .. } = parts;
     let samples = cuts.samples_of(number);
     let mut plan = PlanBuilder::with_arena(gpu, "step", arena);
     let gradients = parts.gradients.row_range(0..cuts.sub_batches_of(number, optimizer.sub_batches()))?;
     let drawn = task::Drawn { cursor, samples, reshuffles: optimizer.reshuffles() };
-    let scores = task.gradients(&mut plan, parameters, &drawn, &gradients)?;
+    let (point, penalty) = match sparsifier {
+        Some(it) => (it.point(&mut plan, phase, parameters)?, it.penalty(phase)),
+        None => (parameters.clone(), None),
+    };
+    let scores = task.gradients(&mut plan, &point, &drawn, &gradients)?;
     let (partials, count) = (&scores.partials, scores.count);
     reduce::totals(&mut plan, reduce::Totals { partials, count, totals, slot: BATCH, status, origin: 1 })?;
-    stepper.record(&mut plan, &gradients, number, samples)?;
+    stepper.record(&mut plan, &gradients, (number, samples), penalty)?;
     plan.finish()
 }
 
 fn record_scores(gpu: &Gpu, parts: &Parts, config: &TrainingConfig, arena: &Arena) -> Result<Plan, Error> {
     let mut plan = PlanBuilder::with_arena(gpu, "scores", arena);
-    for (slot, half) in [(TRAIN, task::Half::Train), (TEST, task::Half::Test)] {
-        let place = task::Place { totals: &parts.totals, slot, status: &parts.status };
-        parts.task.scores(&mut plan, config, &parts.parameters, half, &place)?;
+    add_scores(&mut plan, parts, config, &parts.parameters, [TRAIN, TEST])?;
+    if let Some(sparsifier) = &parts.sparsifier {
+        let projected = sparsifier.projected(&mut plan, &parts.parameters)?;
+        add_scores(&mut plan, parts, config, &projected, [PROJECTED_TRAIN, PROJECTED_TEST])?;
     }
     plan.finish()
+}
+
+fn add_scores(
+    plan: &mut PlanBuilder,
+    parts: &Parts,
+    config: &TrainingConfig,
+    parameters: &Tensor,
+    slots: [u32; 2],
+) -> Result<(), Error> {
+    for (slot, half) in slots.into_iter().zip([task::Half::Train, task::Half::Test]) {
+        let place = task::Place { totals: &parts.totals, slot, status: &parts.status };
+        parts.task.scores(plan, config, parameters, half, &place)?;
+    }
+    Ok(())
 }

@@ -103,6 +103,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::reduce::DOT, reduce::dot),
     (&kernels::reduce::DOTS, reduce::dots),
     (&kernels::reduce::TOTALS, reduce::totals),
+    (&kernels::reduce::ADVANCE, reduce::advance),
     (&kernels::linalg::MATMUL, linalg::matmul),
     (&kernels::linalg::MATMUL_ADD, linalg::matmul_add),
     (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),

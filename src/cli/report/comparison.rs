@@ -10,7 +10,7 @@ use super::curves::{COLOURS, Curve};
 use super::{Report, Table, facts_table};
 use crate::cli::Failure;
 use crate::cli::compare::{Run, Trial};
-use crate::cli::train::Entry;
+use crate::cli::train::{Entry, UpdateLine};
 
 /// Writes the report of a comparison into `folder`, which is made if it is not there.
 pub fn write(
@@ -48,7 +48,32 @@ pub fn table(runs: &[Run], goal: Option<f32>) -> Table {
     ];
     let mut rows = vec![heading.map(String::from).to_vec()];
     rows.extend(runs.iter().map(|run| row(run, &runs[0], goal)));
+    let is_sparse = |run: &Run| run.trials.iter().any(|trial| in_pattern(trial).is_some());
+    if runs.iter().any(is_sparse) {
+        rows[0].extend(["test % in pattern", "off", "flips %"].map(String::from));
+        rows.iter_mut().skip(1).zip(runs).for_each(|(row, run)| row.extend(sparsity(run)));
+    }
     Table(rows)
+}
+
+/// Accuracy on test data with weights in their pattern, at the end.
+fn in_pattern(trial: &Trial) -> Option<f64> {
+    let scores = trial.history.last()?.projected?.test?;
+    scores.accuracy.map(|share| 100.0 * f64::from(share))
+}
+
+/// What the pattern does to a run, and the last update's measures of the worst matrix.
+fn sparsity(run: &Run) -> [String; 3] {
+    let last = |measure: fn(&UpdateLine) -> f64| -> Vec<f64> {
+        run.trials.iter().filter_map(|trial| trial.history.updates().last().map(measure)).collect()
+    };
+    let accuracies: Vec<_> = run.trials.iter().filter_map(in_pattern).collect();
+    let off = last(|update| update.largest(|it| it.off)).into_iter().reduce(f64::max);
+    [
+        spread(&accuracies, 2),
+        off.map_or("–".into(), |off| format!("{off:.1e}")),
+        spread(&last(|update| 100.0 * update.largest(|it| it.flips)), 2),
+    ]
 }
 
 fn row(run: &Run, reference: &Run, goal: Option<f32>) -> Vec<String> {

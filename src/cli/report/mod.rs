@@ -97,6 +97,19 @@ pub fn figures(history: &History) -> Vec<(&'static str, String)> {
         });
         figures.push((name, newest + &best));
     }
+    if let Some(projected) = last.projected {
+        let test = projected.test.map_or("–".into(), describe);
+        figures.push((
+            "in its pattern",
+            format!("{} on training data; {test} on test data", describe(projected.train)),
+        ));
+    }
+    if let Some(update) = history.updates().last() {
+        let (off, flips) = (update.largest(|it| it.off), update.largest(|it| it.flips));
+        let text =
+            format!("{off:.1e} of the norm; {:.2} % of the mask changed in the last update", 100.0 * flips);
+        figures.push(("off the mask", text));
+    }
     figures.push(("objective", format!("{:.6e}", last.record.objective)));
     if !last.record.residuals.is_empty() {
         figures.push(("residuals", format!("{:.3e} (sum of squares over all layers)", last.residual())));

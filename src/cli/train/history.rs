@@ -1,6 +1,9 @@
 //! What a training has shown so far, kept for its summary and its report.
 
 use dualstep::solvers::dladmm::{Record, Scores};
+use dualstep::solvers::training::ProjectedScores;
+
+use super::log::UpdateLine;
 
 /// An iteration and when it arrived.
 pub struct Entry {
@@ -8,6 +11,8 @@ pub struct Entry {
     pub seconds: f64,
     /// What the device reported.
     pub record: Record,
+    /// Scores with weights in their pattern, where some have one.
+    pub projected: Option<ProjectedScores>,
 }
 
 impl Entry {
@@ -21,12 +26,23 @@ impl Entry {
 #[derive(Default)]
 pub struct History {
     entries: Vec<Entry>,
+    updates: Vec<UpdateLine>,
 }
 
 impl History {
     /// Adds the newest iteration.
     pub fn push(&mut self, entry: Entry) {
         self.entries.push(entry);
+    }
+
+    /// Adds the newest update of N:M ADMM.
+    pub fn push_update(&mut self, update: UpdateLine) {
+        self.updates.push(update);
+    }
+
+    /// All updates of N:M ADMM.
+    pub fn updates(&self) -> &[UpdateLine] {
+        &self.updates
     }
 
     /// All iterations.
@@ -85,7 +101,7 @@ pub mod tests {
                 train: Some(scores(0.89)),
                 test: (iteration % 2 == 0).then(|| scores(0.86)),
             };
-            history.push(Entry { seconds: f64::from(iteration) * 0.25, record });
+            history.push(Entry { seconds: f64::from(iteration) * 0.25, record, projected: None });
         }
         history
     }

@@ -1,6 +1,8 @@
-//! `--json`: a line of JSON per iteration, for scripts that compare runs.
+//! `--json`: a line of JSON per iteration, and per update of N:M ADMM, for scripts that compare runs.
 
-use dualstep::solvers::dladmm::Acceleration;
+use dualstep::solvers::dladmm::{Acceleration, Scores};
+use dualstep::solvers::nm::Measure;
+use dualstep::solvers::sparsify::UpdateRecord;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,10 @@ struct Line<'a> {
     test_accuracy: Option<f32>,
     train_cost: Option<f32>,
     test_cost: Option<f32>,
+    projected_train_accuracy: Option<f32>,
+    projected_test_accuracy: Option<f32>,
+    projected_train_cost: Option<f32>,
+    projected_test_cost: Option<f32>,
     rho: f32,
     nu: f32,
     tau_0: f32,
@@ -30,6 +36,52 @@ struct Line<'a> {
     exponents: &'a [u32],
     dropped_pivots: u32,
     acceleration: Option<Acceleration>,
+}
+
+/// What a line about an update holds.
+#[derive(Serialize)]
+pub struct UpdateLine {
+    /// The iteration that it followed.
+    pub iteration: u32,
+    /// Seconds since training began.
+    pub seconds: f64,
+    /// Counted from 1.
+    pub update: u32,
+    /// Each sparse matrix.
+    pub sparse: Vec<SparseLine>,
+}
+
+/// What an update told of one matrix; the fields of [`Measure`].
+#[derive(Serialize)]
+pub struct SparseLine {
+    layer: usize,
+    primal: f64,
+    /// ‖W off the mask‖/‖W‖.
+    pub off: f64,
+    /// Share of the mask that changed.
+    pub flips: f64,
+    dual: f64,
+}
+
+impl UpdateLine {
+    /// An update that arrived after so many seconds, of a network with these sparse layers, counted from 0.
+    pub fn new(record: &UpdateRecord, layers: &[usize], seconds: f64) -> Self {
+        let line = |(layer, measure): (&usize, &Measure)| {
+            let Measure { primal, off, flips, dual, .. } = *measure;
+            SparseLine { layer: layer + 1, primal, off, flips, dual }
+        };
+        Self {
+            iteration: record.iteration,
+            seconds,
+            update: record.update,
+            sparse: layers.iter().zip(&record.measures.0).map(line).collect(),
+        }
+    }
+
+    /// The largest of a measure over the sparse matrices.
+    pub fn largest(&self, measure: impl Fn(&SparseLine) -> f64) -> f64 {
+        self.sparse.iter().map(measure).fold(0.0, f64::max)
+    }
 }
 
 /// The file, opened before any work and filled as iterations arrive.
@@ -57,9 +109,19 @@ impl Log {
         Ok(seconds)
     }
 
+    /// Adds an update.
+    pub fn add_update(&mut self, update: &UpdateLine) -> Result<(), Failure> {
+        self.file.add(&serde_json::to_string(update).expect("JSON of plain numbers"))
+    }
+
     /// Adds an iteration.
     pub fn add(&mut self, entry: &Entry) -> Result<(), Failure> {
         let record = &entry.record;
+        let projected = |of: fn(Scores) -> Option<f32>| {
+            let test = entry.projected.and_then(|scores| scores.test);
+            (entry.projected.and_then(|scores| of(scores.train)), test.and_then(of))
+        };
+        let (accuracies, costs) = (projected(|it| it.accuracy), projected(|it| Some(it.cost)));
         let line = Line {
             iteration: record.iteration,
             seconds: entry.seconds,
@@ -71,6 +133,10 @@ impl Log {
             test_accuracy: record.test.and_then(|scores| scores.accuracy),
             train_cost: record.train.map(|scores| scores.cost),
             test_cost: record.test.map(|scores| scores.cost),
+            projected_train_accuracy: accuracies.0,
+            projected_test_accuracy: accuracies.1,
+            projected_train_cost: costs.0,
+            projected_test_cost: costs.1,
             rho: record.rho,
             nu: record.nu,
             tau_0: record.tau_0,

@@ -1,11 +1,15 @@
 //! `--method`, and the flags of methods that train by gradients.
 
+use std::path::PathBuf;
+
 use clap::ValueEnum;
 use dualstep::models::mlp::Initial;
 use dualstep::solvers::badm::{BadmConfig, Slots, StateStorage};
 use dualstep::solvers::first_order::{FirstOrderConfig, Method};
+use dualstep::solvers::optimizer::Schedule;
 use dualstep::solvers::training::{Model, Optimizer, TrainingConfig};
 
+use super::sparse::{self, SparseSettings};
 use crate::cli::Failure;
 
 /// As dlADMM's, so that all methods begin alike.
@@ -46,9 +50,17 @@ pub struct MethodSettings {
     /// Weight decay of first-order methods [default: 0, for adamw 0.01].
     #[arg(long)]
     weight_decay: Option<f64>,
+    /// How the learning rate of first-order methods falls to 0 until the last iteration [default: it does not].
+    #[arg(long, value_name = "SHAPE")]
+    decay: Option<DecayName>,
     /// How weights begin [default: normal, or keras with `--model gcn`].
     #[arg(long, value_name = "KIND")]
     initial: Option<InitialName>,
+    /// Begin with the weights, hidden layers and activation of a checkpoint; `{seed}` in it stands for the seed.
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub from: Option<PathBuf>,
+    #[command(flatten)]
+    sparse: SparseSettings,
 }
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
@@ -84,6 +96,14 @@ enum StateName {
     Bf16,
     /// Rounded stochastically, of second moments the roots.
     F16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum DecayName {
+    /// Evenly.
+    Linear,
+    /// Along half a cosine.
+    Cosine,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -131,27 +151,55 @@ impl MethodSettings {
             ("--beta", self.beta.is_some()),
             ("--state", self.state.is_some()),
             ("--weight-decay", self.weight_decay.is_some()),
+            ("--decay", self.decay.is_some()),
             ("--initial", self.initial.is_some()),
+            ("--from", self.from.is_some()),
         ];
         flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
     }
 
-    /// A method that trains by gradients; `rho` is BADM's, and sizes are those of `base`.
-    pub fn training(&self, rho: Option<f32>, base: TrainingConfig) -> Result<TrainingConfig, Failure> {
+    /// Makes sure that no flag of sparse weights is given for a method whose steps do not make them.
+    pub fn check_sparse(&self) -> Result<(), Failure> {
+        let method = match self.method {
+            Some(MethodName::Badm) => "badm",
+            None | Some(MethodName::Dladmm) => "dladmm",
+            Some(_) => return Ok(()),
+        };
+        match self.sparse.first_flag() {
+            None => Ok(()),
+            Some(flag) => Err(Failure(format!(
+                "{flag} is for first-order methods, not {method}; add a --method such as adam"
+            ))),
+        }
+    }
+
+    /// A method that trains by gradients in so many iterations; `rho` is BADM's, and sizes are those of `base`.
+    pub fn training(
+        &self,
+        iterations: u32,
+        rho: Option<f32>,
+        base: TrainingConfig,
+    ) -> Result<TrainingConfig, Failure> {
         let optimizer = match self.method.and_then(MethodName::first_order) {
-            Some(method) => Optimizer::FirstOrder(self.first_order(method, rho)?),
+            Some(method) => Optimizer::FirstOrder(self.first_order(method, iterations, rho)?),
             None => Optimizer::Badm(self.badm(rho)?),
         };
+        if self.initial.is_some() && self.from.is_some() {
+            return Err(Failure(
+                "--initial has no say in weights --from a checkpoint; leave one of them out".into(),
+            ));
+        }
+        let sparse = self.sparse.config(iterations)?;
         let initial = match self.initial {
             None if matches!(base.model, Model::Gcn { .. }) => Initial::Keras,
             None | Some(InitialName::Normal) => Initial::Normal { deviation: DEVIATION },
             Some(InitialName::Torch) => Initial::Torch,
             Some(InitialName::Keras) => Initial::Keras,
         };
-        Ok(TrainingConfig { initial, batch: self.batch, optimizer, ..base })
+        Ok(TrainingConfig { initial, batch: self.batch, optimizer, sparse, ..base })
     }
 
-    fn first_order(&self, method: Method, rho: Option<f32>) -> Result<FirstOrderConfig, Failure> {
+    fn first_order(&self, method: Method, steps: u32, rho: Option<f32>) -> Result<FirstOrderConfig, Failure> {
         let flags = [
             ("--rho", rho.is_some()),
             ("--sub-batches", self.sub_batches.is_some()),
@@ -167,6 +215,11 @@ impl MethodSettings {
         let config = FirstOrderConfig {
             learning_rate: self.learning_rate.unwrap_or(base.learning_rate),
             weight_decay: self.weight_decay.unwrap_or(base.weight_decay),
+            schedule: match self.decay {
+                None => base.schedule,
+                Some(DecayName::Linear) => Schedule::Linear { steps },
+                Some(DecayName::Cosine) => Schedule::Cosine { steps },
+            },
             ..base
         };
         config.check()?;
@@ -174,9 +227,11 @@ impl MethodSettings {
     }
 
     fn badm(&self, rho: Option<f32>) -> Result<BadmConfig, Failure> {
-        if self.weight_decay.is_some() {
-            let detail = "--weight-decay is for first-order methods, not badm; leave one of them out";
-            return Err(Failure(detail.into()));
+        let flags = [("--weight-decay", self.weight_decay.is_some()), ("--decay", self.decay.is_some())];
+        if let Some((flag, _)) = flags.iter().find(|(_, given)| *given) {
+            return Err(Failure(format!(
+                "{flag} is for first-order methods, not badm; leave one of them out"
+            )));
         }
         let rate = self.learning_rate.unwrap_or(BADM_RATE);
         let sub_batches = self.sub_batches.unwrap_or(SUB_BATCHES);
@@ -204,9 +259,14 @@ impl MethodSettings {
 /// The settings by the names of their flags, for the start and for reports.
 pub fn describe(config: &TrainingConfig) -> Vec<(&'static str, String)> {
     let method = match &config.optimizer {
-        Optimizer::FirstOrder(FirstOrderConfig { method, learning_rate, weight_decay, .. }) => {
+        Optimizer::FirstOrder(FirstOrderConfig { method, learning_rate, weight_decay, schedule, .. }) => {
             let name = format!("{method:?}").to_lowercase();
-            format!("{name}, learning rate {learning_rate:e}, weight decay {weight_decay}")
+            let falling = match schedule {
+                Schedule::Linear { .. } => " falling evenly",
+                Schedule::Cosine { .. } => " falling as a cosine",
+                Schedule::Constant | Schedule::Stepped { .. } => "",
+            };
+            format!("{name}, learning rate {learning_rate:e}{falling}, weight decay {weight_decay}")
         }
         Optimizer::Badm(BadmConfig { sub_batches, rho, sigma, beta, slots, .. }) => {
             let slots = match slots {
@@ -222,12 +282,14 @@ pub fn describe(config: &TrainingConfig) -> Vec<(&'static str, String)> {
         Initial::Keras => "as in Keras".into(),
     };
     let batch = config.batch.map_or("all samples".into(), |batch| format!("{batch} samples"));
-    vec![
+    let sparse = config.sparse.as_ref().map(|sparse| ("sparse weights", sparse::describe(sparse)));
+    let facts = [
         ("method", method),
         ("batch", batch),
         ("weights at the start", initial),
         ("seed", config.seed.to_string()),
-    ]
+    ];
+    facts.into_iter().chain(sparse).collect()
 }
 
 /// The settings for so many samples: as many slots as there are batches, where each batch has its own.
@@ -243,7 +305,10 @@ pub fn settled(config: &TrainingConfig, samples: usize) -> TrainingConfig {
 /// What is unlikely to work about the settings.
 pub fn warnings(config: &TrainingConfig) -> Vec<String> {
     match &config.optimizer {
-        Optimizer::FirstOrder(_) => Vec::new(),
+        Optimizer::FirstOrder(FirstOrderConfig { learning_rate, .. }) => {
+            let sparse = config.sparse.iter().flat_map(|sparse| sparse.warnings(*learning_rate));
+            sparse.map(|warning| warning.to_string()).collect()
+        }
         Optimizer::Badm(config) => config.warnings().iter().map(ToString::to_string).collect(),
     }
 }

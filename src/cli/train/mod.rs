@@ -10,6 +10,7 @@ mod progress;
 mod session;
 mod settings;
 mod solver;
+mod sparse;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,6 +26,7 @@ use super::samples::{self, Data, DataArguments};
 use super::{Failure, Outcome, interrupt, outputs, print, report, tell, text};
 
 pub use history::{Entry, History};
+pub use log::UpdateLine;
 pub use session::{End, Session};
 pub use settings::Settings;
 pub use solver::Plan;
@@ -58,7 +60,7 @@ pub struct Arguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "What is left behind")]
 struct Results {
-    /// Write a line of JSON per iteration; a resumed run adds to it.
+    /// Write a line of JSON per iteration, and per update of --sparse admm; a resumed run adds to it.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write curves (SVG) and a summary into this folder.
@@ -135,7 +137,7 @@ impl Job {
         let mut job = match &arguments.results.resume {
             Some(path) => Self::resumed(path, given, arguments)?,
             None => Self {
-                plan: arguments.settings.plan(arguments.seed.unwrap_or_default())?,
+                plan: arguments.settings.plan(arguments.seed.unwrap_or_default(), arguments.iterations)?,
                 data: given.unwrap_or_default(),
                 samples: arguments.data.samples,
                 resumed: None,
@@ -143,7 +145,7 @@ impl Job {
         };
         match &mut job.plan {
             Plan::DlAdmm(config) => config.keep_last_finite = !arguments.results.no_snapshot,
-            Plan::Gradients(config) => {
+            Plan::Gradients { config, .. } => {
                 method::warnings(config).iter().for_each(|warning| tell(format_args!("warning: {warning}")));
             }
         }
@@ -178,7 +180,7 @@ impl Job {
     fn check_widths(&self, split: &Split) -> Result<(), Failure> {
         match &self.resumed {
             Some(resumed) => samples::check_widths(&resumed.path, &resumed.widths, split),
-            None => Ok(()),
+            None => self.plan.check_widths(split),
         }
     }
 
@@ -186,7 +188,7 @@ impl Job {
     fn solver(&self, gpu: &Gpu, data: &Data) -> Result<Solver, Error> {
         match (&self.resumed, &self.plan) {
             (Some(resumed), Plan::DlAdmm(config)) => data.with_problem(|problem| {
-                Ok(Solver::DlAdmm(DlAdmm::resume(gpu, config, problem, &resumed.state)?))
+                Ok(Solver::DlAdmm(Box::new(DlAdmm::resume(gpu, config, problem, &resumed.state)?)))
             }),
             (_, plan) => plan.begin(gpu, data),
         }
@@ -231,6 +233,10 @@ fn facts(gpu: &Gpu, solver: &Solver, job: &Job, split: &Split) -> Vec<(&'static 
         ("data", format!("{}, {train} training and {test} test samples", job.data)),
     ];
     facts.extend(solver.describe());
+    if let Some(path) = job.plan.from() {
+        facts.retain(|(name, _)| *name != "weights at the start");
+        facts.push(("weights at the start", format!("those of {}", path.display())));
+    }
     if let Some(resumed) = &job.resumed {
         facts.push((
             "resumed",

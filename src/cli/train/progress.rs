@@ -79,7 +79,18 @@ impl Progress {
                 line += &format!("  {name} {}", text::percent(scores.accuracy));
             }
         }
+        if let Some(test) = entry.projected.and_then(|scores| scores.test) {
+            line += &format!("  in its pattern {}", text::percent(test.accuracy));
+        }
         line
+    }
+
+    /// Says something on the way, above the bar.
+    pub fn tell(&self, line: &str) {
+        match &self.style {
+            Style::Bar(bar) => bar.println(line),
+            Style::Lines { .. } => tell(line),
+        }
     }
 
     /// Clears the bar, so that what follows starts on a fresh line.

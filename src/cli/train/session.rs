@@ -11,13 +11,15 @@ use dualstep::Error;
 use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::engine::Profile;
 use dualstep::solvers::dladmm::{HostLayer, HostState};
+use dualstep::solvers::nm::Warning;
+use dualstep::solvers::sparsify::UpdateRecord;
 
 use crate::cli::{Failure, interrupt};
 
 use super::history::{Entry, History};
-use super::log::Log;
+use super::log::{Log, UpdateLine};
 use super::progress::Progress;
-use super::solver::Solver;
+use super::solver::{News, Solver};
 
 /// Iterations under way: while the device works on one, the next are waiting in its queue.
 const UNDER_WAY: u32 = 3;
@@ -61,6 +63,8 @@ pub struct Session {
     progress: Progress,
     log: Option<Log>,
     keeper: Option<Keeper>,
+    /// Sparse matrices of whose masks it was said that they are restless.
+    restless: Vec<usize>,
 }
 
 impl Session {
@@ -82,6 +86,7 @@ impl Session {
             progress: Progress::new((first, earlier), goal),
             log,
             keeper,
+            restless: Vec::new(),
         }
     }
 
@@ -143,21 +148,43 @@ impl Session {
                 return Ok((self.submitted < stop).then_some(End::Interrupted));
             }
             match self.solver.poll() {
-                Ok(records) if records.is_empty() => {
+                Ok(News { records, updates }) if records.is_empty() && updates.is_empty() => {
                     if !(more && room) {
                         thread::sleep(NAP);
                     }
                 }
-                Ok(records) => {
+                Ok(News { records, updates }) => {
                     let seconds = self.earlier + self.begun.elapsed().as_secs_f64();
-                    for record in records {
-                        self.take(Entry { seconds, record })?;
+                    for update in updates {
+                        self.take_update(&update, seconds)?;
+                    }
+                    for (record, projected) in records {
+                        self.take(Entry { seconds, record, projected })?;
                     }
                 }
                 Err(error @ Error::NotFinite { .. }) => return Ok(Some(End::Diverged(error))),
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    fn take_update(&mut self, update: &UpdateRecord, seconds: f64) -> Result<(), Failure> {
+        for warning in &update.warnings {
+            // It comes with every update, and is said once.
+            if let Warning::RestlessMask(matrix, _) = warning {
+                if self.restless.contains(matrix) {
+                    continue;
+                }
+                self.restless.push(*matrix);
+            }
+            self.progress.tell(&format!("warning: after iteration {}, {warning}", update.iteration));
+        }
+        let line = UpdateLine::new(update, self.solver.sparse_layers(), seconds);
+        if let Some(log) = &mut self.log {
+            log.add_update(&line)?;
+        }
+        self.history.push_update(line);
+        Ok(())
     }
 
     fn take(&mut self, entry: Entry) -> Result<(), Failure> {

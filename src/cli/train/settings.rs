@@ -13,7 +13,7 @@ use dualstep::models::gcn::Layer;
 use dualstep::solvers::training::{Model, TrainingConfig};
 
 use super::method::MethodSettings;
-use super::solver::Plan;
+use super::solver::{Plan, Start};
 use crate::cli::{Failure, text};
 
 /// Widths of hidden dense layers unless said otherwise.
@@ -203,8 +203,9 @@ impl From<SolverName> for Solver {
 }
 
 impl Settings {
-    /// What a new run from the weights that `seed` draws is to do, ranges checked.
-    pub fn plan(&self, seed: u64) -> Result<Plan, Failure> {
+    /// What a new run of so many iterations from the weights of `seed` is to do, ranges checked.
+    pub fn plan(&self, seed: u64, iterations: u32) -> Result<Plan, Failure> {
+        self.method.check_sparse()?;
         if !self.method.is_by_gradients() {
             if let Some(flag) = self.method.first_flag() {
                 return Err(Failure(format!(
@@ -216,15 +217,41 @@ impl Settings {
         if let Some(flag) = self.first_flag_of_dladmm() {
             return Err(Failure(format!("{flag} is for --method dladmm; leave one of them out")));
         }
-        let base = TrainingConfig::default();
+        let start = self.method.from.as_ref().map(|path| Start::load(path, seed)).transpose()?;
+        let mut base = TrainingConfig { model: self.model()?, ..TrainingConfig::default() };
+        if let Some(start) = &start {
+            self.check_start(start)?;
+            base.model = Model::Mlp { hidden: start.hidden().to_vec() };
+            base.activation = start.activation;
+        }
         let base = TrainingConfig {
-            model: self.model()?,
             activation: self.activation.unwrap_or(base.activation),
             seed,
             evaluate_every: self.eval_every.unwrap_or(base.evaluate_every),
             ..base
         };
-        Ok(Plan::Gradients(Box::new(self.method.training(self.rho, base)?)))
+        let config = Box::new(self.method.training(iterations, self.rho, base)?);
+        Ok(Plan::Gradients { config, start })
+    }
+
+    /// Makes sure that no flag asks for another network than that of the weights it begins with.
+    fn check_start(&self, start: &Start) -> Result<(), Failure> {
+        if self.model == Some(ModelName::Gcn) {
+            return Err(Failure("--from takes weights of dense layers; leave it or --model gcn out".into()));
+        }
+        let hidden = self.hidden.as_ref().map(|widths| text::joined(widths, ","));
+        let pairs = [
+            ("--hidden", hidden, text::joined(start.hidden(), ",")),
+            ("--activation", self.activation.map(activation_name), activation_name(start.activation)),
+        ];
+        match pairs.iter().find(|(_, given, held)| given.as_ref().is_some_and(|given| given != held)) {
+            None => Ok(()),
+            Some((flag, given, held)) => Err(Failure(format!(
+                "{flag} {} contradicts {held} of the network in {}; leave {flag} out",
+                given.as_deref().unwrap_or_default(),
+                start.path.display()
+            ))),
+        }
     }
 
     /// The layers of a network that is trained by its gradients.
@@ -420,6 +447,7 @@ impl Settings {
             let file = checkpoint.display();
             return Err(Failure(format!("{file} is of a run by dladmm; leave --method out")));
         }
+        self.method.check_sparse()?;
         let (iterations, eta) = match config.z_last {
             ZLast::Fista { iterations, eta } => (iterations.to_string(), eta.to_string()),
             ZLast::Newton => ("none".into(), "none".into()),

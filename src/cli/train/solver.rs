@@ -1,13 +1,19 @@
 //! What a session trains with: dlADMM, or gradients and an optimizer's steps.
 
+use std::path::{Path, PathBuf};
+
 use dualstep::Error;
+use dualstep::checkpoint;
+use dualstep::data::Split;
 use dualstep::engine::Gpu;
-use dualstep::models::mlp::InitialLayer;
+use dualstep::models::mlp::{Activation, InitialLayer};
 use dualstep::solvers::dladmm::{Config, DlAdmm, HostLayer, HostState, Record};
-use dualstep::solvers::training::{Model, Training, TrainingConfig, TrainingRecord};
+use dualstep::solvers::sparsify::UpdateRecord;
+use dualstep::solvers::training::{Model, ProjectedScores, Training, TrainingConfig, TrainingRecord};
 
 use super::{method, settings};
 use crate::cli::samples::Data;
+use crate::cli::{Failure, samples};
 
 /// What is to be done.
 #[derive(Clone, Debug)]
@@ -15,46 +21,112 @@ pub enum Plan {
     /// Sweeps over all samples.
     DlAdmm(Box<Config>),
     /// Steps by gradients.
-    Gradients(Box<TrainingConfig>),
+    Gradients {
+        /// The settings.
+        config: Box<TrainingConfig>,
+        /// Weights to begin with instead of drawn ones.
+        start: Option<Start>,
+    },
+}
+
+/// Weights that a training begins with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The checkpoint that held them.
+    pub path: PathBuf,
+    /// Of its hidden layers.
+    pub activation: Activation,
+    widths: Vec<u32>,
+    layers: Vec<InitialLayer>,
+}
+
+impl Start {
+    /// Reads W and b of a checkpoint; `{seed}` in its path is the seed.
+    pub fn load(path: &Path, seed: u64) -> Result<Self, Failure> {
+        let path = match path.to_str() {
+            Some(text) => PathBuf::from(text.replace("{seed}", &seed.to_string())),
+            None => path.to_owned(),
+        };
+        let loaded = checkpoint::load(&path)?;
+        let layer = |HostLayer { weights, bias, .. }| InitialLayer { weights, bias };
+        let layers = loaded.state.layers.into_iter().map(layer).collect();
+        Ok(Self { path, activation: loaded.config.activation, widths: loaded.widths, layers })
+    }
+
+    /// Widths of the hidden layers.
+    pub fn hidden(&self) -> &[u32] {
+        &self.widths[1..self.widths.len() - 1]
+    }
 }
 
 impl Plan {
     /// Puts data and the first state on the device; scaled samples are not kept on the host.
     pub fn begin(&self, gpu: &Gpu, data: &Data) -> Result<Solver, Error> {
-        match (self, &data.nodes) {
-            (Self::DlAdmm(config), _) => {
-                data.with_problem(|problem| DlAdmm::new(gpu, config, problem)).map(Solver::DlAdmm)
+        let (config, start) = match self {
+            Self::DlAdmm(config) => {
+                let solver = data.with_problem(|problem| DlAdmm::new(gpu, config, problem))?;
+                return Ok(Solver::DlAdmm(Box::new(solver)));
             }
-            (Self::Gradients(config), Some(nodes)) if self.is_on_graph() => {
-                Training::on_graph(gpu, config, &nodes.problem()).map(Solver::Gradients)
+            Self::Gradients { config, start } => (config, start),
+        };
+        let config = method::settled(config, data.split.train.len());
+        let training = match (&data.nodes, start) {
+            (Some(nodes), _) if self.is_on_graph() => Training::on_graph(gpu, &config, &nodes.problem()),
+            (_, None) => data.with_problem(|problem| Training::new(gpu, &config, problem)),
+            (_, Some(Start { layers, .. })) => {
+                data.with_problem(|problem| Training::from_layers(gpu, &config, problem, layers))
             }
-            (Self::Gradients(config), _) => {
-                let config = method::settled(config, data.split.train.len());
-                data.with_problem(|problem| Training::new(gpu, &config, problem)).map(Solver::Gradients)
-            }
-        }
+        };
+        Ok(Solver::Gradients(Box::new(training?)))
     }
 
     /// Whether nodes are seen with their neighbours.
     pub fn is_on_graph(&self) -> bool {
-        matches!(self, Self::Gradients(config) if matches!(config.model, Model::Gcn { .. }))
+        matches!(self, Self::Gradients { config, .. } if matches!(config.model, Model::Gcn { .. }))
     }
 
     /// The seed of the initial weights.
     pub fn seed(&self) -> u64 {
         match self {
             Self::DlAdmm(config) => config.seed,
-            Self::Gradients(config) => config.seed,
+            Self::Gradients { config, .. } => config.seed,
         }
     }
+
+    /// The file whose weights a training begins with.
+    pub fn from(&self) -> Option<&Path> {
+        match self {
+            Self::Gradients { start: Some(start), .. } => Some(&start.path),
+            Self::DlAdmm(_) | Self::Gradients { .. } => None,
+        }
+    }
+
+    /// Makes sure that weights to begin with take this data.
+    pub fn check_widths(&self, split: &Split) -> Result<(), Failure> {
+        match self {
+            Self::Gradients { start: Some(start), .. } => {
+                samples::check_widths(&start.path, &start.widths, split)
+            }
+            Self::DlAdmm(_) | Self::Gradients { .. } => Ok(()),
+        }
+    }
+}
+
+/// What has arrived from a training.
+#[derive(Default)]
+pub struct News {
+    /// Iterations, and their scores with weights in their pattern.
+    pub records: Vec<(Record, Option<ProjectedScores>)>,
+    /// Updates of N:M ADMM.
+    pub updates: Vec<UpdateRecord>,
 }
 
 /// A network in training.
 pub enum Solver {
     /// By dlADMM.
-    DlAdmm(DlAdmm),
+    DlAdmm(Box<DlAdmm>),
     /// By its gradients.
-    Gradients(Training),
+    Gradients(Box<Training>),
 }
 
 impl Solver {
@@ -66,7 +138,7 @@ impl Solver {
         }
     }
 
-    /// Iterations whose record is still to come.
+    /// Records still to come.
     pub fn in_flight(&self) -> u32 {
         match self {
             Self::DlAdmm(solver) => solver.in_flight(),
@@ -74,17 +146,31 @@ impl Solver {
         }
     }
 
-    /// Records that have arrived. A step that was refused ends the training.
-    pub fn poll(&mut self) -> Result<Vec<Record>, Error> {
+    /// What has arrived. A step that was refused ends the training, as does a weight that is not finite.
+    pub fn poll(&mut self) -> Result<News, Error> {
         match self {
-            Self::DlAdmm(solver) => solver.poll(),
+            Self::DlAdmm(solver) => {
+                let records = solver.poll()?.into_iter().map(|record| (record, None)).collect();
+                Ok(News { records, ..News::default() })
+            }
             Self::Gradients(training) => {
-                let records = training.poll()?;
-                if records.last().is_some_and(|record| record.refused > 0) {
+                let (records, updates) = (training.poll()?, training.poll_updates()?);
+                let is_refused = records.last().is_some_and(|record| record.refused > 0);
+                let mut measures = updates.iter().flat_map(|update| &update.measures.0);
+                if is_refused || measures.any(|measure| measure.not_finite > 0.0) {
                     training.check()?;
                 }
-                Ok(records.iter().map(record).collect())
+                let records = records.iter().map(|it| (record(it), it.projected)).collect();
+                Ok(News { records, updates })
             }
+        }
+    }
+
+    /// The layers, counted from 0, whose weights become sparse.
+    pub fn sparse_layers(&self) -> &[usize] {
+        match self {
+            Self::DlAdmm(_) => &[],
+            Self::Gradients(training) => training.sparse_layers(),
         }
     }
 

@@ -6,7 +6,7 @@ use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use crate::kernels::{batch, reduce};
 use crate::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
-use crate::models::mlp::{self, Loss, Mlp};
+use crate::models::mlp::{self, InitialLayer, Loss, Mlp};
 use crate::solvers::problem::{GraphProblem, Problem, Samples};
 use crate::solvers::scoring::{self, Inputs, Scoring};
 
@@ -111,9 +111,18 @@ impl Task {
         }
     }
 
-    pub fn parameters(&self, gpu: &Gpu, config: &TrainingConfig) -> Result<Tensor, Error> {
+    /// A row of parameters: drawn, or those of `layers`, which only dense ones may be.
+    pub fn parameters(
+        &self,
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        layers: Option<&[InitialLayer]>,
+    ) -> Result<Tensor, Error> {
         match self {
-            Self::Samples { network, .. } => network.parameters(gpu, config.initial, config.seed),
+            Self::Samples { network, .. } => match layers {
+                Some(layers) => network.upload(gpu, layers),
+                None => network.parameters(gpu, config.initial, config.seed),
+            },
             Self::Nodes(on) => on.network.parameters(gpu, config.initial, config.seed),
         }
     }
