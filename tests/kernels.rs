@@ -81,6 +81,7 @@ fn tiles_of_other_devices() {
         expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
         expect_all_right(&gpu, Effort::Quick, "mlp");
         expect_all_right(&gpu, Effort::Quick, "proximal/trial");
+        expect_all_right(&gpu, Effort::Quick, "sparse");
     }
 }
 

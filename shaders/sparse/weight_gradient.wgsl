@@ -7,18 +7,19 @@
 // are starts[f] up to starts[f + 1], each a sample, ascending, and a value; gradient: sub-batches x slab, `gradient_stride`
 // quads a row, in which G_n lies as outputs x features by itself, `quads` vec4s for each output.
 //
-// A workgroup owns a block of 32 features by 32 outputs of one sub-batch. It takes four features at a time: STRANDS lanes
+// A workgroup owns a block of 32 features by 32 outputs of one sub-batch. It takes a few features at a time: STRANDS lanes
 // share the entries of each, so that a word which half of the samples hold keeps nobody waiting for long, and each
 // takes one vec4 of outputs, so that a sample's delta is read side by side. The strands are then added in their order, and
-// the block, which rows of delta filled by columns, is written by rows. Oracle: reference::sparse::weight_gradient.
+// the block, which rows of delta filled by columns, is written by rows. Where lanes are a loop and barriers are dear, one
+// strand takes all. Oracle: reference::sparse::weight_gradient.
 #import "shared/index.wgsl"
 #import "batch/sub_batch.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const SIDE: u32 = 32u;     // features, and outputs, of a block
 const QUADS: u32 = 8u;     // of either
-const STRANDS: u32 = 8u;
-const AT_ONCE: u32 = 4u;   // features
+const STRANDS: u32 = 8u; // @spec
+const AT_ONCE: u32 = WG_SIZE / (QUADS * STRANDS); // features
 
 struct Params {
     features: u32,

@@ -3,7 +3,9 @@
 use super::mlp::Gradients;
 use super::{WG_SIZE, expect_shape, plain, quads};
 use crate::Error;
-use crate::engine::{Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
+use crate::engine::{
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
+};
 
 /// A sparse matrix on the device, by its entries, row after row.
 #[derive(Clone, Debug)]
@@ -116,8 +118,18 @@ pub static WEIGHT_GRADIENT: Kernel = Kernel {
         Binding::update("gradient"),
     ],
     params: WeightGradientParams::LAYOUT,
-    variants: plain,
+    variants: || [AdapterClass::Gpu, AdapterClass::Software].map(strands).into(),
 };
+
+/// Lanes that share the sum over a feature's entries: on a CPU one, which has no lanes to wait for and saves the barriers.
+fn strands(class: AdapterClass) -> Variant {
+    match class {
+        AdapterClass::Gpu => Variant::new("strands"),
+        AdapterClass::Software | AdapterClass::SoftwareEightLanes => {
+            Variant::new("one strand").spec("STRANDS", 1_u32)
+        }
+    }
+}
 
 params! {
     struct WeightGradientParams {
@@ -192,7 +204,7 @@ pub fn weight_gradient(
     let [kept, sign] = onto.factors();
     plan.dispatch(Dispatch {
         kernel: &WEIGHT_GRADIENT,
-        variant: Variant::new("plain"),
+        variant: strands(plan.gpu().capabilities().class),
         operands: &[starts, indices, values, delta, gradients.rows],
         params: bytemuck::bytes_of(&WeightGradientParams {
             features,

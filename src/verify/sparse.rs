@@ -190,8 +190,8 @@ fn check_weight_gradient(
             before[(n, AROUND.0 as usize + row * stride + column)] = value;
         }
     }
-    // A strand's share, one multiply-add each, the sum of the eight strands, and what was there.
-    let bound = Bound::roundings(samples.div_ceil(sub_batches).div_ceil(8) as usize + 9);
+    // A strand's share, which may be all, one multiply-add each, the sum of up to eight strands, and what was there.
+    let bound = Bound::roundings(samples.div_ceil(sub_batches) as usize + 9);
     let case =
         format!("{samples} samples in {sub_batches}, {outputs} × {features}, {profile}, onto {onto:?}");
     session.check(&case, |call| {
