@@ -83,6 +83,7 @@ pub mod golden;
 pub mod kernels;
 pub mod models;
 pub mod parity;
+pub mod prune;
 pub mod reference;
 pub mod solvers;
 pub mod verify;
