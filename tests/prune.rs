@@ -462,7 +462,8 @@ fn packed_files_that_lie_are_refused() {
     let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
     let text = std::str::from_utf8(&whole[8..8 + length]).unwrap();
     let header: serde_json::Value = serde_json::from_str(text).unwrap();
-    let edits: [(&str, fn(&mut serde_json::Value), &str); 6] = [
+    type Edit = (&'static str, fn(&mut serde_json::Value), &'static str);
+    let edits: [Edit; 6] = [
         ("version", |header| header["__metadata__"]["format_version"] = "2".into(), "format version 2"),
         (
             "no header",
