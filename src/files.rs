@@ -16,7 +16,7 @@ use crate::Error;
 /// replaced and is written in place.
 ///
 /// # Errors
-/// [`Error::Io`] naming `path`, with what the system or `fill` said.
+/// [`Error::Io`] naming `path`, with what the system or `fill` said; an [`Error`] that `fill` wrapped in its own, as it was.
 pub fn write_atomically(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -27,7 +27,10 @@ pub fn write_atomically(
         Ok(existing) if !existing.is_file() => write_in_place(&target, fill),
         _ => replace(&target, fill),
     };
-    outcome.map_err(|source| Error::Io { action: "write", path: path.to_owned(), source })
+    outcome.map_err(|source| match source.downcast::<Error>() {
+        Ok(error) => error,
+        Err(source) => Error::Io { action: "write", path: path.to_owned(), source },
+    })
 }
 
 fn write_in_place(target: &Path, fill: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {

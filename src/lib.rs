@@ -15,6 +15,7 @@
 //! verify, parity         the device compared: with the float64 twins, with recorded runs
 //!    |
 //! solvers, checkpoint    an algorithm = plans built from kernels, and the host's few decisions; its state in a file
+//! prune                  checkpoints brought to a pattern of sparsity, file to file
 //!    |
 //! models                 networks as functions: loss and gradients, recorded into a solver's plan
 //!    |
@@ -83,6 +84,7 @@ pub mod golden;
 pub mod kernels;
 pub mod models;
 pub mod parity;
+pub mod prune;
 pub mod reference;
 pub mod solvers;
 pub mod verify;

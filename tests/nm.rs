@@ -72,6 +72,154 @@ fn every_pattern_keeps_what_a_sort_keeps_and_comes_back_from_its_packed_form() {
     assert_eq!(gpu.read_u32(&found).unwrap(), [NOTHING_FOUND]);
 }
 
+/// A projection as the device makes it of bits: what it leaves, which weights it keeps, and what came back of the packed form.
+fn project_bits<T: bytemuck::Pod + Default>(
+    gpu: &Gpu,
+    pattern: NmPattern,
+    (shape, storage): (Shape, StorageType),
+    bits: &[T],
+) -> (Vec<T>, Vec<bool>, Vec<T>, Option<u32>) {
+    let zeros = |shape, storage| gpu.zeros(shape, storage).unwrap();
+    let (w, z, back) = (zeros(shape, storage), zeros(shape, storage), zeros(shape, storage));
+    gpu.write(&w, bits).unwrap();
+    let found = gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND]).unwrap();
+    let mask = zeros(pattern.mask(shape).unwrap(), StorageType::U32);
+    let values = zeros(pattern.values(shape).unwrap(), storage);
+    let places = zeros(pattern.places(shape).unwrap(), StorageType::U32);
+    let packed = Packed { values: &values, places: &places };
+    let mut plan = PlanBuilder::new(gpu, "bits");
+    kernel::project(&mut plan, pattern, &w, &z, &mask, &found).unwrap();
+    kernel::pack(&mut plan, pattern, &z, &mask, packed).unwrap();
+    kernel::unpack(&mut plan, pattern, packed, &back).unwrap();
+    plan.finish().unwrap().run().unwrap();
+    let found =
+        Some(gpu.read_u32(&found).unwrap()[0]).filter(|word| *word != NOTHING_FOUND).map(|word| !word);
+    let kept = pattern.kept(&gpu.read_u32(&mask).unwrap(), shape);
+    (gpu.read_stored(&z).unwrap(), kept, gpu.read_stored(&back).unwrap(), found)
+}
+
+/// What must be kept, told by counting and not by sorting: a weight stays if fewer than `keep` others go before it.
+fn stays(sizes: &[u32], at: usize, keep: usize) -> bool {
+    let before = |(k, size): (usize, &u32)| *size > sizes[at] || (*size == sizes[at] && k < at);
+    sizes.iter().enumerate().filter(|&(k, size)| before((k, size))).count() < keep
+}
+
+/// Every group of four that can be made of zeros of either sign, denormals, neighbours in magnitude, ones of either sign, the
+/// largest number, infinity and NaN, at 2:4, 1:4 and 3:4: orderings and ties of every kind, and no bit of what stays changes.
+#[test]
+fn every_ordering_and_tie_of_four_is_projected_right_in_every_storage() {
+    let Some(gpu) = open() else { return };
+    let f32s: [u32; 11] = [
+        0,
+        0x8000_0000,
+        1,
+        0x8000_0001,
+        0x007f_ffff,
+        0x3f80_0000,
+        0xbf80_0000,
+        0x3f80_0001,
+        0x7f7f_ffff,
+        0xff80_0000,
+        0x7fc0_1234,
+    ];
+    let f16s: [u16; 11] = [0, 0x8000, 1, 0x8001, 0x03ff, 0x3c00, 0xbc00, 0x3c01, 0x7bff, 0xfc00, 0x7e12];
+    let bf16s: [u16; 11] = [0, 0x8000, 1, 0x8001, 0x007f, 0x3f80, 0xbf80, 0x3f81, 0x7f7f, 0xff80, 0x7fa1];
+    for keep in 1..4 {
+        let pattern = NmPattern::new(keep, 4).unwrap();
+        every_four(&gpu, pattern, StorageType::F32, &f32s, |bits| bits);
+        every_four(&gpu, pattern, StorageType::F16, &f16s, u32::from);
+        every_four(&gpu, pattern, StorageType::Bf16, &bf16s, u32::from);
+    }
+}
+
+fn every_four<T: bytemuck::Pod + Default + PartialEq + std::fmt::Debug>(
+    gpu: &Gpu,
+    pattern: NmPattern,
+    storage: StorageType,
+    values: &[T; 11],
+    bits: impl Fn(T) -> u32,
+) {
+    let sign = 1u32 << (8 * size_of::<T>() - 1);
+    let all: Vec<T> = (0..11usize.pow(4))
+        .flat_map(|k| [k % 11, k / 11 % 11, k / 121 % 11, k / 1331])
+        .map(|k| values[k])
+        .collect();
+    let shape = Shape::new(11, 4 * 1331);
+    let (z, kept, back, found) = project_bits(gpu, pattern, (shape, storage), &all);
+    let case = format!("{pattern} in {storage:?}");
+    for (group, w) in all.chunks_exact(4).enumerate() {
+        let sizes: Vec<u32> = w.iter().map(|w| bits(*w) & !sign).collect();
+        for at in 0..4 {
+            let stays = stays(&sizes, at, pattern.keep() as usize);
+            let expected = if stays { w[at] } else { T::default() };
+            assert_eq!((z[4 * group + at], kept[4 * group + at]), (expected, stays), "{case}: {w:x?}");
+        }
+    }
+    assert_eq!(back, z, "{case}");
+    // The first of the last two values, of which both are not finite: group 9 has it at its first place.
+    assert_eq!(found, Some(4 * 9), "{case}");
+    let (again, ..) = project_bits(gpu, pattern, (shape, storage), &z);
+    assert_eq!(again, z, "{case}: a projection changes nothing in what was projected");
+}
+
+/// No other choice of as many weights holds more of the sum of squares, in groups of every width up to eight.
+#[test]
+fn no_other_mask_keeps_more() {
+    let Some(gpu) = open() else { return };
+    for group in 2..=8u32 {
+        for keep in 1..group {
+            let pattern = NmPattern::new(keep, group).unwrap();
+            let shape = Shape::new(5, 9 * group);
+            let all: Vec<f32> = values(keep * 17 + group, shape.rows * shape.columns)
+                .iter()
+                .map(|value| (value * 6.0).round() / 6.0)
+                .collect();
+            let bits: Vec<u32> = all.iter().map(|value| value.to_bits()).collect();
+            let (_, kept, ..) = project_bits(&gpu, pattern, (shape, StorageType::F32), &bits);
+            for (w, kept) in all.chunks_exact(group as usize).zip(kept.chunks_exact(group as usize)) {
+                let energy = |mask: u32| -> f64 {
+                    (0..w.len()).filter(|k| mask >> k & 1 == 1).map(|k| f64::from(w[k]).powi(2)).sum()
+                };
+                let mask: u32 = kept.iter().enumerate().map(|(k, kept)| u32::from(*kept) << k).sum();
+                assert_eq!(mask.count_ones(), keep);
+                let best = (0..1u32 << group).filter(|other| other.count_ones() == keep).map(energy);
+                let best = best.fold(0.0, f64::max);
+                // Sums of the same squares in the same order, but ties may be added in another.
+                assert!(energy(mask) >= best * (1.0 - 1e-14), "{pattern}: {w:?} keeps {kept:?}");
+            }
+        }
+    }
+}
+
+/// Rows of 16-bit weights whose groups meet inside words, at their ends too.
+#[test]
+fn every_pattern_holds_in_sixteen_bits() {
+    let Some(gpu) = open() else { return };
+    for group in 2..=32 {
+        let pattern = NmPattern::new(u32::div_ceil(group, 3), group).unwrap();
+        for groups in [1, 2, 7, 129] {
+            let shape = Shape::new(3, groups * group);
+            let all: Vec<u16> = values(group + groups, shape.rows * shape.columns)
+                .iter()
+                .map(|value| half::bf16::from_f32(*value).to_bits())
+                .collect();
+            let (z, kept, back, found) = project_bits(&gpu, pattern, (shape, StorageType::Bf16), &all);
+            for (at, w) in all.iter().enumerate() {
+                let (first, place) = (at / group as usize * group as usize, at % group as usize);
+                let sizes: Vec<u32> =
+                    all[first..first + group as usize].iter().map(|w| u32::from(w & 0x7fff)).collect();
+                let stays = stays(&sizes, place, pattern.keep() as usize);
+                assert_eq!(
+                    (z[at], kept[at]),
+                    (if stays { *w } else { 0 }, stays),
+                    "{pattern}, {shape}, {at}"
+                );
+            }
+            assert_eq!((back, found), (z, None), "{pattern}, {shape}");
+        }
+    }
+}
+
 /// Z = Π(W + U) and U = c (W + U − Z) in three tensors, as the paper has it; every value rounded as the device rounds it.
 #[test]
 fn one_tensor_does_what_three_do() {

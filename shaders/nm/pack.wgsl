@@ -3,10 +3,12 @@
 //   values[r, q keep + s] = w[r, q GROUP + p]   with p the place of the s-th weight that group q keeps
 //   places[r]             = all p of the row in this order, `bits` bits each
 //
-// w: `rows` rows of `stride` elements. mask: as nm/project leaves it, `mask_words` words for each row, `per_word` groups in
-// each. values: rows of `value_stride` elements, of which `entries` are values; places: rows of `place_words` words. What is
-// left of a row is zero. One lane owns one element of values and one word of places. Oracle: reference::nm::pack.
+// w: `rows` rows of `stride` weights of 32 or 16 bits. mask: as nm/project leaves it, `mask_words` words for each row,
+// `per_word` groups in each. values: rows of `value_words` words of such weights, of which `entries` are values; places: rows
+// of `place_words` words. What is left of a row is zero. One lane owns one word of values and one of places.
+// Oracle: reference::nm::pack.
 #import "shared/index.wgsl"
+#import "nm/words.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 
@@ -19,13 +21,13 @@ struct Params {
     stride: u32,
     mask_words: u32,
     per_word: u32,
-    value_stride: u32,
+    value_words: u32,
     place_words: u32,
 }
 
-@group(0) @binding(0) var<storage, read> w: array<f32>;
+@group(0) @binding(0) var<storage, read> w: array<u32>;
 @group(0) @binding(1) var<storage, read> mask: array<u32>;
-@group(0) @binding(2) var<storage, read_write> values: array<f32>;
+@group(0) @binding(2) var<storage, read_write> values: array<u32>;
 @group(0) @binding(3) var<storage, read_write> places: array<u32>;
 @group(0) @binding(4) var<uniform> params: Params;
 
@@ -33,20 +35,24 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    if i < params.rows * params.value_stride {
-        values[i] = value(i / params.value_stride, i % params.value_stride);
+    if i < params.rows * params.value_words {
+        values[i] = value_word(i / params.value_words, i % params.value_words);
     }
     if i < params.rows * params.place_words {
         places[i] = place_word(i / params.place_words, i % params.place_words);
     }
 }
 
-fn value(row: u32, entry: u32) -> f32 {
-    if entry >= params.entries {
-        return 0.0;
+fn value_word(row: u32, word: u32) -> u32 {
+    var packed = 0u;
+    for (var k = 0u; k < WEIGHTS; k++) {
+        let entry = WEIGHTS * word + k;
+        if entry < params.entries {
+            let at = row * params.stride + (entry / params.keep) * params.width + place(row, entry);
+            packed |= part(w[at / WEIGHTS], at % WEIGHTS) << (BITS * k);
+        }
     }
-    let column = (entry / params.keep) * params.width + place(row, entry);
-    return w[row * params.stride + column];
+    return packed;
 }
 
 // The place in its group of a row's kept weight number `entry`.

@@ -4,19 +4,21 @@
 //   projected = w where |w| is among the `keep` largest of its group, else 0      ties go to the lower index
 //   found     = max(found, ~i) over all w_i that are infinite or NaN; both rank above all others
 //
-// w, projected: `rows` rows of `stride` units (nm/quads, nm/scalars), which hold `groups` groups of GROUP weights side by
-// side and then padding. mask: `words` words for each row; word k holds the groups from k PER_WORD on, GROUP bits each from
-// the lowest up, where PER_WORD is the most that fit, so that no group is cut. One lane owns one group, a workgroup the
-// groups of WORDS words of the mask, which its lanes put together. Oracle: reference::nm::project.
+// w, projected: `rows` rows of `stride` weights of 32 or 16 bits, which hold `groups` groups of GROUP side by side and then
+// padding. mask: `words` words for each row; word k holds the groups from k PER_WORD on, GROUP bits each from the lowest up,
+// where PER_WORD is the most that fit, so that no group is cut. One lane owns one group, a workgroup the groups of WORDS
+// words of the mask, which its lanes put together; WORDS is even, so that no word of 16-bit weights is of two workgroups.
+// Oracle: reference::nm::project.
 #import "shared/index.wgsl"
-#import "nm/quads.wgsl"
-#import "nm/stored_f32.wgsl"
+#import "nm/words.wgsl"
+#import "nm/group_quads.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const GROUP: u32 = 4u; // @spec
+const INFINITE: u32 = 0x7f800000u; // @spec
 
 const PER_WORD: u32 = 32u / GROUP;
-const WORDS: u32 = WG_SIZE / PER_WORD;
+const WORDS: u32 = (WG_SIZE / PER_WORD) & 0xfffffffeu;
 
 struct Params {
     rows: u32,
@@ -32,6 +34,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> found: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> params: Params;
 
+// What each lane's group keeps.
 var<workgroup> parts: array<u32, WG_SIZE>;
 
 @compute @workgroup_size(WG_SIZE)
@@ -39,45 +42,41 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         @builtin(local_invocation_index) lane: u32) {
     let first_word = linear_group(group, groups) * WORDS;
     let word = first_word + lane / PER_WORD;
-    let slot = lane % PER_WORD;
     let row = word / params.words;
-    let place = (word % params.words) * PER_WORD + slot;
+    let place = (word % params.words) * PER_WORD + lane % PER_WORD;
+    let at = row * params.stride + place * GROUP;
+    let has_group = lane < WORDS * PER_WORD && row < params.rows && place < params.groups;
     var kept = 0u;
-    if lane < WORDS * PER_WORD && row < params.rows && place < params.groups {
-        kept = project(row * params.stride + place * UNITS);
-        if place + 1u == params.groups {
-            clear_padding(row);
+    if has_group {
+        kept = kept_of(at);
+    }
+    parts[lane] = kept;
+    workgroupBarrier();
+    if has_group {
+        let is_last = place + 1u == params.groups;
+        write_kept(at, kept, select(parts[(lane + 1u) % WG_SIZE] & 1u, 0u, is_last));
+        if is_last {
+            clear_padding(at + GROUP, (row + 1u) * params.stride);
         }
     }
-    parts[lane] = kept << (GROUP * slot);
-    workgroupBarrier();
     if lane < WORDS && first_word + lane < params.rows * params.words {
         var bits = 0u;
         for (var k = 0u; k < PER_WORD; k++) {
-            bits |= parts[lane * PER_WORD + k];
+            bits |= parts[lane * PER_WORD + k] << (GROUP * k);
         }
         mask[first_word + lane] = bits;
     }
 }
 
-// Projects the group whose first unit is `at`; returns its mask.
-fn project(at: u32) -> u32 {
+// The mask of the group whose first weight is at `at`.
+fn kept_of(at: u32) -> u32 {
     var sizes: array<Bits, UNITS>;
     for (var i = 0u; i < UNITS; i++) {
-        sizes[i] = magnitude(unpack(w[at + i]));
-        if not_finite(sizes[i]) > 0.0 {
-            atomicMax(&found[0], ~(UNIT * (at + i)));
+        sizes[i] = unit(at, i) & Bits(ALL_BITS >> 1u);
+        let odd = first_from(sizes[i], INFINITE);
+        if odd < UNIT {
+            atomicMax(&found[0], ~(at + UNIT * i + odd));
         }
     }
-    let kept = top(&sizes, params.keep);
-    for (var i = 0u; i < UNITS; i++) {
-        projected[at + i] = pack(select(Unit(), unpack(w[at + i]), is_kept(kept, i)));
-    }
-    return kept;
-}
-
-fn clear_padding(row: u32) {
-    for (var i = params.groups * UNITS; i < params.stride; i++) {
-        projected[row * params.stride + i] = pack(Unit());
-    }
+    return top(&sizes, params.keep);
 }

@@ -1,10 +1,7 @@
-// Groups of any size: their units are single weights, because a group may begin inside a vec4. Magnitudes are compared
-// as integers, as in nm/quads.
-alias Unit = f32;
-alias Bits = u32;
+// Groups of any size as numbers: their units are single weights.
+#import "nm/top_scalars.wgsl"
 
-const UNIT: u32 = 1u;
-const UNITS: u32 = GROUP;
+alias Unit = f32;
 
 fn magnitude(x: Unit) -> Bits {
     return bitcast<u32>(x) & 0x7fffffffu;
@@ -15,25 +12,6 @@ fn not_finite(size: Bits) -> f32 {
     return select(0.0, 1.0, size >= 0x7f800000u);
 }
 
-// Whether a group's mask keeps a weight.
-fn is_kept(mask: u32, unit: u32) -> bool {
-    return ((mask >> unit) & 1u) != 0u;
-}
-
 fn square(x: Unit) -> f32 {
     return x * x;
-}
-
-// The mask of a group's `keep` largest; bit k is its weight k. Of equal ones the first goes before the others.
-fn top(sizes: ptr<function, array<Bits, UNITS>>, keep: u32) -> u32 {
-    var mask = 0u;
-    for (var i = 0u; i < UNITS; i++) {
-        let own = (*sizes)[i];
-        var ahead = 0u;
-        for (var j = 0u; j < UNITS; j++) {
-            ahead += select(0u, 1u, (*sizes)[j] >= own + select(1u, 0u, j < i));
-        }
-        mask |= select(0u, 1u, ahead < keep) << i;
-    }
-    return mask;
 }

@@ -10,6 +10,7 @@ mod eval;
 mod interrupt;
 mod outputs;
 mod parity;
+mod prune;
 mod report;
 mod samples;
 mod text;
@@ -66,6 +67,8 @@ enum Command {
     Compare(Box<compare::Arguments>),
     /// Take a checkpoint's accuracy and mean cost on training and test data.
     Eval(eval::Arguments),
+    /// Bring a checkpoint's matrices to an N:M pattern by magnitude.
+    Prune(Box<prune::Arguments>),
     /// Check every kernel against its float64 oracle on the device.
     Verify(verify::Arguments),
     /// Replay golden traces on the device and compare.
@@ -126,6 +129,7 @@ fn run(arguments: &Arguments) -> Outcome {
         Command::Train(train) => train::run(&options, train),
         Command::Compare(compare) => compare::run(&options, compare),
         Command::Eval(eval) => eval::run(&options, eval),
+        Command::Prune(prune) => prune::run(&options, prune),
         Command::Verify(verify) => verify::run(&options, verify),
         Command::Parity(parity) => parity::run(&options, parity),
     }

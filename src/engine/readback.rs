@@ -111,7 +111,7 @@ impl Gpu {
     /// [`Error::Plan`] when the tensor is not f32; [`Error::DeviceFault`] when the device failed.
     pub fn read(&self, tensor: &Tensor) -> Result<Vec<f32>, Error> {
         self.expect_storage(tensor, StorageType::F32)?;
-        Ok(unpadded(tensor, &bytemuck::pod_collect_to_vec(&self.read_bytes(tensor)?)))
+        self.read_stored(tensor)
     }
 
     /// The tensor's u32 values, unpadded. Waits for the device.
@@ -120,7 +120,19 @@ impl Gpu {
     /// As [`Gpu::read`].
     pub fn read_u32(&self, tensor: &Tensor) -> Result<Vec<u32>, Error> {
         self.expect_storage(tensor, StorageType::U32)?;
-        Ok(unpadded(tensor, &bytemuck::pod_collect_to_vec(&self.read_bytes(tensor)?)))
+        self.read_stored(tensor)
+    }
+
+    /// The tensor's elements as they are stored, unpadded: what [`Gpu::write`] takes. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the element size differs; [`Error::DeviceFault`] when the device failed.
+    pub fn read_stored<T: bytemuck::Pod>(&self, tensor: &Tensor) -> Result<Vec<T>, Error> {
+        if size_of::<T>() as u64 == tensor.storage().bytes() {
+            return Ok(unpadded(tensor, &bytemuck::pod_collect_to_vec(&self.read_bytes(tensor)?)));
+        }
+        let detail = format!("reading a tensor of {:?} as {} bytes each", tensor.storage(), size_of::<T>());
+        Err(Error::Plan { plan: "read-back".into(), detail })
     }
 
     /// All bytes of the tensor, padding included. Waits for the device.

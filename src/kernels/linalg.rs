@@ -4,11 +4,12 @@
 //! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see `TILES`), and the
 //! kernel's own epilogue (`start`, `finish`, `finish_group` in its file).
 
-use super::nm::{NmPattern, Packed};
+use super::nm::{self, NmPattern, Packed};
 use super::{expect_length, expect_shape};
 use crate::Error;
 use crate::engine::{
-    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
+    params,
 };
 use std::ops::Range;
 
@@ -512,6 +513,7 @@ pub fn matmul_nm(
 ) -> Result<(), Error> {
     let (samples, rows) = (left.shape().rows, packed.values.shape().rows);
     packed.expect(&MATMUL_NM, pattern, Shape::new(rows, left.shape().columns))?;
+    nm::expect_storage(&MATMUL_NM, "values", packed.values, StorageType::F32)?;
     expect_shape(&MATMUL_NM, "product", product, Shape::new(samples, rows))?;
     let Packed { values, places } = packed;
     let params = MatmulNmParams {

@@ -195,8 +195,8 @@ pub struct Settings {
 /// Words of [`Settings`].
 pub const SETTINGS_LENGTH: u32 = (size_of::<Settings>() / 4) as u32;
 
-/// The way of reading groups of a width, from weights stored in some way.
-fn variant(group: u32, storage: StorageType) -> Variant {
+/// The way of updating groups of a width, of weights stored in some way.
+fn update_variant(group: u32, storage: StorageType) -> Variant {
     let variant = match storage {
         StorageType::Bf16 => Variant::new("bf16").import("nm/stored_f32", "nm/stored_bf16"),
         StorageType::F16 => Variant::new("f16").import("nm/stored_f32", "nm/stored_f16"),
@@ -209,37 +209,81 @@ fn variant(group: u32, storage: StorageType) -> Variant {
     variant.spec("GROUP", group)
 }
 
-fn variants() -> Vec<Variant> {
-    let all = (2..=MAX_GROUP).flat_map(|group| {
-        [StorageType::F32, StorageType::Bf16, StorageType::F16].map(move |storage| (group, storage))
-    });
-    all.filter(|(group, storage)| is_stored(*group, *storage))
-        .map(|(group, storage)| variant(group, storage))
-        .collect()
+/// What weights may be stored as.
+const STORAGES: [StorageType; 3] = [StorageType::F32, StorageType::Bf16, StorageType::F16];
+
+/// Every width of group with every storage.
+fn groups_and_storages() -> impl Iterator<Item = (u32, StorageType)> {
+    (2..=MAX_GROUP).flat_map(|group| STORAGES.map(|storage| (group, storage)))
 }
 
-/// Whether weights in groups of this width may be stored so: groups of 16 bits that end inside a vec4 would share words.
-fn is_stored(group: u32, storage: StorageType) -> bool {
+fn update_variants() -> Vec<Variant> {
+    let all = groups_and_storages().filter(|(group, storage)| can_update(*group, *storage));
+    all.map(|(group, storage)| update_variant(group, storage)).collect()
+}
+
+/// Whether an update takes weights in groups of this width stored so: groups of 16 bits that end inside a vec4 would share
+/// words.
+fn can_update(group: u32, storage: StorageType) -> bool {
+    storage == StorageType::F32 || group.is_multiple_of(4)
+}
+
+/// The way of moving weights of some storage as bits, `Quad` by `Quad` where the kernel does.
+fn bits_variant(storage: StorageType) -> Variant {
     match storage {
-        StorageType::F32 => true,
-        StorageType::F16 | StorageType::Bf16 => group.is_multiple_of(4),
-        StorageType::U32 => false,
+        StorageType::F32 | StorageType::U32 => Variant::new("32 bits"),
+        StorageType::F16 | StorageType::Bf16 => Variant::new("16 bits").spec("WEIGHTS", 2),
     }
 }
 
-fn expect_stored(kernel: &'static Kernel, pattern: NmPattern, w: &Tensor) -> Result<(), Error> {
-    let storage = w.storage();
-    if is_stored(pattern.group, storage) {
+/// The way of projecting groups of a width, of weights stored in some way.
+fn project_variant(group: u32, storage: StorageType) -> Variant {
+    let variant = bits_variant(storage).spec("GROUP", group);
+    let variant = match (group.is_multiple_of(4), storage.bytes()) {
+        (true, 4) => variant,
+        (true, _) => variant.import("nm/quad_32", "nm/quad_16"),
+        (false, _) => variant.import("nm/group_quads", "nm/group_scalars"),
+    };
+    match storage {
+        StorageType::F32 | StorageType::U32 => variant,
+        StorageType::Bf16 => variant.spec("INFINITE", 0x7f80),
+        StorageType::F16 => variant.spec("INFINITE", 0x7c00),
+    }
+}
+
+fn project_variants() -> Vec<Variant> {
+    groups_and_storages().map(|(group, storage)| project_variant(group, storage)).collect()
+}
+
+fn pack_variants() -> Vec<Variant> {
+    [StorageType::F32, StorageType::F16].map(bits_variant).into()
+}
+
+fn unpack_variant(storage: StorageType) -> Variant {
+    let variant = bits_variant(storage);
+    if storage.bytes() == 4 { variant } else { variant.import("nm/quad_32", "nm/quad_16") }
+}
+
+fn unpack_variants() -> Vec<Variant> {
+    [StorageType::F32, StorageType::F16].map(unpack_variant).into()
+}
+
+/// Words of a row of weights, padding included.
+fn row_words(tensor: &Tensor) -> u32 {
+    (u64::from(tensor.shape().stride()) * tensor.storage().bytes() / 4) as u32
+}
+
+/// Refuses a tensor that holds no weights.
+fn expect_weights(kernel: &'static Kernel, name: &str, tensor: &Tensor) -> Result<(), Error> {
+    if STORAGES.contains(&tensor.storage()) {
         return Ok(());
     }
-    let detail = format!(
-        "weights stored as {storage:?} cannot be {pattern}; F32 can, and 16 bits where the group is a multiple of 4"
-    );
+    let detail = format!("`{name}` is stored as {:?} but must be F32, F16 or Bf16", tensor.storage());
     Err(Error::Shape { kernel: kernel.name, detail })
 }
 
 /// Refuses a tensor that is stored in another way.
-fn expect_storage(
+pub(super) fn expect_storage(
     kernel: &'static Kernel,
     name: &str,
     tensor: &Tensor,
@@ -268,7 +312,7 @@ pub static PROJECT: Kernel = Kernel {
         Binding::update("found"),
     ],
     params: ProjectParams::LAYOUT,
-    variants,
+    variants: project_variants,
 };
 
 params! {
@@ -277,7 +321,7 @@ params! {
 
 /// projected = Π(w), and the mask of what was kept, in the layout that the [module](self) describes.
 ///
-/// `w` and `projected` have one shape and storage: f32, or bf16 or f16 where the group is a multiple of four. `found` is as
+/// `w` and `projected` have one shape and storage, f32, f16 or bf16, and what is kept keeps its bits. `found` is as
 /// [`optimizer::finite`](super::optimizer::finite) leaves it: the stored index of the first weight that is infinite or NaN,
 /// inverted, unless an earlier one stands there.
 ///
@@ -294,22 +338,23 @@ pub fn project(
 ) -> Result<(), Error> {
     let shape = w.shape();
     let groups = pattern.groups(PROJECT.name, shape)?;
-    expect_stored(&PROJECT, pattern, w)?;
+    expect_weights(&PROJECT, "w", w)?;
     expect_shape(&PROJECT, "projected", projected, shape)?;
     expect_storage(&PROJECT, "projected", projected, w.storage())?;
     expect_shape(&PROJECT, "mask", mask, pattern.mask(shape)?)?;
     expect_storage(&PROJECT, "mask", mask, StorageType::U32)?;
     expect_length(&PROJECT, "found", found, 1)?;
     let words = mask.shape().stride();
-    let words_per_workgroup = WG_SIZE / pattern.groups_per_word();
+    // An even number, so that no word of 16-bit weights is of two workgroups.
+    let words_per_workgroup = WG_SIZE / pattern.groups_per_word() / 2 * 2;
     plan.dispatch(Dispatch {
         kernel: &PROJECT,
-        variant: variant(pattern.group, w.storage()),
+        variant: project_variant(pattern.group, w.storage()),
         operands: &[w, projected, mask, found],
         params: bytemuck::bytes_of(&ProjectParams {
             rows: shape.rows,
             groups,
-            stride: stride(pattern, shape),
+            stride: shape.stride(),
             words,
             keep: pattern.keep,
         }),
@@ -329,7 +374,7 @@ pub static ADMM_UPDATE: Kernel = Kernel {
         Binding::write("counts"),
     ],
     params: UpdateParams::LAYOUT,
-    variants,
+    variants: update_variants,
 };
 
 params! {
@@ -371,7 +416,14 @@ pub fn admm_update(
 ) -> Result<(), Error> {
     let (shape, Update { t, sums, counts }) = (w.shape(), update);
     let groups = pattern.groups(ADMM_UPDATE.name, shape)?;
-    expect_stored(&ADMM_UPDATE, pattern, w)?;
+    expect_weights(&ADMM_UPDATE, "w", w)?;
+    if !can_update(pattern.group, w.storage()) {
+        let detail = format!(
+            "weights stored as {:?} cannot be {pattern}; F32 can, and 16 bits where the group is a multiple of 4",
+            w.storage()
+        );
+        return Err(Error::Shape { kernel: ADMM_UPDATE.name, detail });
+    }
     expect_shape(&ADMM_UPDATE, "t", t, shape)?;
     expect_storage(&ADMM_UPDATE, "t", t, w.storage())?;
     expect_length(&ADMM_UPDATE, "settings", settings, SETTINGS_LENGTH.into())?;
@@ -381,7 +433,7 @@ pub fn admm_update(
     }
     plan.dispatch(Dispatch {
         kernel: &ADMM_UPDATE,
-        variant: variant(pattern.group, w.storage()),
+        variant: update_variant(pattern.group, w.storage()),
         operands: &[w, settings, t, sums, counts],
         params: bytemuck::bytes_of(&UpdateParams {
             rows: shape.rows,
@@ -397,7 +449,7 @@ pub fn admm_update(
 /// A packed matrix: the two tensors of the [module's](self) description.
 #[derive(Clone, Copy, Debug)]
 pub struct Packed<'a> {
-    /// Kept weights, f32.
+    /// Kept weights, f32, f16 or bf16.
     pub values: &'a Tensor,
     /// Their places, u32.
     pub places: &'a Tensor,
@@ -413,7 +465,7 @@ impl Packed<'_> {
     ) -> Result<(), Error> {
         pattern.groups(kernel.name, matrix)?;
         expect_shape(kernel, "values", self.values, pattern.values(matrix)?)?;
-        expect_storage(kernel, "values", self.values, StorageType::F32)?;
+        expect_weights(kernel, "values", self.values)?;
         expect_shape(kernel, "places", self.places, pattern.places(matrix)?)?;
         expect_storage(kernel, "places", self.places, StorageType::U32)
     }
@@ -429,7 +481,7 @@ pub static PACK: Kernel = Kernel {
         Binding::write("places"),
     ],
     params: PackParams::LAYOUT,
-    variants: super::plain,
+    variants: pack_variants,
 };
 
 params! {
@@ -442,12 +494,12 @@ params! {
         stride: u32,
         mask_words: u32,
         per_word: u32,
-        value_stride: u32,
+        value_words: u32,
         place_words: u32,
     }
 }
 
-/// The packed form of `w`, f32, by a mask that [`project`] made.
+/// The packed form of `w`, in its own storage, by a mask that [`project`] made.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
@@ -461,7 +513,7 @@ pub fn pack(
 ) -> Result<(), Error> {
     let (shape, Packed { values, places }) = (w.shape(), packed);
     packed.expect(&PACK, pattern, shape)?;
-    expect_storage(&PACK, "w", w, StorageType::F32)?;
+    expect_storage(&PACK, "w", w, values.storage())?;
     expect_shape(&PACK, "mask", mask, pattern.mask(shape)?)?;
     expect_storage(&PACK, "mask", mask, StorageType::U32)?;
     let params = PackParams {
@@ -473,15 +525,18 @@ pub fn pack(
         stride: shape.stride(),
         mask_words: mask.shape().stride(),
         per_word: pattern.groups_per_word(),
-        value_stride: values.shape().stride(),
+        value_words: row_words(values),
         place_words: places.shape().stride(),
     };
     plan.dispatch(Dispatch {
         kernel: &PACK,
-        variant: Variant::new("plain"),
+        variant: bits_variant(w.storage()),
         operands: &[w, mask, values, places],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(values.shape().stored().max(places.shape().stored()), WG_SIZE),
+        groups: Groups::over(
+            u64::from(shape.rows) * u64::from(row_words(values).max(row_words(places))),
+            WG_SIZE,
+        ),
         flops: 0,
     })
 }
@@ -491,7 +546,7 @@ pub static UNPACK: Kernel = Kernel {
     name: "nm/unpack",
     bindings: &[Binding::read("values"), Binding::read("places"), Binding::write("w")],
     params: UnpackParams::LAYOUT,
-    variants: super::plain,
+    variants: unpack_variants,
 };
 
 params! {
@@ -502,7 +557,7 @@ params! {
         keep: u32,
         width: u32,
         bits: u32,
-        value_stride: u32,
+        value_words: u32,
         place_words: u32,
     }
 }
@@ -520,7 +575,7 @@ pub fn unpack(
 ) -> Result<(), Error> {
     let (shape, Packed { values, places }) = (w.shape(), packed);
     packed.expect(&UNPACK, pattern, shape)?;
-    expect_storage(&UNPACK, "w", w, StorageType::F32)?;
+    expect_storage(&UNPACK, "w", w, values.storage())?;
     let params = UnpackParams {
         rows: shape.rows,
         columns: shape.columns,
@@ -528,12 +583,12 @@ pub fn unpack(
         keep: pattern.keep,
         width: pattern.group,
         bits: pattern.place_bits(),
-        value_stride: values.shape().stride(),
+        value_words: row_words(values),
         place_words: places.shape().stride(),
     };
     plan.dispatch(Dispatch {
         kernel: &UNPACK,
-        variant: Variant::new("plain"),
+        variant: unpack_variant(w.storage()),
         operands: &[values, places, w],
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(u64::from(shape.rows) * u64::from(shape.quads()), WG_SIZE),

@@ -110,12 +110,11 @@ pub(super) fn project(session: &mut Session<'_>) -> Result<(), Error> {
         for size in sizes(session, pattern) {
             let shape = shape(size, pattern);
             for (what, w) in matrices(session, shape) {
-                one_projection(session, pattern, shape, &what, &w)?;
+                for storage in [StorageType::F32, StorageType::Bf16, StorageType::F16] {
+                    one_projection(session, pattern, (shape, storage), &what, &w)?;
+                }
             }
         }
-    }
-    for (storage, pattern) in halves(session) {
-        project_halves(session, storage, pattern)?;
     }
     Ok(())
 }
@@ -126,28 +125,26 @@ fn stored_place(index: usize, shape: Shape) -> u32 {
     row * shape.stride() + column
 }
 
-/// The word that a first value at `index` leaves: that of its unit's first element.
-fn found_of(found: Option<usize>, shape: Shape, pattern: NmPattern) -> u32 {
-    let unit = if pattern.group().is_multiple_of(4) { 4 } else { 1 };
-    found_word(found.map(|index| stored_place(index, shape) / unit * unit))
-}
-
 fn one_projection(
     session: &mut Session<'_>,
     pattern: NmPattern,
-    shape: Shape,
+    (shape, storage): (Shape, StorageType),
     what: &str,
     w: &Matrix,
 ) -> Result<(), Error> {
     let (keep, group) = counts(pattern);
-    let expected = oracle::project(w, keep, group);
-    session.check(&format!("{pattern}, {shape}, {what}"), |call| {
-        let mask = mask_words(&expected.kept, w, pattern);
+    let w = w.map(|value| rounded(storage, value));
+    let expected = oracle::project(&w, keep, group);
+    session.check(&format!("{pattern} in {storage:?}, {shape}, {what}"), |call| {
+        let mask = mask_words(&expected.kept, &w, pattern);
         let mask = written_words(call, "mask", pattern.mask(shape)?, &mask)?;
-        let projected = call.output("projected", shape, Expected::exactly(&expected.value))?;
-        let found =
-            call.words("found", &[0], Expected::Words(vec![found_of(expected.found, shape, pattern)]))?;
-        let w = call.input("w", w)?;
+        // Bit for bit, denormals too.
+        let after = stored_words(storage, &expected.value);
+        let before = vec![0x7fff_7fff; after.len()];
+        let projected = call.stored("projected", (shape, storage), &before, Expected::Words(after))?;
+        let found = found_word(expected.found.map(|index| stored_place(index, shape)));
+        let found = call.words("found", &[0], Expected::Words(vec![found]))?;
+        let w = call.stored("w", (shape, storage), &stored_words(storage, &w), Expected::Unchanged)?;
         kernel::project(&mut call.plan, pattern, &w, &projected, &mask, &found)
     })
 }
@@ -181,41 +178,33 @@ fn half_value(storage: StorageType, bits: u16) -> f64 {
 }
 
 fn rounded(storage: StorageType, value: f64) -> f64 {
-    half_value(storage, half_bits(storage, value))
+    match storage {
+        StorageType::F32 => f64::from(value as f32),
+        _ => half_value(storage, half_bits(storage, value)),
+    }
 }
 
-/// Words of a matrix whose columns are a multiple of four, with zeros of either sign taken for +0.
-fn half_words(storage: StorageType, matrix: &Matrix) -> Vec<u32> {
-    let half = |value: f64| u32::from(half_bits(storage, value));
-    matrix.data().chunks_exact(2).map(|pair| half(pair[0]) | half(pair[1]) << 16).collect()
+/// Words of a matrix as a storage has it, rows padded with zeros to whole `vec4`s.
+fn stored_words(storage: StorageType, matrix: &Matrix) -> Vec<u32> {
+    let bits = |value: f64| match storage {
+        StorageType::F32 => (value as f32).to_bits(),
+        _ => half_bits(storage, value).into(),
+    };
+    let per_word = 4 / storage.bytes() as usize;
+    let mut words = Vec::new();
+    for row in matrix.data().chunks_exact(matrix.cols().max(1)) {
+        let mut row: Vec<u32> = row.iter().map(|value| bits(*value)).collect();
+        row.resize(row.len().next_multiple_of(4), 0);
+        let word =
+            |parts: &[u32]| parts.iter().rev().fold(0u64, |word, part| word << 16 | u64::from(*part)) as u32;
+        words.extend(row.chunks_exact(per_word).map(word));
+    }
+    words
 }
 
-/// A matrix of values that a storage has, no denormals among them.
+/// A matrix of values that a storage has.
 fn half_matrix(session: &mut Session<'_>, storage: StorageType, shape: Shape, profile: Profile) -> Matrix {
     session.matrix(shape, profile).map(|value| rounded(storage, value))
-}
-
-fn project_halves(session: &mut Session<'_>, storage: StorageType, pattern: NmPattern) -> Result<(), Error> {
-    let (keep, group) = counts(pattern);
-    for size in [(3, 5), (7, 17), (0, 5), (1, 257)] {
-        for profile in [Profile::Ordinary, Profile::Zeros] {
-            let shape = shape(size, pattern);
-            let w = half_matrix(session, storage, shape, profile);
-            let expected = oracle::project(&w, keep, group);
-            session.check(&format!("{pattern} in {storage:?}, {shape}, {profile}"), |call| {
-                let mask = mask_words(&expected.kept, &w, pattern);
-                let mask = written_words(call, "mask", pattern.mask(shape)?, &mask)?;
-                let after = Expected::Words(half_words(storage, &expected.value));
-                let words = half_words(storage, &w);
-                let projected =
-                    call.stored("projected", (shape, storage), &vec![0x7fff_7fff; words.len()], after)?;
-                let found = call.words("found", &[0], Expected::Words(vec![0]))?;
-                let w = call.stored("w", (shape, storage), &words, Expected::Unchanged)?;
-                kernel::project(&mut call.plan, pattern, &w, &projected, &mask, &found)
-            })?;
-        }
-    }
-    Ok(())
 }
 
 fn settings(call: &mut Call<'_>, leak: f64) -> Result<Tensor, Error> {
@@ -327,9 +316,9 @@ fn update_halves(session: &mut Session<'_>, storage: StorageType, pattern: NmPat
         let after = oracle::admm_update(&w, &t, counts(pattern), 0.75, |value| rounded(storage, value));
         session.check(&format!("{pattern} in {storage:?}, {shape}"), |call| {
             let [sums, counts] = lists(call, pattern, shape, &after)?;
-            let expected = Expected::Words(half_words(storage, &after.t));
-            let t = call.stored("t", (shape, storage), &half_words(storage, &t), expected)?;
-            let w = call.stored("w", (shape, storage), &half_words(storage, &w), Expected::Unchanged)?;
+            let expected = Expected::Words(stored_words(storage, &after.t));
+            let t = call.stored("t", (shape, storage), &stored_words(storage, &t), expected)?;
+            let w = call.stored("w", (shape, storage), &stored_words(storage, &w), Expected::Unchanged)?;
             let settings = settings(call, 0.75)?;
             let update = Update { t: &t, sums: &sums, counts: &counts };
             kernel::admm_update(&mut call.plan, pattern, &w, &settings, update)
@@ -338,26 +327,49 @@ fn update_halves(session: &mut Session<'_>, storage: StorageType, pattern: NmPat
     Ok(())
 }
 
-/// A projected matrix and its packed form.
+/// A projected matrix and its packed form, in some storage.
 struct Example {
     case: String,
     shape: Shape,
+    storage: StorageType,
     w: oracle::Projected,
     packed: oracle::Packed,
 }
 
-fn examples(session: &mut Session<'_>) -> Vec<(NmPattern, Example)> {
+impl Example {
+    /// A matrix of weights that is written in full and is then `after`, or is only read.
+    fn weights(
+        &self,
+        call: &mut Call<'_>,
+        (name, shape): (&'static str, Shape),
+        weights: &Matrix,
+        is_written: bool,
+    ) -> Result<Tensor, Error> {
+        let words = stored_words(self.storage, weights);
+        let stored = (shape, self.storage);
+        match is_written {
+            true => call.stored(name, stored, &vec![0x7fff_7fff; words.len()], Expected::Words(words)),
+            false => call.stored(name, stored, &words, Expected::Unchanged),
+        }
+    }
+}
+
+/// Every width of group in f32, and what words and weights of 16 bits may meet in.
+fn examples(session: &mut Session<'_>, storages: &[StorageType]) -> Vec<(NmPattern, Example)> {
     let mut examples = Vec::new();
     for pattern in patterns(session) {
         for size in sizes(session, pattern) {
             let shape = shape(size, pattern);
             for profile in [Profile::Ordinary, Profile::Zeros, Profile::Denormal] {
-                if profile == Profile::Ordinary || shape.elements() < 5_000 {
-                    let (keep, group) = counts(pattern);
-                    let w = oracle::project(&session.matrix(shape, profile), keep, group);
-                    let packed = oracle::pack(&w.value, &w.kept, (keep, group));
-                    let case = format!("{pattern}, {shape}, {profile}");
-                    examples.push((pattern, Example { case, shape, w, packed }));
+                for storage in storages {
+                    if profile == Profile::Ordinary || shape.elements() < 5_000 {
+                        let (keep, group) = counts(pattern);
+                        let w = session.matrix(shape, profile).map(|value| rounded(*storage, value));
+                        let w = oracle::project(&w, keep, group);
+                        let packed = oracle::pack(&w.value, &w.kept, (keep, group));
+                        let case = format!("{pattern} in {storage:?}, {shape}, {profile}");
+                        examples.push((pattern, Example { case, shape, storage: *storage, w, packed }));
+                    }
                 }
             }
         }
@@ -365,14 +377,19 @@ fn examples(session: &mut Session<'_>) -> Vec<(NmPattern, Example)> {
     examples
 }
 
+/// Storages that differ in how weights are moved.
+const WIDTHS: [StorageType; 2] = [StorageType::F32, StorageType::Bf16];
+
 pub(super) fn pack(session: &mut Session<'_>) -> Result<(), Error> {
-    for (pattern, Example { case, shape, w, packed }) in examples(session) {
-        session.check(&case, |call| {
-            let places = written_words(call, "places", pattern.places(shape)?, &packed.places)?;
-            let values = call.output("values", pattern.values(shape)?, Expected::exactly(&packed.values))?;
+    for (pattern, example) in examples(session, &WIDTHS) {
+        let Example { case, shape, w, packed, .. } = &example;
+        session.check(case, |call| {
+            let places = written_words(call, "places", pattern.places(*shape)?, &packed.places)?;
+            let values = ("values", pattern.values(*shape)?);
+            let values = example.weights(call, values, &packed.values, true)?;
             let mask = mask_words(&w.kept, &w.value, pattern);
-            let mask = read_words(call, "mask", pattern.mask(shape)?, &mask)?;
-            let w = call.input("w", &w.value)?;
+            let mask = read_words(call, "mask", pattern.mask(*shape)?, &mask)?;
+            let w = example.weights(call, ("w", *shape), &w.value, false)?;
             kernel::pack(&mut call.plan, pattern, &w, &mask, Packed { values: &values, places: &places })
         })?;
     }
@@ -380,12 +397,14 @@ pub(super) fn pack(session: &mut Session<'_>) -> Result<(), Error> {
 }
 
 pub(super) fn unpack(session: &mut Session<'_>) -> Result<(), Error> {
-    for (pattern, Example { case, shape, w, packed }) in examples(session) {
-        assert_eq!(oracle::unpack(&packed, counts(pattern)), w.value, "the oracles undo each other");
-        session.check(&case, |call| {
-            let places = read_words(call, "places", pattern.places(shape)?, &packed.places)?;
-            let values = call.input("values", &packed.values)?;
-            let w = call.output("w", shape, Expected::exactly(&w.value))?;
+    for (pattern, example) in examples(session, &WIDTHS) {
+        let Example { case, shape, w, packed, .. } = &example;
+        assert_eq!(oracle::unpack(packed, counts(pattern)), w.value, "the oracles undo each other");
+        session.check(case, |call| {
+            let places = read_words(call, "places", pattern.places(*shape)?, &packed.places)?;
+            let values = ("values", pattern.values(*shape)?);
+            let values = example.weights(call, values, &packed.values, false)?;
+            let w = example.weights(call, ("w", *shape), &w.value, true)?;
             kernel::unpack(&mut call.plan, pattern, Packed { values: &values, places: &places }, &w)
         })?;
     }
@@ -393,7 +412,7 @@ pub(super) fn unpack(session: &mut Session<'_>) -> Result<(), Error> {
 }
 
 pub(super) fn matmul_nm(session: &mut Session<'_>) -> Result<(), Error> {
-    for (pattern, Example { case, shape, packed, .. }) in examples(session) {
+    for (pattern, Example { case, shape, packed, .. }) in examples(session, &[StorageType::F32]) {
         // A vector and a matrix.
         for samples in [1, 6] {
             let left = session.matrix(Shape::new(samples, shape.columns), Profile::Ordinary);

