@@ -1,6 +1,6 @@
 //! `cargo xtask isa`: what a real GPU's compiler makes of every kernel, without the GPU.
 //!
-//! Mesa's RADV makes pipelines on null hardware; the program `dualstep-isa` asks it. CI fails where registers spill.
+//! Mesa's RADV makes pipelines on null hardware; the program `dualstep-compilers` asks it. CI fails where registers spill.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::announce_and_run;
 use crate::results;
-use crate::workspace::{self, cargo};
+use crate::workspace;
 
 /// Compile every kernel for a GPU that need not be there, and fail where registers spill.
 #[derive(clap::Args)]
@@ -33,10 +33,8 @@ const MANIFESTS: [&str; 2] = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"];
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
-    // As for the suite, so that nothing is built twice.
-    announce_and_run(&mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
-    let mut isa = Command::new(workspace::program("dualstep-isa", "debug")?);
-    isa.arg(&args.name).env("VK_DRIVER_FILES", radv()?).env("RADV_FORCE_FAMILY", &args.family);
+    let mut isa = Command::new(workspace::compilers()?);
+    isa.arg("isa").arg(&args.name).env("VK_DRIVER_FILES", radv()?).env("RADV_FORCE_FAMILY", &args.family);
     // What the variable was called before.
     isa.env("VK_ICD_FILENAMES", radv()?);
     if args.assembly {
@@ -45,7 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
     if !args.write {
         return announce_and_run(&mut isa);
     }
-    let output = isa.arg("--markdown").output().context("cannot run dualstep-isa")?;
+    let output = isa.arg("--markdown").output().context("cannot run dualstep-compilers")?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     results::replace("isa", &String::from_utf8(output.stdout)?)
 }

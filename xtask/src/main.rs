@@ -20,6 +20,7 @@ mod packages;
 mod process;
 mod results;
 mod test;
+mod tint;
 mod workspace;
 
 /// Developer commands of dualstep.
@@ -33,6 +34,8 @@ enum Command {
     Test,
     Results(results::Args),
     Isa(isa::Args),
+    /// Have Tint, the compiler of WGSL within Chrome, validate every kernel, where node is installed.
+    Tint,
     /// Check format, clippy's lints and the documentation.
     Lint,
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Results(args) => results::run(&args),
         Command::Isa(args) => isa::run(&args),
+        Command::Tint => tint::run(),
         Command::Lint => lint::run(),
     };
     match outcome {

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::process::announce_and_run;
+
 /// The folder with the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the root")
@@ -23,11 +25,17 @@ pub fn dualstep(profile: &str) -> Result<PathBuf> {
     program("dualstep", profile)
 }
 
+/// The program `dualstep-compilers`, built as for the suite, so that nothing is built twice.
+pub fn compilers() -> Result<PathBuf> {
+    announce_and_run(&mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
+    program("dualstep-compilers", "debug")
+}
+
 /// A program of the workspace as cargo has built it.
 ///
 /// Asking `cargo run` for it would be shorter, but after `cargo test` that builds wgpu a second time: the tests'
 /// naga has features of its own.
-pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
+fn program(name: &str, profile: &str) -> Result<PathBuf> {
     let this = env::current_exe().context("cannot find out where xtask itself lies")?;
     let target = this.ancestors().nth(2).context("xtask does not lie in a target folder")?;
     let program = target.join(profile).join(format!("{name}{EXE_SUFFIX}"));

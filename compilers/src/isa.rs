@@ -7,22 +7,19 @@
 mod assembly;
 mod radv;
 
-use std::process::ExitCode;
-
 use anyhow::{Context, Result, anyhow};
-use clap::Parser;
 use dualstep::engine::{Kernel, Variant, flatten};
-use dualstep::kernels;
 use naga::back::spv;
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+use crate::variants;
 use assembly::{Mix, Program};
 use radv::{Compiled, Compiler};
 
-/// What RADV makes of every kernel.
-#[derive(Parser)]
-struct Arguments {
+/// Compile every kernel for the GPU that the environment names.
+#[derive(clap::Args)]
+pub struct Arguments {
     /// Only kernels whose name holds this.
     #[arg(default_value = "")]
     name: String,
@@ -47,31 +44,18 @@ struct Row {
     hot: Option<Mix>,
 }
 
-fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 /// Returns whether nothing spilled.
-fn run(arguments: &Arguments) -> Result<bool> {
+pub fn run(arguments: &Arguments) -> Result<bool> {
     let compiler = Compiler::open()?;
     let (gpu, driver) = compiler.names();
     let mut rows = Vec::new();
-    for kernel in kernels::ALL.iter().filter(|kernel| kernel.name.contains(&arguments.name)) {
-        for variant in (kernel.variants)().into_iter().filter(|variant| !variant.software) {
-            let what = format!("{} {variant}", kernel.name);
-            let compiled = compile(&compiler, kernel, &variant).with_context(|| what.clone())?;
-            if arguments.assembly {
-                println!("{what}\n{}", compiled.assembly);
-            }
-            rows.push(Row::new(kernel.name, variant, &compiled)?);
+    for (kernel, variant) in variants(&arguments.name).filter(|(_, variant)| !variant.software) {
+        let what = format!("{} {variant}", kernel.name);
+        let compiled = compile(&compiler, kernel, &variant).with_context(|| what.clone())?;
+        if arguments.assembly {
+            println!("{what}\n{}", compiled.assembly);
         }
+        rows.push(Row::new(kernel.name, variant, &compiled)?);
     }
     match arguments.markdown {
         true => print_markdown(&rows, (gpu, driver)),
