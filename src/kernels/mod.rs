@@ -46,6 +46,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::GRAM,
     &sparse::PRODUCT,
     &linalg::MATMUL_NM,
+    &linalg::MATVEC_NM,
     &cholesky::CORNER,
     &cg::STEP,
     &loss::SOFTMAX_SCORES,

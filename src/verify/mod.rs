@@ -110,6 +110,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::GRAM, linalg::gram),
     (&kernels::sparse::PRODUCT, sparse::product),
     (&kernels::linalg::MATMUL_NM, nm::matmul_nm),
+    (&kernels::linalg::MATVEC_NM, nm::matvec_nm),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),
