@@ -111,6 +111,13 @@ const ROWS: &[(&str, Record)] = &[
         let packed = Packed { values: &values, places: &places };
         linalg::matmul_nm(plan, &b.side()?, pattern, packed, &b.side()?)
     }),
+    ("linalg/matvec_nm", |b, plan| {
+        let pattern = b.pattern();
+        let (values, places) = b.packed(pattern)?;
+        let packed = Packed { values: &values, places: &places };
+        let vector = || b.matrix(1, b.width);
+        linalg::matvec_nm(plan, &vector()?, pattern, packed, &vector()?)
+    }),
     ("cholesky/corner", |b, plan| {
         let block = || b.matrix(cholesky::SIDE, cholesky::SIDE);
         let (matrix, inverse, copy) = (block()?, block()?, block()?);

@@ -481,29 +481,33 @@ pub static MATMUL_NM: Kernel = Kernel {
         Binding::write("product"),
     ],
     params: MatmulNmParams::LAYOUT,
-    variants: super::plain,
+    variants: nm::value_variants,
 };
 
 params! {
     struct MatmulNmParams {
         samples: u32,
         rows: u32,
-        quads: u32,
+        stride: u32,
         left_stride: u32,
         entries: u32,
         keep: u32,
         width: u32,
         bits: u32,
-        value_stride: u32,
+        value_words: u32,
         place_words: u32,
     }
 }
 
+/// Rows, and samples, that a workgroup of [`matmul_nm`] owns.
+const NM_TILE: u32 = 32;
+
 /// product = left Wᵀ with W in its packed form, read as it is: `left` is samples × columns, W rows × columns, `product`
-/// samples × rows, all f32. One sample makes it a product of matrix and vector.
+/// samples × rows; values in any storage, the rest f32. For a single sample there is [`matvec_nm`].
 ///
 /// # Errors
-/// [`Error::Shape`] when shapes disagree or the group does not divide the columns, and those of [`PlanBuilder::dispatch`].
+/// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
+/// [`PlanBuilder::dispatch`].
 pub fn matmul_nm(
     plan: &mut PlanBuilder,
     left: &Tensor,
@@ -513,27 +517,99 @@ pub fn matmul_nm(
 ) -> Result<(), Error> {
     let (samples, rows) = (left.shape().rows, packed.values.shape().rows);
     packed.expect(&MATMUL_NM, pattern, Shape::new(rows, left.shape().columns))?;
-    nm::expect_storage(&MATMUL_NM, "values", packed.values, StorageType::F32)?;
+    nm::expect_storage(&MATMUL_NM, "left", left, StorageType::F32)?;
     expect_shape(&MATMUL_NM, "product", product, Shape::new(samples, rows))?;
+    nm::expect_storage(&MATMUL_NM, "product", product, StorageType::F32)?;
     let Packed { values, places } = packed;
     let params = MatmulNmParams {
         samples,
         rows,
-        quads: product.shape().quads(),
+        stride: product.shape().stride(),
         left_stride: left.shape().stride(),
         entries: values.shape().columns,
         keep: pattern.keep(),
         width: pattern.group(),
         bits: pattern.place_bits(),
-        value_stride: values.shape().stride(),
+        value_words: nm::row_words(values),
+        place_words: places.shape().stride(),
+    };
+    let tiles = |size: u32| u64::from(size.div_ceil(NM_TILE));
+    plan.dispatch(Dispatch {
+        kernel: &MATMUL_NM,
+        variant: nm::value_variant(values.storage()),
+        operands: &[left, values, places, product],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(tiles(samples) * tiles(product.shape().stride())),
+        flops: 2 * u64::from(samples) * values.shape().elements(),
+    })
+}
+
+/// `linalg/matvec_nm`
+pub static MATVEC_NM: Kernel = Kernel {
+    name: "linalg/matvec_nm",
+    bindings: &[
+        Binding::read("x"),
+        Binding::read("values"),
+        Binding::read("places"),
+        Binding::write("product"),
+    ],
+    params: MatvecNmParams::LAYOUT,
+    variants: nm::value_variants,
+};
+
+params! {
+    struct MatvecNmParams {
+        rows: u32,
+        columns: u32,
+        stride: u32,
+        entries: u32,
+        keep: u32,
+        width: u32,
+        bits: u32,
+        value_words: u32,
+        place_words: u32,
+    }
+}
+
+/// Rows that a workgroup of [`matvec_nm`] owns.
+const NM_ROWS: u32 = 8;
+
+/// product = W x with W in its packed form, read as it is: W is rows × columns, `x` a vector of columns, `product` one of rows;
+/// values in any storage, the rest f32.
+///
+/// # Errors
+/// As [`matmul_nm`].
+pub fn matvec_nm(
+    plan: &mut PlanBuilder,
+    x: &Tensor,
+    pattern: NmPattern,
+    packed: Packed<'_>,
+    product: &Tensor,
+) -> Result<(), Error> {
+    let Packed { values, places } = packed;
+    let (rows, columns) = (values.shape().rows, x.shape().columns);
+    packed.expect(&MATVEC_NM, pattern, Shape::new(rows, columns))?;
+    expect_shape(&MATVEC_NM, "x", x, Shape::vector(columns))?;
+    nm::expect_storage(&MATVEC_NM, "x", x, StorageType::F32)?;
+    expect_shape(&MATVEC_NM, "product", product, Shape::vector(rows))?;
+    nm::expect_storage(&MATVEC_NM, "product", product, StorageType::F32)?;
+    let params = MatvecNmParams {
+        rows,
+        columns,
+        stride: product.shape().stride(),
+        entries: values.shape().columns,
+        keep: pattern.keep(),
+        width: pattern.group(),
+        bits: pattern.place_bits(),
+        value_words: nm::row_words(values),
         place_words: places.shape().stride(),
     };
     plan.dispatch(Dispatch {
-        kernel: &MATMUL_NM,
-        variant: Variant::new("plain"),
-        operands: &[left, values, places, product],
+        kernel: &MATVEC_NM,
+        variant: nm::value_variant(values.storage()),
+        operands: &[x, values, places, product],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(u64::from(samples) * u64::from(product.shape().quads()), super::WG_SIZE),
-        flops: 2 * u64::from(samples) * values.shape().elements(),
+        groups: Groups::over(product.shape().stride().into(), NM_ROWS),
+        flops: 2 * values.shape().elements(),
     })
 }

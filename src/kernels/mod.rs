@@ -49,6 +49,7 @@ pub static ALL: &[&Kernel] = &[
     &sparse::PRODUCT,
     &sparse::WEIGHT_GRADIENT,
     &linalg::MATMUL_NM,
+    &linalg::MATVEC_NM,
     &cholesky::CORNER,
     &cg::STEP,
     &loss::SOFTMAX_SCORES,

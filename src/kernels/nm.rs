@@ -268,8 +268,23 @@ fn unpack_variants() -> Vec<Variant> {
     [StorageType::F32, StorageType::F16].map(unpack_variant).into()
 }
 
+/// The way of reading packed values as numbers.
+pub(super) fn value_variant(storage: StorageType) -> Variant {
+    match storage {
+        StorageType::F32 | StorageType::U32 => Variant::new("f32"),
+        StorageType::Bf16 => {
+            Variant::new("bf16").spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_bf16")
+        }
+        StorageType::F16 => Variant::new("f16").spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_f16"),
+    }
+}
+
+pub(super) fn value_variants() -> Vec<Variant> {
+    STORAGES.map(value_variant).into()
+}
+
 /// Words of a row of weights, padding included.
-fn row_words(tensor: &Tensor) -> u32 {
+pub(super) fn row_words(tensor: &Tensor) -> u32 {
     (u64::from(tensor.shape().stride()) * tensor.storage().bytes() / 4) as u32
 }
 

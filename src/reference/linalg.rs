@@ -109,6 +109,15 @@ pub fn matmul_nm(left: &Matrix, packed: &nm::Packed, pattern: (usize, usize)) ->
     matmul(left, false, &nm::unpack(packed, pattern), true)
 }
 
+/// W x with W in the packed form of an N:M matrix, and `x` and the product as rows.
+///
+/// # Panics
+/// If the sizes differ.
+pub fn matvec_nm(x: &Matrix, packed: &nm::Packed, pattern: (usize, usize)) -> Bounded<Matrix> {
+    assert_eq!(x.rows(), 1, "matvec_nm: x is one row");
+    matmul_nm(x, packed, pattern)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

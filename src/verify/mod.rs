@@ -113,6 +113,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::sparse::PRODUCT, sparse::product),
     (&kernels::sparse::WEIGHT_GRADIENT, sparse::weight_gradient),
     (&kernels::linalg::MATMUL_NM, nm::matmul_nm),
+    (&kernels::linalg::MATVEC_NM, nm::matvec_nm),
     (&kernels::cholesky::CORNER, cholesky::corner),
     (&kernels::cg::STEP, cg::step),
     (&kernels::loss::SOFTMAX_SCORES, loss::softmax_scores),

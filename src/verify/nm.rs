@@ -110,7 +110,7 @@ pub(super) fn project(session: &mut Session<'_>) -> Result<(), Error> {
         for size in sizes(session, pattern) {
             let shape = shape(size, pattern);
             for (what, w) in matrices(session, shape) {
-                for storage in [StorageType::F32, StorageType::Bf16, StorageType::F16] {
+                for storage in STORAGES {
                     one_projection(session, pattern, (shape, storage), &what, &w)?;
                 }
             }
@@ -411,16 +411,22 @@ pub(super) fn unpack(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Every storage of packed values.
+const STORAGES: [StorageType; 3] = [StorageType::F32, StorageType::Bf16, StorageType::F16];
+
 pub(super) fn matmul_nm(session: &mut Session<'_>) -> Result<(), Error> {
-    for (pattern, Example { case, shape, packed, .. }) in examples(session, &[StorageType::F32]) {
-        // A vector and a matrix.
-        for samples in [1, 6] {
+    for (pattern, example) in examples(session, &STORAGES) {
+        let Example { case, shape, packed, .. } = &example;
+        // Part of a tile of samples, and more than one.
+        let samples = if shape.elements() < 300 { &[6, 37][..] } else { &[6] };
+        for &samples in samples {
             let left = session.matrix(Shape::new(samples, shape.columns), Profile::Ordinary);
-            let expected = crate::reference::linalg::matmul_nm(&left, &packed, counts(pattern));
+            let expected = crate::reference::linalg::matmul_nm(&left, packed, counts(pattern));
             let bound = Bound::roundings(packed.values.cols() + 1);
             session.check(&format!("{case}, {samples} samples"), |call| {
-                let places = read_words(call, "places", pattern.places(shape)?, &packed.places)?;
-                let values = call.input("values", &packed.values)?;
+                let places = read_words(call, "places", pattern.places(*shape)?, &packed.places)?;
+                let values =
+                    example.weights(call, ("values", pattern.values(*shape)?), &packed.values, false)?;
                 let left = call.input("left", &left)?;
                 let output = Shape::new(samples, shape.rows);
                 let product = call.output("product", output, Expected::near(&expected, bound))?;
@@ -428,6 +434,26 @@ pub(super) fn matmul_nm(session: &mut Session<'_>) -> Result<(), Error> {
                 linalg::matmul_nm(&mut call.plan, &left, pattern, packed, &product)
             })?;
         }
+    }
+    Ok(())
+}
+
+pub(super) fn matvec_nm(session: &mut Session<'_>) -> Result<(), Error> {
+    for (pattern, example) in examples(session, &STORAGES) {
+        let Example { case, shape, packed, .. } = &example;
+        let x = session.matrix(Shape::vector(shape.columns), Profile::Ordinary);
+        let expected = crate::reference::linalg::matvec_nm(&x, packed, counts(pattern));
+        // However terms are put in brackets, none goes through more additions than there are others.
+        let bound = Bound::roundings(packed.values.cols() + 1);
+        session.check(case, |call| {
+            let places = read_words(call, "places", pattern.places(*shape)?, &packed.places)?;
+            let values = example.weights(call, ("values", pattern.values(*shape)?), &packed.values, false)?;
+            let x = call.input("x", &x)?;
+            let product =
+                call.output("product", Shape::vector(shape.rows), Expected::near(&expected, bound))?;
+            let packed = Packed { values: &values, places: &places };
+            linalg::matvec_nm(&mut call.plan, &x, pattern, packed, &product)
+        })?;
     }
     Ok(())
 }
