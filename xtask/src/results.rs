@@ -5,6 +5,7 @@
 //! always holds: figures come from the program's own tables, and only a finished study replaces a section.
 
 mod graphs;
+mod sparsity;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,11 +36,13 @@ pub struct Args {
 enum Study {
     /// First-order methods, dlADMM and BADM on five graphs, by features alone and with neighbours.
     Graphs,
+    /// N:M ADMM and its rivals on Fashion-MNIST.
+    Sparsity,
 }
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 2] = ["graphs", "isa"];
+    const SECTIONS: [&str; 3] = ["graphs", "sparsity", "isa"];
 }
 
 /// Runs the command.
@@ -52,6 +55,7 @@ pub fn run(args: &Args) -> Result<()> {
     match (args.study, &args.graphs) {
         (Study::Graphs, Some(folder)) => graphs::run(&bench, folder),
         (Study::Graphs, None) => unreachable!("clap requires --graphs"),
+        (Study::Sparsity, _) => sparsity::run(&bench),
     }
 }
 
@@ -63,22 +67,30 @@ struct Bench {
 }
 
 impl Bench {
-    /// `dualstep compare` with these arguments; returns the summary. The report lies in `target/results`, by `name`, and
-    /// its chart goes to `benches/results`.
+    /// `dualstep compare` with these arguments; returns the summary. The report lies in `target/results`, by `name`.
     fn compare(&self, name: &str, arguments: &[String]) -> Result<Summary> {
-        let report = workspace::root().join("target/results").join(name);
+        let report = Self::report(name);
         let summary = report.join("summary.md");
         if !self.resume || !summary.is_file() {
             let mut compare = Command::new(&self.dualstep);
             compare.arg("compare").args(arguments).arg("--report").arg(&report);
             announce_and_run(self.graphics.prepare(compare.current_dir(workspace::root())))?;
         }
-        let chart = folder()?.join(format!("{name}.svg"));
-        fs::copy(report.join("comparison.svg"), &chart)
-            .with_context(|| format!("cannot write {}", chart.display()))?;
         let text =
             fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))?;
         Summary::parse(&text).with_context(|| format!("{} holds no table of results", summary.display()))
+    }
+
+    /// Puts the chart of a comparison beside the sections.
+    fn keep_chart(&self, name: &str) -> Result<()> {
+        let chart = folder()?.join(format!("{name}.svg"));
+        fs::copy(Self::report(name).join("comparison.svg"), &chart)
+            .map(drop)
+            .with_context(|| format!("cannot write {}", chart.display()))
+    }
+
+    fn report(name: &str) -> PathBuf {
+        workspace::root().join("target/results").join(name)
     }
 }
 

@@ -205,14 +205,19 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
     let gradients = with(common(&dense, iterations, every), &BY_GRADIENTS);
     let sweeps = with(common("--hidden 32,32", SWEEPS, 1), &BY_SWEEPS);
     let graph = with(common("--model gcn --hidden 32,c32,c32,32", set.epochs, 5), &BY_GRADIENTS);
-    let called = |what: &str| format!("{}-{what}", set.name);
+    let compare = |what: &str, words: &[String]| {
+        let name = format!("{}-{what}", set.name);
+        let summary = bench.compare(&name, words)?;
+        bench.keep_chart(&name)?;
+        anyhow::Ok(summary)
+    };
     Ok(Found {
         set,
-        gradients: bench.compare(&called("gradients"), &gradients)?,
-        sweeps: bench.compare(&called("sweeps"), &sweeps)?,
+        gradients: compare("gradients", &gradients)?,
+        sweeps: compare("sweeps", &sweeps)?,
         graph: match set.epochs {
             0 => None,
-            _ => Some(bench.compare(&called("gcn"), &graph)?),
+            _ => Some(compare("gcn", &graph)?),
         },
     })
 }
