@@ -1,10 +1,11 @@
 //! How well networks learn to keep n of every m weights: N:M ADMM (Holmes et al. 2021) and its rivals, at equal steps from
 //! the same dense weights.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Bench, Summary, table};
 use crate::process::announce_and_run;
@@ -76,8 +77,10 @@ fn train(bench: &Bench, network: &Network, seed: u32) -> Result<()> {
         "train {COMMON} --hidden {} --initial torch --iterations {DENSE_STEPS} --eval-every {DENSE_STEPS} --seed {seed}",
         network.hidden
     );
+    let folder = path.parent().unwrap_or(&path);
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     let mut train = Command::new(&bench.dualstep);
-    train.args(flags.split_whitespace()).arg("--checkpoint").arg(path);
+    train.args(flags.split_whitespace()).arg("--checkpoint").arg(&path);
     announce_and_run(bench.graphics.prepare(train.current_dir(workspace::root())))
 }
 
