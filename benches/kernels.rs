@@ -64,7 +64,6 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("reduce/dot", |b, plan| reduce::dot(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
     ("reduce/dots", |b, plan| reduce::dots(plan, &b.side()?, &b.side()?, &b.partials()?, 0)),
-    ("reduce/advance", |b, plan| reduce::advance(plan, &b.list(dladmm::STATUS_LENGTH)?)),
     ("reduce/totals", |b, plan| {
         let (partials, count) = (b.partials()?, b.samples);
         let (totals, status) = (b.list(4)?, b.list(dladmm::STATUS_LENGTH)?);
@@ -469,9 +468,41 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("nm/admm_update", |b, plan| {
         let (w, pattern) = (b.weights()?, b.pattern());
-        let length = 4 * nm::partial_count(pattern, w.shape())?;
-        let update = Update { t: &b.weights()?, sums: &b.list(length)?, counts: &b.list(length)? };
-        nm::admm_update(plan, pattern, &w, &b.list(nm::SETTINGS_LENGTH)?, update)
+        let chunks = nm::Place::alone(pattern, w.shape()).update_chunks()?;
+        let args = Update {
+            group: pattern.group(),
+            w: &w,
+            chunks: &nm::upload_chunks(b.gpu, &chunks)?,
+            settings: &b.list(nm::SETTINGS_LENGTH)?,
+            t: &b.weights()?,
+            partials: &b.list(8 * chunks.len() as u32)?,
+            slot: 0,
+        };
+        nm::admm_update(plan, args)
+    }),
+    ("nm/measure", |b, plan| {
+        let chunks = nm::Place::alone(b.pattern(), b.weights()?.shape()).update_chunks()?.len() as u32;
+        let args = nm::Measure {
+            partials: &b.list(8 * chunks)?,
+            ranges: &b.words(&[0, chunks])?,
+            measures: &b.list(8)?,
+            settings: &b.list(nm::SETTINGS_LENGTH)?,
+            status: &b.list(dladmm::STATUS_LENGTH)?,
+        };
+        nm::measure(plan, args)
+    }),
+    ("nm/divisors", |b, plan| {
+        let shape = b.weights()?.shape();
+        let chunks = nm::Place::alone(b.pattern(), shape).divisor_chunks()?;
+        let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+        let (clock, sums) = (b.going(first_order::CLOCK_LENGTH)?, b.list(chunks.len() as u32)?);
+        nm::divisors(plan, Method::Adam, &state, &nm::upload_chunks(b.gpu, &chunks)?, &clock, &sums)
+    }),
+    ("nm/auto_rho", |b, plan| {
+        let chunks = nm::Place::alone(b.pattern(), b.weights()?.shape()).divisor_chunks()?.len() as u32;
+        let clock = b.going(first_order::CLOCK_LENGTH)?;
+        let settings = b.list(nm::SETTINGS_LENGTH)?;
+        nm::auto_rho(plan, &b.list(chunks)?, &b.words(&[0, chunks])?, &clock, &settings)
     }),
     ("nm/pack", |b, plan| {
         let (w, pattern) = (b.weights()?, b.pattern());
@@ -552,7 +583,7 @@ impl Bench<'_> {
         record(Penalty {
             kind: PenaltyKind::Pull,
             settings: &self.list(nm::SETTINGS_LENGTH)?,
-            places: &self.words(&(0..runs).collect::<Vec<_>>())?,
+            places: &self.words(&(0..runs).flat_map(|run| [run, 0]).collect::<Vec<_>>())?,
             t: &self.matrix(1, runs * first_order::RUN)?,
         })
     }

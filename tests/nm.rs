@@ -4,16 +4,19 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
+#[path = "support/literal_nm.rs"]
+mod literal;
+
 #[path = "support/values.rs"]
 mod values;
 
 use dualstep::data::DataSource;
-use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
-use dualstep::kernels::nm::{self as kernel, NmPattern, Packed, Update};
+use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, Slab, StorageType, Tensor};
+use dualstep::kernels::nm::{self as kernel, NmPattern, Packed, Place, Update};
 use dualstep::kernels::optimizer::NOTHING_FOUND;
 use dualstep::models::mlp::{Activation, Initial, Loss, Mlp, Targets};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
-use dualstep::solvers::nm::{NmAdmm, NmConfig, Penalty, Warning};
+use dualstep::solvers::nm::{NmAdmm, NmConfig, Penalty, Rho, Warning};
 use dualstep::solvers::optimizer::Schedule;
 use values::values;
 
@@ -233,12 +236,23 @@ fn one_tensor_does_what_three_do() {
         let mut u = vec![0.0f64; length as usize];
         let t = gpu.upload(shape, &z).unwrap();
         let device_w = gpu.zeros(shape, StorageType::F32).unwrap();
-        let words = [0.0, 0.0, leak as f32, 0.0];
-        let settings = gpu.upload(Shape::vector(kernel::SETTINGS_LENGTH), &words).unwrap();
-        let lists = [(); 2].map(|()| gpu.zeros(Shape::vector(4), StorageType::F32).unwrap());
+        let settings = kernel::Settings { leak: leak as f32, ..kernel::Settings::default() };
+        let words = bytemuck::cast_slice(std::slice::from_ref(&settings));
+        let settings = gpu.upload_u32(Shape::vector(kernel::SETTINGS_LENGTH), words).unwrap();
+        let partials = gpu.zeros(Shape::vector(8), StorageType::F32).unwrap();
+        let chunks = Place::alone(pattern, shape).update_chunks().unwrap();
+        let chunks = kernel::upload_chunks(&gpu, &chunks).unwrap();
         let mut plan = PlanBuilder::new(&gpu, "update");
-        let update = Update { t: &t, sums: &lists[0], counts: &lists[1] };
-        kernel::admm_update(&mut plan, pattern, &device_w, &settings, update).unwrap();
+        let args = Update {
+            group: pattern.group(),
+            w: &device_w,
+            chunks: &chunks,
+            settings: &settings,
+            t: &t,
+            partials: &partials,
+            slot: 0,
+        };
+        kernel::admm_update(&mut plan, args).unwrap();
         let plan = plan.finish().unwrap();
         for round in 0..20 {
             w = w.iter().zip(values(2 + round, length)).map(|(w, change)| w + 0.2 * change).collect();
@@ -252,7 +266,7 @@ fn one_tensor_does_what_three_do() {
             // V that are kept are not zero here, so that Z tells its own mask.
             let flips = before.iter().zip(&z).filter(|(a, b)| (**a == 0.0) != (**b == 0.0)).count();
             assert_eq!(
-                gpu.read(&lists[1]).unwrap()[1],
+                gpu.read(&partials).unwrap()[5],
                 flips as f32,
                 "{pattern}, leak {leak}, round {round}"
             );
@@ -336,7 +350,7 @@ fn a_network_ends_in_its_pattern() {
         images.gradient(plan, &w, &gradient);
         solver.record_sparse(plan, &gradient, nm.penalty()).unwrap();
     });
-    let update = record(&|plan| nm.update(plan).unwrap());
+    let update = record(&|plan| nm.update(plan, &solver).unwrap());
     record(&|plan| nm.start(plan).unwrap()).run().unwrap();
     for _ in 0..config.updates {
         (0..config.interval).for_each(|_| step.run().unwrap());
@@ -374,9 +388,11 @@ fn dense_parameters_are_untouched() {
     let slab = network.slab();
     let patterns = [(4, "1:4".parse().unwrap()), (0, "2:5".parse().unwrap())];
     for method in [Method::Sgd, Method::Adam] {
-        for penalty in
-            [Penalty::Pull { kappa: 1.0 }, Penalty::Coupled { rho: 0.5 }, Penalty::Decoupled { rho: 100.0 }]
-        {
+        for penalty in [
+            Penalty::Pull { kappa: 1.0 },
+            Penalty::Coupled { rho: Rho::Given(0.5) },
+            Penalty::Decoupled { rho: 100.0 },
+        ] {
             let stepped = |is_sparse: bool| {
                 let w = network.parameters(&gpu, Initial::Torch, 7).unwrap();
                 let gradient = network.parameters(&gpu, Initial::Torch, 8).unwrap();
@@ -410,8 +426,9 @@ fn an_update_that_meets_an_infinity_is_named() {
     let config = NmConfig { interval: 25, ..NmConfig::for_steps(1000).unwrap() };
     let patterns = [(0, "2:4".parse().unwrap()), (2, "1:4".parse().unwrap())];
     let nm = NmAdmm::new(&gpu, &config, network.slab(), &w, &patterns).unwrap();
+    let solver = FirstOrder::new(&gpu, &adam(100), &w).unwrap();
     let mut plan = PlanBuilder::new(&gpu, "update");
-    nm.update(&mut plan).unwrap();
+    nm.update(&mut plan, &solver).unwrap();
     let update = plan.finish().unwrap();
     (0..2).for_each(|_| update.run().unwrap());
     nm.check().unwrap();
@@ -419,6 +436,169 @@ fn an_update_that_meets_an_infinity_is_named() {
     (0..4).for_each(|_| update.run().unwrap());
     let said = nm.check().unwrap_err().to_string();
     assert!(said.contains("iteration 75") && said.contains("nm/admm_update in sparse tensor 1"), "{said}");
+}
+
+/// Two sparse tensors with a dense one between, whose gradients come from a list.
+struct Listed {
+    slab: Slab,
+    start: Vec<f32>,
+    gradients: Vec<Vec<f32>>,
+    parts: [(usize, NmPattern); 2],
+}
+
+impl Listed {
+    /// Gradients of magnitudes from 0.5 to 1.5; those of the second tensor four times that.
+    fn new(steps: u32) -> Self {
+        let slab = Slab::new(&[Shape::new(6, 20), Shape::vector(7), Shape::new(9, 16)]).unwrap();
+        let row = |seed: u32, scale: &dyn Fn(usize, f32) -> f32| {
+            let mut row = vec![0.0; slab.length() as usize];
+            for (part, shape) in slab.shapes().enumerate() {
+                for (k, value) in
+                    values(seed + 1000 * part as u32, shape.elements() as u32).into_iter().enumerate()
+                {
+                    let (r, c) = (k as u32 / shape.columns, k as u32 % shape.columns);
+                    row[(slab.start(part) + r * shape.stride() + c) as usize] = scale(part, value);
+                }
+            }
+            row
+        };
+        let push =
+            |part: usize, value: f32| (value + 0.5f32.copysign(value)) * if part == 2 { 4.0 } else { 1.0 };
+        Self {
+            start: row(1, &|_, value| value),
+            gradients: (0..steps).map(|step| row(2 + step, &push)).collect(),
+            parts: [(0, "2:4".parse().unwrap()), (2, "1:4".parse().unwrap())],
+            slab,
+        }
+    }
+
+    /// The elements of one part, which has no padding.
+    fn part(&self, row: &[f32], part: usize) -> Vec<f64> {
+        let (first, shape) = (self.slab.start(part) as usize, self.slab.shapes().nth(part).unwrap());
+        row[first..first + shape.elements() as usize].iter().map(|value| f64::from(*value)).collect()
+    }
+
+    /// Trains by `listed` gradients, and compares with the transcription after each update.
+    ///
+    /// A step rounds a weight of at most 2 and a move of at most the rate some 40 times: less than 2 ε together. What is
+    /// wrong in W and T adds up in T at an update, and is passed on to W by steps that go part of the way, of which
+    /// momentum makes at most twice as much: a factor of 4 an update that has a dual.
+    fn compare(&self, gpu: &Gpu, config: &NmConfig, rho: impl Fn() -> literal::Rho, list: &[f64]) {
+        let adam = FirstOrderConfig { learning_rate: RATE, ..FirstOrderConfig::pytorch(Method::Adam) };
+        let w = gpu.upload(self.slab.shape(1), &self.start).unwrap();
+        let gradient = gpu.zeros(w.shape(), StorageType::F32).unwrap();
+        let solver = FirstOrder::new(gpu, &adam, &w).unwrap();
+        let mut nm = NmAdmm::new(gpu, config, &self.slab, &w, &self.parts).unwrap();
+        let record = |add: &dyn Fn(&mut PlanBuilder)| {
+            let mut plan = PlanBuilder::new(gpu, "nm");
+            add(&mut plan);
+            plan.finish().unwrap()
+        };
+        record(&|plan| nm.start(plan).unwrap()).run().unwrap();
+        let step = record(&|plan| solver.record_sparse(plan, &gradient, nm.penalty()).unwrap());
+        let update = record(&|plan| nm.update(plan, &solver).unwrap());
+        let expected = self.parts.map(|(part, pattern)| {
+            let gradients: Vec<_> = self.gradients.iter().map(|row| self.part(row, part)).collect();
+            let settings = literal::Settings {
+                rho: rho(),
+                interval: config.interval as usize,
+                leak: config.leak,
+                keep: pattern.keep() as usize,
+                group: pattern.group() as usize,
+                rate: |_| RATE,
+                beta_1: adam.beta_1,
+                beta_2: adam.beta_2,
+                epsilon: adam.epsilon,
+            };
+            literal::train(&self.part(&self.start, part), &gradients, &settings)
+        });
+        let mut bound = 0.0;
+        for (k, gradients) in self.gradients.chunks_exact(config.interval as usize).enumerate() {
+            for values in gradients {
+                gpu.write(&gradient, values).unwrap();
+                step.run().unwrap();
+            }
+            if let Some(rho) = list.get(k + 1) {
+                nm.set_rho(*rho).unwrap();
+            }
+            update.run().unwrap();
+            let measures = nm.read_measures().unwrap();
+            let precise = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+            let t: Vec<_> = nm.t().map(|t| precise(gpu.read(t).unwrap())).collect();
+            let w = gpu.read(&w).unwrap();
+            bound += 2.0 * f64::from(config.interval) * f64::from(f32::EPSILON);
+            for (place, (part, _)) in self.parts.iter().enumerate() {
+                let state = &expected[place][k];
+                // Second moments are of gradients that have ρ (W − T) in them.
+                let relative =
+                    64.0 * f64::from(f32::EPSILON) + 2.0 * bound / RATE / f64::from(config.interval);
+                let off = (measures.0[place].rho - state.rho).abs();
+                assert!(
+                    off <= relative * state.rho,
+                    "update {k}: ρ is {}, not {}",
+                    measures.0[place].rho,
+                    state.rho
+                );
+                let goal = state.z.iter().zip(&state.u).map(|(z, u)| z - u);
+                for (a, e) in
+                    t[place].iter().zip(goal).chain(self.part(&w, *part).iter().zip(state.w.iter().copied()))
+                {
+                    assert!((a - e).abs() <= bound, "update {k}, part {part}: {a}, not {e} by {bound:e}");
+                }
+            }
+            bound *= if expected.iter().any(|states| states[k].rho > 0.0) { 4.0 } else { 1.0 };
+        }
+        nm.check().unwrap();
+    }
+}
+
+const RATE: f64 = 0.01;
+
+/// An automatic ρ is 0 for two updates and then κ mean(√v̂)/(rate · interval), four times as large where gradients are.
+#[test]
+fn an_automatic_rho_is_its_literal_transcription() {
+    let Some(gpu) = open() else { return };
+    let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+    let config = NmConfig { penalty, interval: 8, updates: 6, leak: 0.5 };
+    Listed::new(48).compare(&gpu, &config, || literal::Rho::Auto(1.0), &[]);
+}
+
+/// A ρ that the caller raises by a factor of 4, keeps, lets fall by less than the leak makes up for, and then by more.
+#[test]
+fn a_rho_that_changes_is_its_literal_transcription() {
+    let Some(gpu) = open() else { return };
+    let list = [2.0, 8.0, 8.0, 5.0, 1.0, 1.0];
+    for leak in [1.0, 0.5] {
+        let config = NmConfig {
+            penalty: Penalty::Coupled { rho: Rho::Given(list[0]) },
+            interval: 8,
+            updates: 6,
+            leak,
+        };
+        Listed::new(48).compare(&gpu, &config, || literal::Rho::Listed(list.into()), &list);
+    }
+}
+
+/// One dispatch for each width of group and one for what they measured, however many tensors there are; two for a ρ.
+#[test]
+fn an_update_takes_few_dispatches() {
+    let Some(gpu) = open() else { return };
+    let network = Mlp::new(&[32, 24, 16, 16, 8], Activation::Relu, Loss::Squared).unwrap();
+    let w = network.parameters(&gpu, Initial::Torch, 7).unwrap();
+    let solver = FirstOrder::new(&gpu, &adam(100), &w).unwrap();
+    let dispatches = |penalty, patterns: [&str; 4]| {
+        let config = NmConfig { penalty, ..NmConfig::for_steps(100).unwrap() };
+        let sparse: Vec<_> = (0..4).map(|k| (2 * k, patterns[k].parse().unwrap())).collect();
+        let nm = NmAdmm::new(&gpu, &config, network.slab(), &w, &sparse).unwrap();
+        let mut plan = PlanBuilder::new(&gpu, "update");
+        nm.update(&mut plan, &solver).unwrap();
+        plan.finish().unwrap().counts().dispatches
+    };
+    let (pull, auto) = (Penalty::Pull { kappa: 1.0 }, Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } });
+    assert_eq!(dispatches(pull, ["2:4", "1:4", "3:4", "2:4"]), 2);
+    assert_eq!(dispatches(pull, ["2:4", "1:8", "1:2", "4:8"]), 4);
+    assert_eq!(dispatches(auto, ["2:4", "1:4", "3:4", "2:4"]), 4);
+    assert_eq!(dispatches(auto, ["2:4", "1:8", "1:2", "4:8"]), 6);
 }
 
 #[test]
@@ -441,4 +621,29 @@ fn settings_are_checked_and_warned_of() {
     assert!(refusal(&[(0, pattern("2:8"))]).contains("12 × 20 cannot be 2:8"));
     assert!(refusal(&[(4, pattern("2:4"))]).contains("the slab has 4"));
     assert!(refusal(&[(0, pattern("2:4")), (0, pattern("1:4"))]).contains("two patterns"));
+    assert!(refusal(&[]).contains("no part"));
+    let mut nm = NmAdmm::new(&gpu, &config, network.slab(), &w, &[(0, pattern("2:4"))]).unwrap();
+    assert!(nm.set_rho(1.0).unwrap_err().to_string().contains("rho = 1"));
+    let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+    let auto = NmConfig { penalty, ..config };
+    let mut nm = NmAdmm::new(&gpu, &auto, network.slab(), &w, &[(0, pattern("2:4"))]).unwrap();
+    assert!(nm.set_rho(1.0).is_err());
+    for method in Method::ALL {
+        let solver = FirstOrder::new(&gpu, &FirstOrderConfig::pytorch(method), &w).unwrap();
+        let mut plan = PlanBuilder::new(&gpu, "update");
+        let divides = !matches!(method, Method::Sgd | Method::Momentum | Method::Nesterov);
+        match nm.update(&mut plan, &solver) {
+            Ok(()) => assert!(divides, "{method:?}"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(
+                    !divides && said.starts_with(&format!("method = {}: divides", method.name())),
+                    "{said}"
+                );
+            }
+        }
+    }
+    let coupled = NmConfig { penalty: Penalty::Coupled { rho: Rho::Given(1.0) }, ..config };
+    let mut nm = NmAdmm::new(&gpu, &coupled, network.slab(), &w, &[(0, pattern("2:4"))]).unwrap();
+    assert!(nm.set_rho(0.0).is_err() && nm.set_rho(f64::NAN).is_err() && nm.set_rho(2.0).is_ok());
 }

@@ -3,6 +3,9 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
+#[path = "support/graph_file.rs"]
+mod graph_file;
+
 #[path = "support/literal_sr_ste.rs"]
 mod literal;
 
@@ -10,13 +13,15 @@ mod literal;
 mod values;
 
 use dualstep::data::DataSource;
+use dualstep::data::graph::{Graph, Partition};
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, StorageType};
+use dualstep::models::gcn::Layer;
 use dualstep::models::mlp::{Activation, Initial, InitialLayer, Loss, Mlp};
 use dualstep::solvers::badm::BadmConfig;
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
-use dualstep::solvers::nm::{NmAdmm, NmConfig, NmPattern, Penalty, Warning};
+use dualstep::solvers::nm::{NmAdmm, NmConfig, NmPattern, Penalty, Rho, Warning};
 use dualstep::solvers::optimizer::Schedule;
-use dualstep::solvers::problem::{Problem, Rows, Samples, Targets};
+use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
 use dualstep::solvers::sparsify::{Patterns, SparseConfig, UpdateRecord, Way};
 use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig, TrainingRecord};
 use values::values;
@@ -200,7 +205,7 @@ fn sr_ste_is_its_literal_transcription() {
     let config = TrainingConfig {
         model: Model::Mlp { hidden: vec![hidden] },
         optimizer: Optimizer::FirstOrder(momentum),
-        sparse: Some(SparseConfig { way, patterns: inner("2:4"), steps: STEPS as u32 + 1 }),
+        sparse: Some(SparseConfig { way, patterns: inner("2:4"), steps: STEPS as u32 + 1, watch_every: 0 }),
         ..TrainingConfig::default()
     };
     let train = Samples { features, values: Rows::Dense(&inputs), targets: Targets::Classes(&labels) };
@@ -251,7 +256,7 @@ fn weights_without_a_loss_are_pulled_by_the_recursion() {
         plan.finish().unwrap().run().unwrap();
         let mut plan = PlanBuilder::new(&gpu, "round");
         (0..INTERVAL).for_each(|_| adam.record_sparse(&mut plan, &gradient, nm.penalty()).unwrap());
-        nm.update(&mut plan).unwrap();
+        nm.update(&mut plan, &adam).unwrap();
         let plan = plan.finish().unwrap();
         let read = || gpu.read(&network.slab().part(&w, 0, 0).unwrap()).unwrap();
         let first = read();
@@ -296,8 +301,10 @@ fn the_papers_constants_raise_a_warning_where_they_fail() {
     let Some(gpu) = open() else { return };
     let images = Images::first(400);
     let start = dense(&gpu, &images);
-    let settings = NmConfig { penalty: Penalty::Coupled { rho: 3e-3 }, interval: 20, updates: 6, leak: 1.0 };
-    let sparse = SparseConfig { way: Way::Admm(settings), patterns: inner("1:8"), steps: 120 };
+    let settings =
+        NmConfig { penalty: Penalty::Coupled { rho: Rho::Given(3e-3) }, interval: 20, updates: 6, leak: 1.0 };
+    let sparse =
+        SparseConfig { way: Way::Admm(settings), patterns: inner("1:8"), steps: 120, watch_every: 0 };
     let ended = run(&gpu, &adam(1e-4, 120, Some(sparse)), &images, &start, 120);
     let is_restless =
         |it: &&UpdateRecord| matches!(it.warnings[..], [Warning::RestlessMask(0, share), ..] if share > 0.05);
@@ -314,18 +321,23 @@ fn every_way_repeats_bit_for_bit() {
     let images = Images::first(150);
     let start = dense(&gpu, &images);
     let patterns = Patterns::Each(vec![Some(pattern("1:4")), Some(pattern("3:8"))]);
-    let coupled = NmConfig { penalty: Penalty::Coupled { rho: 1e-2 }, interval: 3, updates: 4, leak: 1.0 };
+    let coupled =
+        NmConfig { penalty: Penalty::Coupled { rho: Rho::Given(1e-2) }, interval: 3, updates: 4, leak: 1.0 };
     let decoupled = NmConfig { penalty: Penalty::Decoupled { rho: 100.0 }, ..coupled };
+    let auto =
+        NmConfig { penalty: Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } }, interval: 7, ..coupled };
     let ways = [
         SparseConfig::admm(patterns.clone(), 14, Some(2), |_| Ok(coupled)).unwrap(),
         SparseConfig::admm(patterns.clone(), 14, Some(2), |_| Ok(decoupled)).unwrap(),
+        SparseConfig::admm(patterns.clone(), 30, Some(2), |_| Ok(auto)).unwrap(),
         SparseConfig::sr_ste(patterns.clone(), 12),
         SparseConfig::one_shot(patterns.clone(), 12),
         SparseConfig::masked(patterns.clone()),
     ];
     for sparse in ways {
-        let config = TrainingConfig { evaluate_every: 5, ..adam(1e-3, 14, Some(sparse.clone())) };
-        let [first, second] = [(); 2].map(|()| run(&gpu, &config, &images, &start, 14));
+        let steps = sparse.steps + 2;
+        let config = TrainingConfig { evaluate_every: 5, ..adam(1e-3, steps, Some(sparse.clone())) };
+        let [first, second] = [(); 2].map(|()| run(&gpu, &config, &images, &start, steps));
         assert_eq!(first.layers, second.layers, "{sparse:?}");
         assert_eq!((first.records, first.updates), (second.records, second.updates), "{sparse:?}");
         for (layer, text) in [(0, "1:4"), (1, "3:8")] {
@@ -333,6 +345,118 @@ fn every_way_repeats_bit_for_bit() {
             assert_eq!(*weights, projected(weights, pattern(text)), "{sparse:?}");
         }
     }
+}
+
+/// A look changes no bit, and sees what it says: one-shot and SR-STE are away from their pattern until they are put in it,
+/// masked training never is; the layer is named.
+#[test]
+fn the_ways_without_updates_can_be_watched() {
+    let Some(gpu) = open() else { return };
+    let images = Images::first(150);
+    let start = dense(&gpu, &images);
+    let ways = [
+        SparseConfig::one_shot(inner("1:4"), 12),
+        SparseConfig::sr_ste(inner("1:4"), 12),
+        SparseConfig::masked(inner("1:4")),
+        SparseConfig::dense(inner("1:4")),
+    ];
+    for sparse in ways {
+        let plain = run(&gpu, &adam(1e-3, 14, Some(sparse.clone())), &images, &start, 14);
+        let watched = SparseConfig { watch_every: 4, ..sparse.clone() };
+        let watched = run(&gpu, &adam(1e-3, 14, Some(watched)), &images, &start, 14);
+        assert!(plain.updates.is_empty());
+        assert_eq!((plain.layers, plain.records), (watched.layers, watched.records), "{sparse:?}");
+        let seen: Vec<_> = watched.updates.iter().map(|it| (it.iteration, it.update)).collect();
+        assert_eq!(seen, [(4, 1), (8, 2), (12, 3)], "{sparse:?}");
+        for update in &watched.updates {
+            let measure = update.measures.0[0];
+            let is_away = sparse.steps > 0;
+            assert_eq!(
+                (measure.off > 0.05, measure.flips > 0.0),
+                (is_away, is_away),
+                "{sparse:?}: {measure:?}"
+            );
+            assert_eq!((update.layers.as_slice(), update.warnings.len()), (&[0][..], 0));
+            // W − Z is what is off the mask, for Z is Π(W).
+            assert_eq!(measure.primal, measure.off);
+            let said = update.say(&Warning::FarFromPattern(0, measure.off));
+            assert!(said.contains("the weights of layer 1 is off"), "{said}");
+        }
+    }
+}
+
+/// The mask of a look is Π(W)'s and so are the flips: as many as the weights of two looks tell.
+#[test]
+fn a_look_counts_the_flips_since_the_last() {
+    let Some(gpu) = open() else { return };
+    let images = Images::first(150);
+    let start = dense(&gpu, &images);
+    let sparse = SparseConfig { watch_every: 5, ..SparseConfig::sr_ste(inner("2:4"), 100) };
+    let mut training =
+        Training::from_layers(&gpu, &adam(5e-3, 100, Some(sparse)), &images.problem(), &start).unwrap();
+    let mask = |layers: &[InitialLayer]| {
+        let weights: Vec<f64> = layers[0].weights.iter().map(|w| f64::from(*w)).collect();
+        literal::mask(&weights, 2, 4)
+    };
+    let mut before = mask(&start);
+    for _ in 0..3 {
+        training.run(5).unwrap();
+        training.finish().unwrap();
+        let now = mask(&training.layers().unwrap());
+        let flips = now.iter().zip(&before).filter(|(a, b)| a != b).count();
+        let seen = training.poll_updates().unwrap()[0].measures.0[0].flips;
+        assert!(flips > 0 && (seen - flips as f64 / now.len() as f64).abs() < 1e-12, "{seen}, {flips} flips");
+        before = now;
+    }
+}
+
+/// Weights of dense layers and of convolutions become sparse in training on a graph as well.
+#[test]
+fn a_network_on_a_graph_ends_in_its_pattern() {
+    let Some(gpu) = open() else { return };
+    let (_folder, path) = graph_file::small().write();
+    let graph = Graph::read(&path).unwrap();
+    let [train, test] = graph.halves(Partition::Half { seed: 0 }, "small").unwrap();
+    let problem = GraphProblem { graph: &graph, train: &train, test: &test };
+    let hidden = vec![Layer::Dense(8), Layer::Convolution(8)];
+    let patterns = Patterns::Each(vec![None, Some(pattern("2:4")), Some(pattern("1:2"))]);
+    let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+    let auto = NmConfig { penalty, interval: 10, updates: 8, leak: 0.5 };
+    let ways = [
+        SparseConfig::admm(patterns.clone(), 80, Some(0), NmConfig::for_steps).unwrap(),
+        SparseConfig::admm(patterns.clone(), 80, Some(0), |_| Ok(auto)).unwrap(),
+        SparseConfig::sr_ste(patterns.clone(), 80),
+    ];
+    for sparse in ways {
+        let model = Model::Gcn { hidden: hidden.clone(), skips: true, dropout: 0.0 };
+        let config = TrainingConfig { model, batch: None, ..adam(1e-2, 80, Some(sparse.clone())) };
+        let mut training = Training::on_graph(&gpu, &config, &problem).unwrap();
+        training.run(79).unwrap();
+        assert!(training.is_before_pattern());
+        let dense = training.layers().unwrap();
+        training.run(1).unwrap();
+        assert!(!training.is_before_pattern());
+        let records = training.finish().unwrap();
+        training.check().unwrap();
+        let layers = training.layers().unwrap();
+        for (layer, text) in [(1, "2:4"), (2, "1:2")] {
+            let (weights, before) = (&layers[layer].weights, &dense[layer].weights);
+            assert_eq!(*weights, projected(weights, pattern(text)), "{sparse:?}");
+            assert_ne!(*before, projected(before, pattern(text)), "{sparse:?}");
+        }
+        assert!(layers[0].weights.iter().all(|w| *w != 0.0), "the first layer stays dense");
+        assert!(records[0].projected.is_some());
+        for update in training.poll_updates().unwrap() {
+            assert_eq!(update.layers, [1, 2]);
+            let chosen = sparse.way == Way::Admm(auto) && update.iteration >= 20;
+            assert!(update.measures.0.iter().all(|it| (it.rho > 0.0) == chosen), "{update:?}");
+        }
+    }
+    let three = Patterns::Each(vec![Some(pattern("1:2")), None, None]);
+    let model = Model::Gcn { hidden, skips: true, dropout: 0.0 };
+    let config = TrainingConfig { model, batch: None, ..adam(1e-2, 80, Some(SparseConfig::masked(three))) };
+    let said = Training::on_graph(&gpu, &config, &problem).unwrap_err().to_string();
+    assert!(said.contains("layer 1: a matrix of 8 × 3 cannot be 1:2"), "{said}");
 }
 
 /// T beside the weights, and a bit for the mask.
@@ -382,6 +506,14 @@ fn what_cannot_be_sparse_is_refused() {
         ..with(inner("2:4"))
     });
     assert!(said.contains("method = badm") && said.contains("first-order"), "{said}");
+    let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+    let auto = SparseConfig::admm(inner("1:2"), 50, None, |steps| {
+        Ok(NmConfig { penalty, ..NmConfig::for_steps(steps)? })
+    });
+    let momentum = Optimizer::FirstOrder(FirstOrderConfig::pytorch(Method::Momentum));
+    let said =
+        refusal(TrainingConfig { optimizer: momentum, sparse: Some(auto.unwrap()), ..with(inner("1:2")) });
+    assert!(said.contains("method = momentum") && said.contains("automatic rho"), "{said}");
     let start = [InitialLayer { weights: vec![0.0; 9], bias: vec![0.0; 3] }];
     let config = with(inner("1:2"));
     let said = Training::from_layers(&gpu, &config, &images.problem(), &start).unwrap_err().to_string();

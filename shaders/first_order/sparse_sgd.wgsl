@@ -6,6 +6,7 @@
 #import "optimizer/verdict.wgsl"
 #import "first_order/step_clock.wgsl"
 #import "nm/settings.wgsl"
+#import "nm/places.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 
@@ -15,8 +16,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(1) var<storage, read> clock: Clock;
-@group(0) @binding(2) var<storage, read> settings: Settings;
-@group(0) @binding(3) var<storage, read> places: array<u32>;
+@group(0) @binding(2) var<storage, read> settings: array<Settings>;
+@group(0) @binding(3) var<storage, read> places: array<Place>;
 @group(0) @binding(4) var<storage, read> t: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> w: array<vec4f>;
 @group(0) @binding(6) var<uniform> params: Params;

@@ -6,13 +6,15 @@
 //   w = w - decoupled w - move, then what the penalty makes of it        shaders/nm/penalty_*.wgsl
 //
 // w, gradient: one row of `quads` vec4s, of which `columns` elements are parameters; state: as many rows as the rule
-// keeps. t holds T = Z - U of the sparse parameters alone, cut as w is into runs of 32 vec4s: places[k] is the run of t that
-// belongs to run k of w, or NONE where that is dense, which costs it this one word. One lane owns one vec4.
+// keeps. t holds T = Z - U of the sparse parameters alone, cut as w is into runs of 32 vec4s: places[k] has the run of t that
+// belongs to run k of w, or NONE where that is dense, and which of the settings are its matrix's. That is all that dense
+// parameters read. One lane owns one vec4.
 // Oracle: reference::first_order::sparse_step.
 #import "shared/index.wgsl"
 #import "optimizer/verdict.wgsl"
 #import "first_order/step_clock.wgsl"
 #import "nm/settings.wgsl"
+#import "nm/places.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 
@@ -23,8 +25,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read> gradient: array<vec4f>;
 @group(0) @binding(1) var<storage, read> clock: Clock;
-@group(0) @binding(2) var<storage, read> settings: Settings;
-@group(0) @binding(3) var<storage, read> places: array<u32>;
+@group(0) @binding(2) var<storage, read> settings: array<Settings>;
+@group(0) @binding(3) var<storage, read> places: array<Place>;
 @group(0) @binding(4) var<storage, read> t: array<vec4f>;
 @group(0) @binding(5) var<storage, read_write> state: array<vec4f>;
 @group(0) @binding(6) var<storage, read_write> w: array<vec4f>;

@@ -1,8 +1,7 @@
 // A step with the penalty of N:M ADMM in it, for the kernels whose parameters are to become sparse in part.
 //
-// The importing file provides `gradient`, `clock`, `places`, `t` and `w`, `advance` (how far the method moves four
-// parameters by a gradient), and a penalty of shaders/nm/penalty_*.wgsl.
-#import "nm/places.wgsl"
+// The importing file provides `gradient`, `clock`, `settings`, `places`, `t` and `w`, `advance` (how far the method moves
+// four parameters by a gradient), and a penalty of shaders/nm/penalty_*.wgsl.
 
 // The vec4 `i` of w after the step.
 fn updated(i: u32) -> vec4f {
@@ -10,13 +9,13 @@ fn updated(i: u32) -> vec4f {
     var g = fma(vec4f(clock.coupled), held, gradient[i]);
     let place = places[i / RUN];
     var goal = vec4f();
-    if place != NONE {
-        goal = t[place * RUN + i % RUN];
-        g = with_penalty(g, held, goal);
+    if place.run != NONE {
+        goal = t[place.run * RUN + i % RUN];
+        g = with_penalty(place.entry, g, held, goal);
     }
     let moved = held - fma(vec4f(clock.decoupled), held, advance(i, g));
-    if place != NONE {
-        return after_step(moved, held, goal);
+    if place.run != NONE {
+        return after_step(place.entry, moved, held, goal);
     }
     return moved;
 }

@@ -248,9 +248,10 @@ pub fn step(
 pub struct Penalty<'a> {
     /// What it does.
     pub kind: PenaltyKind,
-    /// The words of [`nm::Settings`].
+    /// A row of [`nm::Settings`] for each sparse matrix.
     pub settings: &'a Tensor,
-    /// u32, one for each [`RUN`] parameters: the run of `t` that belongs to them, or [`DENSE`].
+    /// u32, two for each [`RUN`] parameters: the run of `t` that belongs to them, or [`DENSE`], and their matrix's row of
+    /// the settings.
     pub places: &'a Tensor,
     /// T = Z − U of the sparse parameters, one row.
     pub t: &'a Tensor,
@@ -290,8 +291,8 @@ pub const DENSE: u32 = u32::MAX;
 impl Penalty<'_> {
     /// Refuses a penalty that is not one on so many parameters.
     fn expect(&self, kernel: &'static Kernel, columns: u32) -> Result<(), Error> {
-        expect_length(kernel, "settings", self.settings, nm::SETTINGS_LENGTH.into())?;
-        expect_length(kernel, "places", self.places, columns.div_ceil(RUN).into())?;
+        nm::expect_settings(kernel, self.settings, 1)?;
+        expect_length(kernel, "places", self.places, 2 * u64::from(columns.div_ceil(RUN)))?;
         expect_shape(kernel, "t", self.t, Shape::vector(self.t.shape().columns))
     }
 }

@@ -39,7 +39,6 @@ pub static ALL: &[&Kernel] = &[
     &reduce::DOT,
     &reduce::DOTS,
     &reduce::TOTALS,
-    &reduce::ADVANCE,
     &linalg::MATMUL,
     &linalg::MATMUL_ADD,
     &linalg::MATMUL_SUBTRACT,
@@ -110,6 +109,9 @@ pub static ALL: &[&Kernel] = &[
     &badm::STEP,
     &nm::PROJECT,
     &nm::ADMM_UPDATE,
+    &nm::MEASURE,
+    &nm::DIVISORS,
+    &nm::AUTO_RHO,
     &nm::PACK,
     &nm::UNPACK,
 ];

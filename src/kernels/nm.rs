@@ -1,4 +1,4 @@
-//! Kernels of N:M sparsity: projection, the update of ADMM, and the packed form.
+//! Kernels of N:M sparsity: projection, the update of ADMM and its penalty's ρ, and the packed form.
 //!
 //! A pattern keeps so many weights of every group of consecutive columns of a row. What is kept are the largest magnitudes,
 //! of equal ones the first. Magnitudes compare as their bits do, so infinities and NaN rank above all numbers, and the
@@ -24,16 +24,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{WG_SIZE, expect_length, expect_shape};
+use super::first_order::{CLOCK_LENGTH, Method};
+use super::{WG_SIZE, expect_length, expect_shape, plain};
 use crate::Error;
 use crate::engine::{
-    Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
+    Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
 };
 
 /// The widest group.
 pub const MAX_GROUP: u32 = 32;
 
-/// Groups that one workgroup of [`admm_update`] takes.
+/// Groups that one workgroup of [`admm_update`] takes, and `vec4`s that one of [`divisors`] does.
 pub const CHUNK: u32 = 1024;
 
 /// Keep so many of every group of weights; `2:4` in text.
@@ -177,23 +178,131 @@ impl From<NmPattern> for String {
     }
 }
 
-/// What steps and updates share, in words: `shaders/nm/settings.wgsl`. A host that changes one writes it, and records
-/// nothing again.
+/// What steps and updates share of one sparse matrix, in words: `shaders/nm/settings.wgsl`. A tensor of settings has an
+/// entry, a row of them, for each matrix. A host that changes one writes it, and records nothing again.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct Settings {
     /// γ that every step pulls by, whatever its learning rate.
     pub pull: f32,
-    /// ρ of the coupled penalty; a decoupled one pulls by the learning rate times this.
+    /// ρ of the coupled penalty; a decoupled one pulls by the learning rate times this. Once a run has begun, the
+    /// device's alone.
     pub rho: f32,
-    /// c, at most 1: what is left of the dual after an update.
+    /// ρ from the next update on.
+    pub next_rho: f32,
+    /// δ, at most 1: what is left of the dual after an update. Where ρ changes, c = δ ρ/next ρ is, but no more than 1.
     pub leak: f32,
     /// What a masked step leaves of a weight off the mask; 0 for a mask to the letter.
     pub left: f32,
+    /// κ/interval of an automatic ρ; 0 where ρ is given.
+    pub gain: f32,
+    /// Steps before an automatic ρ is chosen.
+    pub free_steps: u32,
+    /// Of the matrix.
+    pub weights: u32,
 }
 
 /// Words of [`Settings`].
 pub const SETTINGS_LENGTH: u32 = (size_of::<Settings>() / 4) as u32;
+
+/// The word of [`Settings`] that a host may write while a run goes on.
+pub const NEXT_RHO: u32 = (std::mem::offset_of!(Settings, next_rho) / 4) as u32;
+
+/// Refuses settings of fewer matrices than there must be.
+pub(super) fn expect_settings(
+    kernel: &'static Kernel,
+    settings: &Tensor,
+    matrices: u32,
+) -> Result<(), Error> {
+    expect_length(kernel, "settings", settings, u64::from(matrices) * u64::from(SETTINGS_LENGTH))
+}
+
+/// A matrix that is to become sparse, in a row of parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its pattern.
+    pub pattern: NmPattern,
+    /// Its shape.
+    pub shape: Shape,
+    /// The element of the row at which it begins, a multiple of 4.
+    pub w: u32,
+    /// The element of T.
+    pub t: u32,
+    /// Its row among the settings.
+    pub entry: u32,
+}
+
+/// What a workgroup of [`admm_update`] or [`divisors`] takes, in words: `shaders/nm/chunk.wgsl`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Chunk {
+    w: u32,
+    t: u32,
+    stride: u32,
+    width: u32,
+    first: u32,
+    end: u32,
+    keep: u32,
+    entry: u32,
+}
+
+/// Words of a [`Chunk`].
+pub const CHUNK_LENGTH: u32 = (size_of::<Chunk>() / 4) as u32;
+
+/// A table of chunks, a row for each.
+///
+/// # Errors
+/// [`Error::Limit`] when it does not fit the device.
+pub fn upload_chunks(gpu: &Gpu, chunks: &[Chunk]) -> Result<Tensor, Error> {
+    gpu.upload_u32(Shape::new(chunks.len() as u32, CHUNK_LENGTH), bytemuck::cast_slice(chunks))
+}
+
+impl Place {
+    /// Of a matrix that is all of its row.
+    pub fn alone(pattern: NmPattern, shape: Shape) -> Self {
+        Self { pattern, shape, w: 0, t: 0, entry: 0 }
+    }
+
+    /// The chunks that [`admm_update`] takes of it, at most [`CHUNK`] groups each.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when the group does not divide the columns; [`Error::Limit`] when there are 2³² groups.
+    pub fn update_chunks(&self) -> Result<Vec<Chunk>, Error> {
+        let Self { pattern, shape, w, t, .. } = self;
+        let unit = if pattern.group.is_multiple_of(4) { 4 } else { 1 };
+        let groups = pattern.groups(ADMM_UPDATE.name, *shape)?;
+        self.cut(
+            [w / unit, t / unit, shape.stride() / unit, groups],
+            u64::from(shape.rows) * u64::from(groups),
+        )
+    }
+
+    /// The chunks that [`divisors`] takes of it, at most [`CHUNK`] `vec4`s each.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when there are 2³² of those.
+    pub fn divisor_chunks(&self) -> Result<Vec<Chunk>, Error> {
+        let Shape { columns, .. } = self.shape;
+        self.cut([self.w / 4, self.t / 4, self.shape.quads(), columns], self.shape.stored() / 4)
+    }
+
+    fn cut(&self, [w, t, stride, width]: [u32; 4], all: u64) -> Result<Vec<Chunk>, Error> {
+        let Ok(all) = u32::try_from(all) else {
+            return Err(Error::Limit {
+                what: format!("a sparse matrix of {}", self.shape),
+                needed: format!("{all} groups"),
+                allowed: u32::MAX.to_string(),
+                remedy: "split the matrix",
+            });
+        };
+        let (keep, entry) = (self.pattern.keep, self.entry);
+        let chunk = |k: u32| {
+            let (first, end) = (k * CHUNK, all.min(k.saturating_add(1).saturating_mul(CHUNK)));
+            Chunk { w, t, stride, width, first, end, keep, entry }
+        };
+        Ok((0..all.div_ceil(CHUNK)).map(chunk).collect())
+    }
+}
 
 /// The way of updating groups of a width, of weights stored in some way.
 fn update_variant(group: u32, storage: StorageType) -> Variant {
@@ -312,11 +421,6 @@ pub(super) fn expect_storage(
     Err(Error::Shape { kernel: kernel.name, detail })
 }
 
-/// Units of a row, as the shader counts them: `vec4`s, or elements where groups are cut by those.
-fn stride(pattern: NmPattern, shape: Shape) -> u32 {
-    if pattern.group.is_multiple_of(4) { shape.quads() } else { shape.stride() }
-}
-
 /// `nm/project`
 pub static PROJECT: Kernel = Kernel {
     name: "nm/project",
@@ -383,81 +487,245 @@ pub static ADMM_UPDATE: Kernel = Kernel {
     name: "nm/admm_update",
     bindings: &[
         Binding::read("w"),
+        Binding::read("chunks"),
         Binding::read("settings"),
         Binding::update("t"),
-        Binding::write("sums"),
-        Binding::write("counts"),
+        Binding::write("partials"),
     ],
     params: UpdateParams::LAYOUT,
     variants: update_variants,
 };
 
 params! {
-    struct UpdateParams { rows: u32, groups: u32, stride: u32, keep: u32 }
+    struct UpdateParams { chunks: u32, slot: u32 }
 }
 
-/// `vec4`s that [`admm_update`] leaves in each of its two lists for a matrix.
-///
-/// # Errors
-/// [`Error::Shape`] when the group does not divide the columns.
-pub fn partial_count(pattern: NmPattern, matrix: Shape) -> Result<u32, Error> {
-    let groups = u64::from(pattern.groups(ADMM_UPDATE.name, matrix)?) * u64::from(matrix.rows);
-    Ok(groups.div_ceil(CHUNK.into()) as u32)
-}
-
-/// Where an update of ADMM writes.
+/// What an update of ADMM works on.
 #[derive(Clone, Copy, Debug)]
 pub struct Update<'a> {
-    /// T = Z − U, as `w`; replaced by the next one.
+    /// The width of the groups of all these matrices.
+    pub group: u32,
+    /// A row of all parameters, f32, f16 or bf16.
+    pub w: &'a Tensor,
+    /// A row for each chunk, of [`Place::update_chunks`]; what places it names must be in `w`, `t` and `settings`.
+    pub chunks: &'a Tensor,
+    /// A row of [`Settings`] for each matrix.
+    pub settings: &'a Tensor,
+    /// T = Z − U, stored as `w`; replaced by the next one.
     pub t: &'a Tensor,
-    /// [`partial_count`] `vec4`s: ‖w − Z'‖², ‖Z' − Z‖², ‖w‖², ‖w where not kept‖².
-    pub sums: &'a Tensor,
-    /// As many: ‖Z'‖², mask bits that changed, V that are infinite or NaN, 0. Numbers of f32, so exact up to 2²⁴.
-    pub counts: &'a Tensor,
+    /// Two `vec4`s for each chunk: ‖w − Z'‖², ‖Z' − Z‖², ‖w‖², ‖w where not kept‖²; and ‖Z'‖², mask bits that changed, V
+    /// that are infinite or NaN, 0. Numbers of f32, so exact up to 2²⁴.
+    pub partials: &'a Tensor,
+    /// The chunk of `partials` that is the first of these.
+    pub slot: u32,
 }
 
 /// The dual step and the projection of ADMM at w, in the single tensor T, which holds Z where the weight is kept and −U
-/// elsewhere: bit for bit what Z' = Π(V), U' = c (V − Z') with V = w + U are in the storage of the weights.
+/// elsewhere: bit for bit what Z' = Π(V), U' = c (V − Z') with V = w + U are in the storage of the weights. One dispatch for
+/// all matrices with groups of one width, whatever they keep of them.
 ///
 /// # Errors
-/// [`Error::Shape`] when shapes or storages disagree, a list is too short or the group does not divide the columns, and
-/// those of [`PlanBuilder::dispatch`].
-pub fn admm_update(
-    plan: &mut PlanBuilder,
-    pattern: NmPattern,
-    w: &Tensor,
-    settings: &Tensor,
-    update: Update<'_>,
-) -> Result<(), Error> {
-    let (shape, Update { t, sums, counts }) = (w.shape(), update);
-    let groups = pattern.groups(ADMM_UPDATE.name, shape)?;
+/// [`Error::Shape`] when storages disagree, a list is too short or the storage has no groups of this width, and those of
+/// [`PlanBuilder::dispatch`].
+pub fn admm_update(plan: &mut PlanBuilder, args: Update<'_>) -> Result<(), Error> {
+    let Update { group, w, chunks, settings, t, partials, slot } = args;
     expect_weights(&ADMM_UPDATE, "w", w)?;
-    if !can_update(pattern.group, w.storage()) {
+    if !can_update(group, w.storage()) {
         let detail = format!(
-            "weights stored as {:?} cannot be {pattern}; F32 can, and 16 bits where the group is a multiple of 4",
+            "weights stored as {:?} cannot be in groups of {group}; F32 can, and 16 bits in multiples of 4",
             w.storage()
         );
         return Err(Error::Shape { kernel: ADMM_UPDATE.name, detail });
     }
-    expect_shape(&ADMM_UPDATE, "t", t, shape)?;
+    let count = expect_chunks(&ADMM_UPDATE, chunks)?;
     expect_storage(&ADMM_UPDATE, "t", t, w.storage())?;
-    expect_length(&ADMM_UPDATE, "settings", settings, SETTINGS_LENGTH.into())?;
-    let count = partial_count(pattern, shape)?;
-    for (name, list) in [("sums", sums), ("counts", counts)] {
-        expect_length(&ADMM_UPDATE, name, list, 4 * u64::from(count))?;
-    }
+    expect_settings(&ADMM_UPDATE, settings, 1)?;
+    expect_length(&ADMM_UPDATE, "partials", partials, 8 * (u64::from(slot) + u64::from(count)))?;
     plan.dispatch(Dispatch {
         kernel: &ADMM_UPDATE,
-        variant: update_variant(pattern.group, w.storage()),
-        operands: &[w, settings, t, sums, counts],
-        params: bytemuck::bytes_of(&UpdateParams {
-            rows: shape.rows,
-            groups,
-            stride: stride(pattern, shape),
-            keep: pattern.keep,
-        }),
+        variant: update_variant(group, w.storage()),
+        operands: &[w, chunks, settings, t, partials],
+        params: bytemuck::bytes_of(&UpdateParams { chunks: count, slot }),
         groups: Groups(count.into()),
-        flops: 14 * shape.elements(),
+        flops: 14 * t.shape().elements(),
+    })
+}
+
+/// Refuses what is no table of chunks; returns how many there are.
+fn expect_chunks(kernel: &'static Kernel, chunks: &Tensor) -> Result<u32, Error> {
+    let count = chunks.shape().rows;
+    expect_shape(kernel, "chunks", chunks, Shape::new(count, CHUNK_LENGTH))?;
+    expect_storage(kernel, "chunks", chunks, StorageType::U32)?;
+    Ok(count)
+}
+
+/// Refuses what is no table of ranges; returns how many there are.
+fn expect_ranges(kernel: &'static Kernel, ranges: &Tensor) -> Result<u32, Error> {
+    let matrices = ranges.shape().columns / 2;
+    expect_shape(kernel, "ranges", ranges, Shape::vector(2 * matrices))?;
+    expect_storage(kernel, "ranges", ranges, StorageType::U32)?;
+    Ok(matrices)
+}
+
+/// `nm/measure`
+pub static MEASURE: Kernel = Kernel {
+    name: "nm/measure",
+    bindings: &[
+        Binding::read("partials"),
+        Binding::read("ranges"),
+        Binding::write("measures"),
+        Binding::update("settings"),
+        Binding::update("status"),
+    ],
+    params: MatricesParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct MatricesParams { matrices: u32 }
+}
+
+/// What [`measure`] works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure<'a> {
+    /// What [`admm_update`] left.
+    pub partials: &'a Tensor,
+    /// First chunk and past the last, u32, of each matrix.
+    pub ranges: &'a Tensor,
+    /// Two `vec4`s for each matrix: the sums of its partial ones, and ρ in the last place.
+    pub measures: &'a Tensor,
+    /// A row of [`Settings`] for each matrix, whose ρ becomes the next.
+    pub settings: &'a Tensor,
+    /// The solver's status word: 4 × u32. Notes the number of the first matrix whose sums are not finite, counted from 1.
+    pub status: &'a Tensor,
+}
+
+/// Closes an update: what it measured of each matrix, and the ρ of the steps to come.
+///
+/// # Errors
+/// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn measure(plan: &mut PlanBuilder, args: Measure<'_>) -> Result<(), Error> {
+    let Measure { partials, ranges, measures, settings, status } = args;
+    let matrices = expect_ranges(&MEASURE, ranges)?;
+    expect_length(&MEASURE, "measures", measures, 8 * u64::from(matrices))?;
+    expect_settings(&MEASURE, settings, matrices)?;
+    expect_length(&MEASURE, "status", status, 4)?;
+    plan.dispatch(Dispatch {
+        kernel: &MEASURE,
+        variant: Variant::new("plain"),
+        operands: &[partials, ranges, measures, settings, status],
+        params: bytemuck::bytes_of(&MatricesParams { matrices }),
+        groups: Groups(1),
+        flops: partials.shape().elements(),
+    })
+}
+
+/// `nm/divisors`
+pub static DIVISORS: Kernel = Kernel {
+    name: "nm/divisors",
+    bindings: &[
+        Binding::read("state"),
+        Binding::read("chunks"),
+        Binding::read("clock"),
+        Binding::write("sums"),
+    ],
+    params: DivisorsParams::LAYOUT,
+    variants: || {
+        let methods = [Method::AdaGrad, Method::Adadelta, Method::Adam, Method::Adamax];
+        methods.into_iter().filter_map(divisor_variant).collect()
+    },
+};
+
+params! {
+    struct DivisorsParams { chunks: u32, quads: u32 }
+}
+
+/// The way of reading what a method divides gradients by; none where it does not.
+fn divisor_variant(method: Method) -> Option<Variant> {
+    let rule = |label, to| Some(Variant::new(label).import("nm/divisor_second", to));
+    match method {
+        Method::Sgd | Method::Momentum | Method::Nesterov => None,
+        Method::AdaGrad | Method::RmsProp => rule("only", "nm/divisor_only"),
+        Method::Adadelta => rule("ratio", "nm/divisor_ratio"),
+        Method::Adam | Method::AdamW | Method::NAdam => Some(Variant::new("second")),
+        Method::Adamax => rule("largest", "nm/divisor_largest"),
+    }
+}
+
+/// Whether a method divides gradients by something, of which [`auto_rho`] could be made.
+pub fn has_divisors(method: Method) -> bool {
+    divisor_variant(method).is_some()
+}
+
+/// Partial sums of what a method divides gradients by, over the weights of each chunk: √v̂ of Adam, AdamW and NAdam, √s of
+/// AdaGrad and RMSProp, u of Adamax, √(s + ε)/√(a + ε) of Adadelta.
+///
+/// `state` has [`Method::rows`] rows of parameters; `chunks` has a row for each chunk, of [`Place::divisor_chunks`]; `sums`
+/// has an element for each.
+///
+/// # Errors
+/// [`Error::Shape`] when the method divides by nothing, or a shape is not that; and those of [`PlanBuilder::dispatch`].
+pub fn divisors(
+    plan: &mut PlanBuilder,
+    method: Method,
+    state: &Tensor,
+    chunks: &Tensor,
+    clock: &Tensor,
+    sums: &Tensor,
+) -> Result<(), Error> {
+    let Some(variant) = divisor_variant(method) else {
+        let detail = format!("{} divides gradients by nothing", method.name());
+        return Err(Error::Shape { kernel: DIVISORS.name, detail });
+    };
+    expect_shape(&DIVISORS, "state", state, Shape::new(method.rows(), state.shape().columns))?;
+    let count = expect_chunks(&DIVISORS, chunks)?;
+    expect_length(&DIVISORS, "clock", clock, CLOCK_LENGTH.into())?;
+    expect_length(&DIVISORS, "sums", sums, count.into())?;
+    plan.dispatch(Dispatch {
+        kernel: &DIVISORS,
+        variant,
+        operands: &[state, chunks, clock, sums],
+        params: bytemuck::bytes_of(&DivisorsParams { chunks: count, quads: state.shape().quads() }),
+        groups: Groups(count.into()),
+        flops: 3 * state.shape().elements(),
+    })
+}
+
+/// `nm/auto_rho`
+pub static AUTO_RHO: Kernel = Kernel {
+    name: "nm/auto_rho",
+    bindings: &[
+        Binding::read("sums"),
+        Binding::read("ranges"),
+        Binding::read("clock"),
+        Binding::update("settings"),
+    ],
+    params: MatricesParams::LAYOUT,
+    variants: plain,
+};
+
+/// ρ = κ mean(divisors)/(learning rate · interval) of each matrix from this update on, of the `sums` that [`divisors`] left
+/// of its chunks, from the first in `ranges` to past the last; once the clock counts as many steps as the settings ask for.
+///
+/// # Errors
+/// [`Error::Shape`] when a list is too short, and those of [`PlanBuilder::dispatch`].
+pub fn auto_rho(
+    plan: &mut PlanBuilder,
+    sums: &Tensor,
+    ranges: &Tensor,
+    clock: &Tensor,
+    settings: &Tensor,
+) -> Result<(), Error> {
+    let matrices = expect_ranges(&AUTO_RHO, ranges)?;
+    expect_length(&AUTO_RHO, "clock", clock, CLOCK_LENGTH.into())?;
+    expect_settings(&AUTO_RHO, settings, matrices)?;
+    plan.dispatch(Dispatch {
+        kernel: &AUTO_RHO,
+        variant: Variant::new("plain"),
+        operands: &[sums, ranges, clock, settings],
+        params: bytemuck::bytes_of(&MatricesParams { matrices }),
+        groups: Groups(1),
+        flops: sums.shape().elements(),
     })
 }
 

@@ -6,7 +6,7 @@
 
 use super::{expect_length, expect_shape, plain, quads};
 use crate::Error;
-use crate::engine::{Binding, Dispatch, Groups, Kernel, ParamsLayout, PlanBuilder, Tensor, Variant, params};
+use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Tensor, Variant, params};
 
 /// `vec4`s that one workgroup of a first pass sums.
 pub const CHUNK: u32 = 1024;
@@ -137,29 +137,5 @@ pub fn totals(plan: &mut PlanBuilder, args: Totals<'_>) -> Result<(), Error> {
         params: bytemuck::bytes_of(&TotalsParams { count, slot, origin }),
         groups: Groups(1),
         flops: 4 * u64::from(count),
-    })
-}
-
-/// `reduce/advance`
-pub static ADVANCE: Kernel = Kernel {
-    name: "reduce/advance",
-    bindings: &[Binding::update("status")],
-    params: ParamsLayout { members: &[] },
-    variants: plain,
-};
-
-/// Closes an iteration in a solver's status word, so that [`totals`] notes what comes next as of the next one.
-///
-/// # Errors
-/// [`Error::Shape`] when the status is too short, and those of [`PlanBuilder::dispatch`].
-pub fn advance(plan: &mut PlanBuilder, status: &Tensor) -> Result<(), Error> {
-    expect_length(&ADVANCE, "status", status, 4)?;
-    plan.dispatch(Dispatch {
-        kernel: &ADVANCE,
-        variant: Variant::new("plain"),
-        operands: &[status],
-        params: &[],
-        groups: Groups(1),
-        flops: 0,
     })
 }

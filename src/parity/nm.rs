@@ -10,7 +10,7 @@ use super::TensorDifference;
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 use crate::golden::NmTrace;
-use crate::kernels::nm::{self as kernel, NmPattern, Update};
+use crate::kernels::nm::{self as kernel, NmPattern, Place, Update};
 use crate::kernels::optimizer::NOTHING_FOUND;
 use crate::reference::Matrix;
 
@@ -103,10 +103,8 @@ impl<'a> Replay<'a> {
             t: gpu.zeros(shape, StorageType::F32)?,
             words: gpu.zeros(pattern.mask(shape)?, StorageType::U32)?,
             found: gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND])?,
-            settings: gpu.upload(
-                Shape::vector(kernel::SETTINGS_LENGTH),
-                &[settings.pull, settings.rho, settings.leak, settings.left],
-            )?,
+            settings: gpu
+                .upload(Shape::vector(kernel::SETTINGS_LENGTH), bytemuck::cast_slice(&[settings]))?,
         })
     }
 
@@ -128,14 +126,21 @@ impl<'a> Replay<'a> {
 
     /// One update; returns how many bits of the mask it flipped.
     fn update(&self) -> Result<f64, Error> {
-        let count = kernel::partial_count(self.pattern, self.w.shape())?;
-        let list = || self.gpu.zeros(Shape::vector(4 * count), StorageType::F32);
-        let (sums, counts) = (list()?, list()?);
+        let chunks = Place::alone(self.pattern, self.w.shape()).update_chunks()?;
+        let partials = self.gpu.zeros(Shape::vector(8 * chunks.len() as u32), StorageType::F32)?;
         let mut plan = PlanBuilder::new(self.gpu, "parity");
-        let update = Update { t: &self.t, sums: &sums, counts: &counts };
-        kernel::admm_update(&mut plan, self.pattern, &self.w, &self.settings, update)?;
+        let update = Update {
+            group: self.pattern.group(),
+            w: &self.w,
+            chunks: &kernel::upload_chunks(self.gpu, &chunks)?,
+            settings: &self.settings,
+            t: &self.t,
+            partials: &partials,
+            slot: 0,
+        };
+        kernel::admm_update(&mut plan, update)?;
         plan.finish()?.run()?;
-        let counts = self.gpu.read(&counts)?;
-        Ok(counts.chunks_exact(4).map(|counts| f64::from(counts[1])).sum())
+        let partials = self.gpu.read(&partials)?;
+        Ok(partials.chunks_exact(8).map(|of_chunk| f64::from(of_chunk[5])).sum())
     }
 }

@@ -1,5 +1,7 @@
 //! Oracles of `shaders/nm/`: N:M patterns, the update of ADMM in one tensor, and the packed form.
 
+use super::dladmm::Status;
+use super::first_order::Clock;
 use super::{Bounded, Matrix};
 
 /// Which weights of a row-major matrix are kept: the `keep` largest magnitudes of each group of columns, the first of equal
@@ -96,6 +98,101 @@ pub fn admm_update(
         counts[2].add(f64::from(u8::from(!v.is_finite())));
     }
     Updated { t: next, sums, counts }
+}
+
+/// The settings of a matrix that its updates depend on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// ρ until now.
+    pub rho: f64,
+    /// ρ from this update on.
+    pub next_rho: f64,
+    /// δ.
+    pub leak: f64,
+    /// κ/interval of an automatic ρ, else 0.
+    pub gain: f64,
+    /// Steps before that is chosen.
+    pub free_steps: u32,
+    /// Of the matrix.
+    pub weights: u32,
+}
+
+impl Settings {
+    /// c: what an update leaves of U, which is the dual over ρ. Without a penalty there is no dual.
+    pub fn left_of_dual(&self) -> f64 {
+        match self.rho {
+            rho if rho != self.next_rho => (self.leak * rho / self.next_rho).min(1.0),
+            rho if rho == 0.0 && self.gain > 0.0 => 0.0,
+            _ => self.leak,
+        }
+    }
+}
+
+/// Sums of partial ones, matrix by matrix, with ρ in the last place of each second row; the status after them.
+///
+/// Row 2 g + m of `partials` holds what chunk g left in list m; `ranges` has first chunk and past the last of each matrix.
+pub fn measure(
+    partials: &Matrix,
+    ranges: &[[u32; 2]],
+    settings: &[Settings],
+    status: Status,
+) -> (Bounded<Matrix>, Status) {
+    let measures = Bounded::from_fn(2 * ranges.len(), 4, |row, col| {
+        let [first, end] = ranges[row / 2];
+        if (row % 2, col) == (1, 3) {
+            return Bounded { value: settings[row / 2].next_rho, magnitude: 0.0 };
+        }
+        let mut sum = Bounded::ZERO;
+        (first..end).for_each(|chunk| sum.add(partials[(2 * chunk as usize + row % 2, col)]));
+        sum
+    });
+    let is_finite = |k: &usize| {
+        (0..4).all(|col| {
+            measures.value[(2 * k, col)].is_finite() && measures.value[(2 * k + 1, col)].is_finite()
+        })
+    };
+    let first = (0..ranges.len()).find(|k| !is_finite(k));
+    let after = first.map_or(status, |k| status.after_seeing(f64::NAN, k as u32 + 1));
+    (measures, Status { iteration: status.iteration + 1, ..after })
+}
+
+/// What a method divides a gradient by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Divisor {
+    /// √v̂ of Adam, AdamW and NAdam.
+    Second,
+    /// √s of AdaGrad and RMSProp.
+    Only,
+    /// u of Adamax.
+    Largest,
+    /// √(s + ε)/√(a + ε) of Adadelta.
+    Ratio,
+}
+
+/// Sum of what a method divides by, over parameters that each have a column in the rows of its state; 0 before its first
+/// step.
+pub fn divisors(rule: Divisor, clock: &Clock, state: &Matrix) -> Bounded<f64> {
+    let mut sum = Bounded::ZERO;
+    let seen = if clock.verdict.steps > 0 { state.cols() } else { 0 };
+    for col in 0..seen {
+        let row = |row: usize| state[(row, col)];
+        sum.add(match rule {
+            Divisor::Second => clock.scale_second * row(1).sqrt(),
+            Divisor::Only => row(0).sqrt(),
+            Divisor::Largest => row(1),
+            Divisor::Ratio => ((row(0) + clock.epsilon) / (row(1) + clock.epsilon)).sqrt(),
+        });
+    }
+    sum
+}
+
+/// The ρ from this update on: κ/interval times the mean of the divisors over the learning rate, if it is due and a number
+/// above 0 that f32 has with all its digits.
+pub fn auto_rho(settings: &Settings, clock: &Clock, sum: f64) -> f64 {
+    let rho = settings.gain * sum / f64::from(settings.weights) / clock.rate;
+    let is_due = clock.verdict.steps >= settings.free_steps && clock.rate > 0.0;
+    let is_number = rho > 0.0 && (rho as f32).is_normal();
+    if is_due && is_number { rho } else { settings.next_rho }
 }
 
 /// A packed matrix: rows of kept weights, and of the words of their places.

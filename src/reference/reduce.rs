@@ -1,6 +1,5 @@
 //! Oracles of `shaders/reduce/`: sums over all elements.
 
-use super::dladmm::Status;
 use super::{Bounded, Matrix};
 
 /// `⟨x, y⟩`; the squared norm where both are the same.
@@ -55,9 +54,4 @@ pub fn totals(partials: &Matrix) -> Bounded<Matrix> {
         }
         sum
     })
-}
-
-/// The status when an iteration is done.
-pub fn advance(status: Status) -> Status {
-    Status { iteration: status.iteration + 1, ..status }
 }

@@ -13,14 +13,20 @@
 //! finish   W = Π(W)
 //! ```
 //!
+//! c is δ while ρ stays, and δ times the old ρ over the new one where it changes, but never more than 1.
+//!
 //! T = Z − U is the only tensor beside W: Z is T where the weight is kept and −U is T elsewhere, and what is kept are the
 //! largest |T| of each group, because Z keeps the largest of V = W + U and U is c ≤ 1 times the others. It costs 4 bytes for
-//! each sparse parameter and none for a dense one: the sparse parts of a slab are a second, shorter slab, and a table of one
-//! word for each 128 parameters says where in it a step finds them. Parts of a slab begin at multiples of 128, so that one
-//! dispatch steps all parameters, dense ones read nothing but that word, and nothing is written that says "dense" in T.
+//! each sparse parameter and none for a dense one: the sparse parts of a slab are a second, shorter slab, and a table of two
+//! words for each 128 parameters says where in it a step finds them, and by which settings. Parts of a slab begin at
+//! multiples of 128, so that one dispatch steps all parameters, dense ones read nothing but those words, and nothing is
+//! written that says "dense" in T. Another table cuts the sparse parts into chunks, so that one dispatch updates all that have
+//! groups of one width, and one more adds up what it measured.
 //!
 //! A coupled penalty goes through the optimizer's normalisation, so that how strong it is depends on batch, loss and layer; a
-//! decoupled one is nearly nothing at usual learning rates. [`NmConfig::for_steps`] pulls by a rate of its own.
+//! decoupled one is nearly nothing at usual learning rates. [`NmConfig::for_steps`] pulls by a rate of its own; and
+//! [`Rho::Auto`] couples each tensor by what the optimizer divides its gradients by, which the device looks at before each
+//! update.
 //!
 //! The caller replays plans: that of a step `interval` times, that of an update, and so on; nothing waits. What an update
 //! measured lies in [`NmAdmm::measures`] until the next one, for a [`Ring`](crate::engine::Ring) to copy and
@@ -28,13 +34,17 @@
 
 use std::fmt;
 
+use super::first_order::{FirstOrder, Method};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
+use crate::kernels::elementwise;
 use crate::kernels::first_order::{DENSE, Penalty as KernelPenalty, PenaltyKind, RUN};
 pub use crate::kernels::nm::NmPattern;
-use crate::kernels::nm::{self as kernel, Settings, Update};
+use crate::kernels::nm::{self as kernel, Chunk, NEXT_RHO, Place, Settings, Update};
 use crate::kernels::optimizer::NOTHING_FOUND;
-use crate::kernels::{elementwise, reduce};
+
+/// Steps before an automatic ρ is chosen: before those, second moments tell more of their start than of gradients.
+const FREE_STEPS: u32 = 20;
 
 /// How weights are drawn towards T.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -48,12 +58,28 @@ pub enum Penalty {
     /// By its gradient, which joins that of the loss before the moments.
     Coupled {
         /// ρ.
-        rho: f64,
+        rho: Rho,
     },
     /// After each step, by γ = learning rate · ρ.
     Decoupled {
         /// ρ.
         rho: f64,
+    },
+}
+
+/// The ρ of a coupled penalty.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rho {
+    /// For all tensors, until [`NmAdmm::set_rho`] changes it.
+    Given(f64),
+    /// Of each tensor its own, chosen on the device at each update: κ mean(√v̂)/(learning rate · interval), so that the
+    /// penalty alone would draw a weight as far in an interval as [`Penalty::Pull`] does, whatever the scale of the loss.
+    /// 0 until the update that follows the first 20 steps; for methods that divide gradients by a root √v̂, or by what is
+    /// in its place in Adamax and Adadelta.
+    Auto {
+        /// κ.
+        kappa: f64,
     },
 }
 
@@ -66,7 +92,7 @@ pub struct NmConfig {
     pub interval: u32,
     /// Updates of a run.
     pub updates: u32,
-    /// δ: what an update leaves of the dual; 1 is ADMM to the letter.
+    /// δ: what an update leaves of the dual; 1 is ADMM to the letter, 0 a penalty without a dual.
     pub leak: f64,
 }
 
@@ -95,7 +121,8 @@ impl NmConfig {
             let expected = "an update takes at least 80 steps";
             return Err(Error::Setting { setting: "steps", value: steps.to_string(), expected });
         }
-        let config = Self { penalty: Penalty::Coupled { rho }, interval, updates, leak: 1.0 };
+        let config =
+            Self { penalty: Penalty::Coupled { rho: Rho::Given(rho) }, interval, updates, leak: 1.0 };
         config.check().map(|()| config)
     }
 
@@ -115,13 +142,13 @@ impl NmConfig {
             }
         }
         let (Penalty::Pull { kappa: weight }
-        | Penalty::Coupled { rho: weight }
+        | Penalty::Coupled { rho: Rho::Given(weight) | Rho::Auto { kappa: weight } }
         | Penalty::Decoupled { rho: weight }) = self.penalty;
         if !(weight > 0.0 && (weight as f32).is_normal()) {
             return refuse("penalty", weight.to_string(), "must be above 0, and a normal number in f32");
         }
-        if !(self.leak > 0.0 && self.leak <= 1.0) {
-            return refuse("leak", self.leak.to_string(), "must be above 0 and at most 1");
+        if !(0.0..=1.0).contains(&self.leak) {
+            return refuse("leak", self.leak.to_string(), "must be at least 0 and at most 1");
         }
         Ok(())
     }
@@ -141,12 +168,42 @@ impl NmConfig {
         warnings
     }
 
-    fn settings(&self) -> Settings {
-        let (pull, rho) = match self.penalty {
-            Penalty::Pull { kappa } => (kappa / f64::from(self.interval), 0.0),
-            Penalty::Coupled { rho } | Penalty::Decoupled { rho } => (0.0, rho),
+    /// Refuses a method whose steps cannot have this penalty.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for [`Rho::Auto`] with a method that divides gradients by nothing.
+    pub fn check_method(&self, method: Method) -> Result<(), Error> {
+        if !self.is_auto() || kernel::has_divisors(method) {
+            return Ok(());
+        }
+        let expected = "divides gradients by nothing that an automatic rho could be made of; give rho, use pull, or train \
+                        by adam, say";
+        Err(Error::Setting { setting: "method", value: method.name().into(), expected })
+    }
+
+    fn is_auto(&self) -> bool {
+        matches!(self.penalty, Penalty::Coupled { rho: Rho::Auto { .. } })
+    }
+
+    /// Those of a tensor of so many weights at the start.
+    fn settings(&self, weights: u64) -> Settings {
+        let interval = f64::from(self.interval);
+        let (pull, rho, gain) = match self.penalty {
+            Penalty::Pull { kappa } => (kappa / interval, 0.0, 0.0),
+            Penalty::Coupled { rho: Rho::Given(rho) } | Penalty::Decoupled { rho } => (0.0, rho, 0.0),
+            Penalty::Coupled { rho: Rho::Auto { kappa } } => (0.0, 0.0, kappa / interval),
         };
-        Settings { pull: pull as f32, rho: rho as f32, leak: self.leak as f32, left: 0.0 }
+        Settings {
+            pull: pull as f32,
+            rho: rho as f32,
+            next_rho: rho as f32,
+            leak: self.leak as f32,
+            left: 0.0,
+            gain: gain as f32,
+            free_steps: FREE_STEPS,
+            // A tensor of more cannot be bound.
+            weights: weights as u32,
+        }
     }
 
     fn kind(&self) -> PenaltyKind {
@@ -171,30 +228,39 @@ pub enum Warning {
     FarFromPattern(usize, f64),
 }
 
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Warning {
+    /// What it says, where the caller has better names for sparse tensors than their places in the list.
+    pub fn naming(&self, name: impl Fn(usize) -> String) -> String {
         match self {
             Self::FewUpdates(updates) => {
-                write!(f, "{updates} updates; the masks settle in 10 or more, so train for more steps")
+                format!("{updates} updates; the masks settle in 10 or more, so train for more steps")
             }
-            Self::WeakPull(way) => write!(
-                f,
+            Self::WeakPull(way) => format!(
                 "learning rate · ρ · interval = {way:.3} is below 0.1: weights hardly move; use pull, or a larger rho"
             ),
-            Self::RestlessMask(tensor, share) => write!(
-                f,
-                "{:.0} % of the mask of sparse tensor {tensor} changed in one update: the dual winds up; use pull, or a \
-                 larger rho",
-                100.0 * share
+            Self::RestlessMask(tensor, share) => format!(
+                "{:.0} % of the mask of {} changed in one update: the dual winds up; use pull, or a larger rho",
+                100.0 * share,
+                name(*tensor)
             ),
-            Self::FarFromPattern(tensor, share) => write!(
-                f,
-                "{:.1} % of the norm of sparse tensor {tensor} is off its mask at the end; use a stronger penalty, more \
-                 steps, or masked fine-tuning afterwards",
-                100.0 * share
+            Self::FarFromPattern(tensor, share) => format!(
+                "{:.1} % of the norm of {} is off its mask at the end; use a stronger penalty, more steps, or masked \
+                 fine-tuning afterwards",
+                100.0 * share,
+                name(*tensor)
             ),
         }
     }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.naming(sparse_tensor))
+    }
+}
+
+fn sparse_tensor(place: usize) -> String {
+    format!("sparse tensor {place}")
 }
 
 /// What an update measured of one tensor.
@@ -210,6 +276,8 @@ pub struct Measure {
     pub dual: f64,
     /// V that were infinite or NaN.
     pub not_finite: f64,
+    /// ρ from that update on; 0 of [`Penalty::Pull`], and until an automatic one is chosen.
+    pub rho: f64,
 }
 
 /// What an update measured, tensor by tensor.
@@ -222,12 +290,13 @@ impl Measures {
         // NaN stays NaN.
         let ratio = |over: f32, under: f32| if under == 0.0 { 0.0 } else { f64::from(over / under).sqrt() };
         let measure = |(words, weights): (&[f32], &u64)| match *words {
-            [primal, dual, w, off, z, flips, not_finite, _] => Measure {
+            [primal, dual, w, off, z, flips, not_finite, rho] => Measure {
                 primal: ratio(primal, w),
                 off: ratio(off, w),
                 flips: f64::from(flips) / (*weights).max(1) as f64,
                 dual: ratio(dual, z),
                 not_finite: not_finite.into(),
+                rho: rho.into(),
             },
             _ => Measure::default(),
         };
@@ -260,15 +329,68 @@ struct Part {
     mask: Tensor,
 }
 
+/// How a pass over the sparse tensors is cut into workgroups, in tables on the device.
+#[derive(Debug)]
+struct Cut {
+    tables: Vec<Table>,
+    /// The chunks of each tensor, first and past the last, u32.
+    ranges: Tensor,
+    /// Of all tables.
+    chunks: u32,
+}
+
+/// The chunks of one dispatch.
+#[derive(Debug)]
+struct Table {
+    /// What they have in common.
+    key: u32,
+    /// The number of the first of them.
+    first: u32,
+    chunks: Tensor,
+}
+
+impl Cut {
+    /// In one table for each key that some of the tensors have.
+    fn new(
+        gpu: &Gpu,
+        places: &[Place],
+        key: impl Fn(&Place) -> u32,
+        chunks: impl Fn(&Place) -> Result<Vec<Chunk>, Error>,
+    ) -> Result<Self, Error> {
+        let mut keys: Vec<u32> = places.iter().map(&key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let (mut tables, mut ranges, mut end) = (Vec::new(), vec![[0; 2]; places.len()], 0);
+        for of_table in keys {
+            let (mut table, first) = (Vec::new(), end);
+            for (place, range) in places.iter().zip(&mut ranges).filter(|(place, _)| key(place) == of_table) {
+                table.extend(chunks(place)?);
+                *range = [end, first + table.len() as u32];
+                end = range[1];
+            }
+            tables.push(Table { key: of_table, first, chunks: kernel::upload_chunks(gpu, &table)? });
+        }
+        let ranges: &[u32] = ranges.as_flattened();
+        let ranges = gpu.upload_u32(Shape::vector(ranges.len() as u32), ranges)?;
+        Ok(Self { tables, ranges, chunks: end })
+    }
+}
+
 /// N:M ADMM over some parts of a slab of parameters.
 #[derive(Debug)]
 pub struct NmAdmm {
     gpu: Gpu,
     config: NmConfig,
+    /// All of them, dense ones too.
+    parameters: Tensor,
     parts: Vec<Part>,
     settings: Tensor,
     places: Tensor,
     t: Tensor,
+    /// Of an update, by width of group.
+    update: Cut,
+    /// Of the look at what the optimizer divides by, where ρ is automatic.
+    divisors: Option<Cut>,
     /// The first weight that a projection found infinite or NaN, of each part.
     found: Vec<Tensor>,
     measures: Tensor,
@@ -280,7 +402,7 @@ impl NmAdmm {
     ///
     /// # Errors
     /// Those of [`NmConfig::check`]; [`Error::Shape`] when a pattern does not divide its part's columns; [`Error::Plan`] when
-    /// there is no such part, it is named twice, or the parameters are not a row of the slab.
+    /// there is no such part, none is named, one is named twice, or the parameters are not a row of the slab.
     pub fn new(
         gpu: &Gpu,
         config: &NmConfig,
@@ -289,43 +411,42 @@ impl NmAdmm {
         sparse: &[(usize, NmPattern)],
     ) -> Result<Self, Error> {
         config.check()?;
-        let refuse = |detail| Err(Error::Plan { plan: "nm".into(), detail });
         let shapes: Vec<_> = slab.shapes().collect();
-        let mut places = vec![DENSE; slab.length().div_ceil(RUN) as usize];
         let found = sparse.iter().map(|(part, _)| shapes.get(*part).copied());
-        let Some(chosen) = found.collect::<Option<Vec<Shape>>>() else {
-            return refuse(format!("a pattern for a part that is not there; the slab has {}", shapes.len()));
+        let Some(chosen) = found.collect::<Option<Vec<Shape>>>().filter(|chosen| !chosen.is_empty()) else {
+            let detail = match sparse.is_empty() {
+                true => "no part is to become sparse".into(),
+                false => format!("a pattern for a part that is not there; the slab has {}", shapes.len()),
+            };
+            return Err(Error::Plan { plan: "nm".into(), detail });
         };
         let runs = Slab::new(&chosen)?;
-        for (k, (part, _)) in sparse.iter().enumerate() {
-            let (first, place) = (slab.start(*part) / RUN, runs.start(k) / RUN);
-            for run in 0..chosen[k].stored().div_ceil(RUN.into()) as u32 {
-                let slot = &mut places[(first + run) as usize];
-                if *slot != DENSE {
-                    return refuse(format!("part {part} has two patterns; give it one"));
-                }
-                *slot = place + run;
-            }
-        }
-        let t = gpu.zeros(Shape::vector(runs.length().max(RUN)), StorageType::F32)?;
-        let mut parts = Vec::new();
+        let t = gpu.zeros(Shape::vector(runs.length()), StorageType::F32)?;
+        let (mut parts, mut places) = (Vec::new(), Vec::new());
         for (k, (part, pattern)) in sparse.iter().enumerate() {
             let mask = gpu.zeros(pattern.mask(chosen[k])?, StorageType::U32)?;
-            let (w, t) = (slab.part(parameters, 0, *part)?, runs.part(&t, 0, k)?);
-            parts.push(Part { place: *part, pattern: *pattern, w, t, mask });
+            let (own_w, own_t) = (slab.part(parameters, 0, *part)?, runs.part(&t, 0, k)?);
+            parts.push(Part { place: *part, pattern: *pattern, w: own_w, t: own_t, mask });
+            let (w, t, entry) = (slab.start(*part), runs.start(k), k as u32);
+            places.push(Place { pattern: *pattern, shape: chosen[k], w, t, entry });
         }
+        let runs = run_table(slab.length(), &places)?;
+        let settings: Vec<_> = chosen.iter().map(|shape| config.settings(shape.elements())).collect();
+        let tensors = parts.len() as u32;
+        let divisors = || Cut::new(gpu, &places, |_| 0, Place::divisor_chunks);
         let one = || gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND]);
         Ok(Self {
             gpu: gpu.clone(),
             config: *config,
-            settings: gpu.upload_u32(
-                Shape::vector(kernel::SETTINGS_LENGTH),
-                bytemuck::cast_slice(&[config.settings()]),
-            )?,
-            places: gpu.upload_u32(Shape::vector(places.len() as u32), &places)?,
+            parameters: parameters.clone(),
+            settings: gpu
+                .upload_u32(Shape::new(tensors, kernel::SETTINGS_LENGTH), bytemuck::cast_slice(&settings))?,
+            places: gpu.upload_u32(Shape::vector(runs.len() as u32), &runs)?,
             t,
+            update: Cut::new(gpu, &places, |place| place.pattern.group(), Place::update_chunks)?,
+            divisors: config.is_auto().then(divisors).transpose()?,
             found: sparse.iter().map(|_| one()).collect::<Result<_, _>>()?,
-            measures: gpu.zeros(Shape::new(2 * parts.len() as u32, 4), StorageType::F32)?,
+            measures: gpu.zeros(Shape::new(2 * tensors, 4), StorageType::F32)?,
             status: gpu.zeros(Shape::vector(4), StorageType::U32)?,
             parts,
         })
@@ -354,26 +475,67 @@ impl NmAdmm {
         KernelPenalty { kind: PenaltyKind::Masked, ..self.penalty() }
     }
 
-    /// Adds an update: the dual step and the projection of every sparse tensor, and what they measured.
+    /// Adds an update: the dual step and the projection of every sparse tensor, and what they measured. `method` is what
+    /// takes the steps; an automatic ρ is made of its state.
+    ///
+    /// All tensors with groups of one width take one dispatch, what they measured one more, and an automatic ρ two.
     ///
     /// # Errors
-    /// Those of [`PlanBuilder::dispatch`].
-    pub fn update(&self, plan: &mut PlanBuilder) -> Result<(), Error> {
-        for (k, Part { pattern, w, t, .. }) in self.parts.iter().enumerate() {
-            let count = kernel::partial_count(*pattern, w.shape())?;
-            let (sums, counts) = (plan.temporary(Shape::new(count, 4)), plan.temporary(Shape::new(count, 4)));
-            let update = Update { t, sums: &sums, counts: &counts };
-            kernel::admm_update(plan, *pattern, w, &self.settings, update)?;
-            for (slot, partials) in [&sums, &counts].into_iter().enumerate() {
-                let slot = 2 * k as u32 + slot as u32;
-                let (totals, status) = (&self.measures, &self.status);
-                reduce::totals(
-                    plan,
-                    reduce::Totals { partials, count, totals, slot, status, origin: slot + 1 },
-                )?;
-            }
+    /// Those of [`NmConfig::check_method`]; [`Error::Shape`] when the method is one over other parameters; those of
+    /// [`PlanBuilder::dispatch`].
+    pub fn update(&self, plan: &mut PlanBuilder, method: &FirstOrder) -> Result<(), Error> {
+        if let Some(cut) = &self.divisors {
+            self.choose_rho(plan, cut, method)?;
         }
-        reduce::advance(plan, &self.status)
+        let Self { settings, measures, status, t, update, .. } = self;
+        let partials = plan.temporary(Shape::new(2 * update.chunks, 4));
+        for Table { key, first, chunks } in &update.tables {
+            let (w, partials) = (&self.parameters, &partials);
+            let args = Update { group: *key, w, chunks, settings, t, partials, slot: *first };
+            kernel::admm_update(plan, args)?;
+        }
+        let (partials, ranges) = (&partials, &update.ranges);
+        kernel::measure(plan, kernel::Measure { partials, ranges, measures, settings, status })
+    }
+
+    fn choose_rho(&self, plan: &mut PlanBuilder, cut: &Cut, method: &FirstOrder) -> Result<(), Error> {
+        let rule = method.config().method;
+        self.config.check_method(rule)?;
+        let (expected, actual) = (self.parameters.shape(), method.parameters().shape());
+        if actual != expected {
+            let detail = format!("steps are on parameters of {actual} but an update on {expected}");
+            return Err(Error::Shape { kernel: kernel::DIVISORS.name, detail });
+        }
+        let sums = plan.temporary(Shape::vector(cut.chunks));
+        // A method that divides has a state, and the tensors are in one table.
+        for (state, table) in method.tensors().into_iter().zip(&cut.tables) {
+            kernel::divisors(plan, rule, state, &table.chunks, method.clock(), &sums)?;
+        }
+        kernel::auto_rho(plan, &sums, &cut.ranges, method.clock(), &self.settings)
+    }
+
+    /// Changes the ρ of a coupled or decoupled penalty from the next update on. Nothing has to be recorded again, and
+    /// nothing is lost: that update leaves δ times the old ρ over the new one of the scaled dual, but no more than all.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when it is not above 0, or the penalty has no ρ that is given.
+    pub fn set_rho(&mut self, rho: f64) -> Result<(), Error> {
+        let penalty = match self.config.penalty {
+            Penalty::Coupled { rho: Rho::Given(_) } => Penalty::Coupled { rho: Rho::Given(rho) },
+            Penalty::Decoupled { .. } => Penalty::Decoupled { rho },
+            Penalty::Pull { .. } | Penalty::Coupled { rho: Rho::Auto { .. } } => {
+                let expected = "is for a coupled or decoupled penalty whose rho is given";
+                return Err(Error::Setting { setting: "rho", value: rho.to_string(), expected });
+            }
+        };
+        let config = NmConfig { penalty, ..self.config };
+        config.check()?;
+        for tensor in 0..self.parts.len() as u32 {
+            let word = tensor * kernel::SETTINGS_LENGTH + NEXT_RHO;
+            self.gpu.write_words(&self.settings, word, &[rho as f32])?;
+        }
+        self.config = config;
+        Ok(())
     }
 
     /// Adds what closes a run: W = Π(W), by the mask of W itself, and T = W for [`masked`](Self::masked) steps.
@@ -419,6 +581,11 @@ impl NmAdmm {
         Ok(Measures::from_words(&self.gpu.read(&self.measures)?, &self.weights()))
     }
 
+    /// T of each sparse tensor, in the order given.
+    pub fn t(&self) -> impl Iterator<Item = &Tensor> {
+        self.parts.iter().map(|part| &part.t)
+    }
+
     /// The mask that the last projection left of each sparse tensor: see [`kernels::nm`](kernel).
     pub fn masks(&self) -> impl Iterator<Item = &Tensor> {
         self.parts.iter().map(|part| &part.mask)
@@ -430,6 +597,11 @@ impl NmAdmm {
     /// [`Error::NotFinite`] with the first tensor where one was not, and the step after which an update met it; 0 where a
     /// projection did; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
+        self.check_naming(sparse_tensor)
+    }
+
+    /// The same, with better names for tensors than their places in the list.
+    pub(super) fn check_naming(&self, name: impl Fn(usize) -> String) -> Result<(), Error> {
         let fault = |iteration, kernel: String| Error::NotFinite {
             solver: "nm",
             iteration,
@@ -439,19 +611,33 @@ impl NmAdmm {
         for (k, found) in self.found.iter().enumerate() {
             let word = self.gpu.read_u32(found)?[0];
             if word != NOTHING_FOUND {
-                return Err(fault(
-                    0,
-                    format!("{} in sparse tensor {k} near element {}", kernel::PROJECT.name, !word),
-                ));
+                let place = format!("{} in {} near element {}", kernel::PROJECT.name, name(k), !word);
+                return Err(fault(0, place));
             }
         }
         let status = self.gpu.read_u32(&self.status)?;
         match status[0] {
             0 => Ok(()),
             origin => {
-                let kernel = format!("{} in sparse tensor {}", kernel::ADMM_UPDATE.name, (origin - 1) / 2);
-                Err(fault(status[1] * self.config.interval, kernel))
+                let place = format!("{} in {}", kernel::ADMM_UPDATE.name, name(origin as usize - 1));
+                Err(fault(status[1] * self.config.interval, place))
             }
         }
     }
+}
+
+/// Where a step finds T and the settings of its parameters: two words for each run of them.
+fn run_table(length: u32, places: &[Place]) -> Result<Vec<u32>, Error> {
+    let mut table = vec![[DENSE, 0]; length.div_ceil(RUN) as usize];
+    for Place { shape, w, t, entry, .. } in places {
+        for run in 0..shape.stored().div_ceil(RUN.into()) as u32 {
+            let slot = &mut table[(w / RUN + run) as usize];
+            if slot[0] != DENSE {
+                let detail = "a part has two patterns; give it one".into();
+                return Err(Error::Plan { plan: "nm".into(), detail });
+            }
+            *slot = [t / RUN + run, *entry];
+        }
+    }
+    Ok(table.into_flattened())
 }

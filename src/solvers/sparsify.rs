@@ -14,8 +14,12 @@
 //! what a step's gradient is of, what penalty is in the step, and what follows it. Nothing here waits, and the state of each
 //! way is that of [`NmAdmm`]: T, 4 bytes for a sparse parameter. Where a network is run at Π(W), by SR-STE and for scores, a
 //! copy of the parameters lies among the temporaries meanwhile.
+//!
+//! The ways without updates can be watched: at every so many steps, the same measures are taken by an update that leaves no
+//! dual, of a T that is nobody else's and costs another 4 bytes. Without a dual, that is Π(W) before and now.
 
-use super::nm::{Measures, NmAdmm, NmConfig, NmPattern, Penalty, Warning};
+use super::first_order::{FirstOrder, Method};
+use super::nm::{Measures, NmAdmm, NmConfig, NmPattern, Penalty, Rho, Warning};
 use crate::Error;
 use crate::engine::{Arena, Batch, Gpu, Plan, PlanBuilder, Ring, Shape, Slab, Tensor};
 use crate::kernels::elementwise;
@@ -36,6 +40,9 @@ pub struct SparseConfig {
     pub patterns: Patterns,
     /// Steps until the network is put in its pattern, W = Π(W); those after it are masked.
     pub steps: u32,
+    /// Steps from one look to the next at how far the weights are from their pattern, in the ways without updates; 0 for
+    /// none.
+    pub watch_every: u32,
 }
 
 /// What happens to weights until they are put in their pattern.
@@ -89,12 +96,12 @@ impl SparseConfig {
             let expected = "must leave steps before them";
             return Err(Error::Setting { setting: "fine-tune", value: fine_tuning.to_string(), expected });
         };
-        Ok(Self { way: Way::Admm(settings(steps)?), patterns, steps })
+        Ok(Self { way: Way::Admm(settings(steps)?), patterns, steps, watch_every: 0 })
     }
 
     /// Dense training in so many steps, pruned by magnitude after the last.
     pub fn one_shot(patterns: Patterns, steps: u32) -> Self {
-        Self { way: Way::Magnitude, patterns, steps }
+        Self { way: Way::Magnitude, patterns, steps, watch_every: 0 }
     }
 
     /// Pruned by magnitude before the first step, and trained in the mask that this leaves.
@@ -107,17 +114,27 @@ impl SparseConfig {
         Self::one_shot(patterns, u32::MAX)
     }
 
-    /// SR-STE in so many steps, with its authors' λ.
-    pub fn sr_ste(patterns: Patterns, steps: u32) -> Self {
-        Self { way: Way::SrSte { decay: Self::DECAY }, patterns, steps }
+    /// Whether weights are never put in their pattern.
+    pub fn is_dense(&self) -> bool {
+        self.steps == u32::MAX
     }
 
-    /// Refuses settings outside their range, for a network of these widths.
+    /// SR-STE in so many steps, with its authors' λ.
+    pub fn sr_ste(patterns: Patterns, steps: u32) -> Self {
+        Self { way: Way::SrSte { decay: Self::DECAY }, patterns, steps, watch_every: 0 }
+    }
+
+    /// The same, watched as often as [`NmConfig::for_steps`] would update in so many steps.
+    pub fn watched(self, steps: u32) -> Self {
+        Self { watch_every: (steps / 40).max(1), ..self }
+    }
+
+    /// Refuses settings outside their range, for a network of these widths that a method trains.
     ///
     /// # Errors
     /// [`Error::Setting`] when there is nothing to sparsify; [`Error::Plan`] with the first layer whose pattern does not
-    /// divide its inputs; those of [`NmConfig::check`].
-    pub fn check(&self, widths: &[u32]) -> Result<(), Error> {
+    /// divide its inputs; those of [`NmConfig::check`] and [`NmConfig::check_method`].
+    pub fn check(&self, widths: &[u32], method: Method) -> Result<(), Error> {
         for (layer, pattern) in self.patterns.of(widths.len().saturating_sub(1))? {
             pattern.mask(Shape::new(widths[layer + 1], widths[layer])).map_err(|error| {
                 let detail = match error {
@@ -127,7 +144,8 @@ impl SparseConfig {
                 Error::Plan { plan: "sparsify".into(), detail }
             })?;
         }
-        self.settings().check()
+        self.settings().check()?;
+        self.settings().check_method(method)
     }
 
     /// What is likely to go wrong at a learning rate, as values: the library prints nothing.
@@ -151,9 +169,20 @@ impl SparseConfig {
         let penalty = match self.way {
             Way::Admm(config) => return config,
             Way::Magnitude => Penalty::Pull { kappa: 1.0 },
-            Way::SrSte { decay } => Penalty::Coupled { rho: decay },
+            Way::SrSte { decay } => Penalty::Coupled { rho: Rho::Given(decay) },
         };
         NmConfig { penalty, interval: 1, updates: 1, leak: 1.0 }
+    }
+
+    /// What looks are taken by: updates that leave no dual.
+    fn look(&self) -> Option<NmConfig> {
+        let config = NmConfig {
+            penalty: Penalty::Pull { kappa: 1.0 },
+            interval: self.watch_every,
+            updates: u32::MAX,
+            leak: 0.0,
+        };
+        (self.watch_every > 0 && !matches!(self.way, Way::Admm(_))).then_some(config)
     }
 }
 
@@ -215,17 +244,31 @@ impl fmt::Display for Patterns {
     }
 }
 
-/// What an update of ADMM told.
+/// What an update of ADMM told, or in another way a look.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateRecord {
     /// The step that it followed, counted from 1.
     pub iteration: u32,
     /// Which update it was, counted from 1.
     pub update: u32,
-    /// What it measured of each sparse matrix, in the order of their layers.
+    /// The layers of the sparse matrices, counted from 0.
+    pub layers: Vec<usize>,
+    /// What it measured of each of them, in that order.
     pub measures: Measures,
-    /// What is likely to go wrong.
+    /// What is likely to go wrong. Tensors are named by their place among `layers`.
     pub warnings: Vec<Warning>,
+}
+
+impl UpdateRecord {
+    /// A warning in words, which name the layer.
+    pub fn say(&self, warning: &Warning) -> String {
+        warning.naming(|place| weights_of(&self.layers, place))
+    }
+}
+
+/// The name of a sparse matrix.
+fn weights_of(layers: &[usize], place: usize) -> String {
+    format!("the weights of layer {}", layers[place] + 1)
 }
 
 /// A kind of step.
@@ -245,45 +288,70 @@ pub(super) struct Sparsifier {
     nm: NmAdmm,
     /// The layers of the sparse matrices, counted from 0.
     layers: Vec<usize>,
-    /// None where there are no updates.
-    update: Option<Plan>,
     close: Plan,
+    updates: Option<Updates>,
     measures: Ring,
     /// Steps whose updates' measures are on their way.
     pending: VecDeque<u32>,
 }
 
+/// The updates of ADMM, or looks.
+#[derive(Debug)]
+struct Updates {
+    plan: Plan,
+    interval: u32,
+    count: u32,
+    measures: Tensor,
+    /// What looks are taken by; ADMM's updates are its own.
+    look: Option<NmAdmm>,
+}
+
 impl Sparsifier {
-    /// Over the parameters of dense layers, each a part of weights and a part of biases in the slab; submits what opens
-    /// the run.
+    /// Over the parameters of dense layers, each a part of weights and a part of biases in the slab, in which `method` takes
+    /// its steps; submits what opens the run.
     pub fn new(
         gpu: &Gpu,
         config: &SparseConfig,
         slab: &Slab,
-        parameters: &Tensor,
+        method: &FirstOrder,
         arena: &Arena,
     ) -> Result<Self, Error> {
         let found = config.patterns.of(slab.shapes().count() / 2)?;
         let parts: Vec<_> = found.iter().map(|(layer, pattern)| (2 * layer, *pattern)).collect();
-        let nm = NmAdmm::new(gpu, &config.settings(), slab, parameters, &parts)?;
+        let admm = |config: &NmConfig| NmAdmm::new(gpu, config, slab, method.parameters(), &parts);
+        let nm = admm(&config.settings())?;
         let record = |label, add: &dyn Fn(&mut PlanBuilder) -> Result<(), Error>| {
             let mut plan = PlanBuilder::with_arena(gpu, label, arena);
             add(&mut plan)?;
             plan.finish()
         };
-        let is_admm = matches!(config.way, Way::Admm(_));
         let close = record("close", &|plan| nm.finish(plan))?;
-        match config.steps {
-            0 => close.run()?,
-            _ if is_admm => record("open", &|plan| nm.start(plan))?.run()?,
-            _ => {}
+        if config.steps == 0 {
+            close.run()?;
         }
+        let look = config.look().map(|config| admm(&config)).transpose()?;
+        let measured = match config.way {
+            Way::Admm(_) => Some((&nm, config.updates())),
+            Way::Magnitude | Way::SrSte { .. } => look.as_ref().map(|look| (look, u32::MAX)),
+        };
+        let measured = measured.map(|(nm, count)| {
+            record("open", &|plan| nm.start(plan))?.run()?;
+            let plan = record("update", &|plan| nm.update(plan, method))?;
+            Ok::<_, Error>((plan, nm.config().interval, count, nm.measures().clone()))
+        });
+        let updates = measured.transpose()?.map(|(plan, interval, count, measures)| Updates {
+            plan,
+            interval,
+            count,
+            measures,
+            look,
+        });
         Ok(Self {
             config: config.clone(),
             slab: slab.clone(),
             layers: found.iter().map(|(layer, _)| *layer).collect(),
-            update: is_admm.then(|| record("update", &|plan| nm.update(plan))).transpose()?,
             close,
+            updates,
             nm,
             measures: Ring::new(COPIES_IN_FLIGHT),
             pending: VecDeque::new(),
@@ -323,10 +391,10 @@ impl Sparsifier {
 
     /// Adds what follows a step, counted from 1, before scores are taken: an update that is due.
     pub fn after_step(&mut self, batch: &mut Batch, step: u32) -> Result<(), Error> {
-        let (Way::Admm(config), Some(update)) = (&self.config.way, &self.update) else { return Ok(()) };
-        if step.is_multiple_of(config.interval) && step / config.interval <= self.config.updates() {
-            batch.replay(update, 1)?;
-            if self.measures.push(batch, self.nm.measures()) {
+        let Some(Updates { plan, interval, count, measures, .. }) = &self.updates else { return Ok(()) };
+        if step.is_multiple_of(*interval) && step / interval <= *count {
+            batch.replay(plan, 1)?;
+            if self.measures.push(batch, measures) {
                 self.pending.push_back(step);
             }
         }
@@ -343,15 +411,19 @@ impl Sparsifier {
 
     /// What has arrived of updates, oldest first. Never waits.
     pub fn poll(&mut self, gpu: &Gpu) -> Result<Vec<UpdateRecord>, Error> {
+        let Some(Updates { interval, .. }) = self.updates else { return Ok(Vec::new()) };
         let mut records = Vec::new();
         while let Some(bytes) = self.measures.pop(gpu)? {
             // Pushed together.
             let iteration = self.pending.pop_front().expect("a step for every copy");
             let words: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
             let measures = Measures::from_words(&words, &self.nm.weights());
-            let update = iteration / self.nm.config().interval;
-            let warnings = measures.warnings(update, self.config.updates());
-            records.push(UpdateRecord { iteration, update, measures, warnings });
+            let update = iteration / interval;
+            let warnings = match self.config.way {
+                Way::Admm(_) => measures.warnings(update, self.config.updates()),
+                Way::Magnitude | Way::SrSte { .. } => Vec::new(),
+            };
+            records.push(UpdateRecord { iteration, update, layers: self.layers.clone(), measures, warnings });
         }
         Ok(records)
     }
@@ -361,13 +433,15 @@ impl Sparsifier {
         self.pending.len() as u32
     }
 
-    /// The layers of the sparse matrices, counted from 0.
-    pub fn layers(&self) -> &[usize] {
-        &self.layers
+    /// Whether weights are still to be put in their pattern after so many steps.
+    pub fn is_before_pattern(&self, steps: u32) -> bool {
+        steps < self.config.steps
     }
 
     /// Whether every weight that was projected was finite, and every update. Waits.
     pub fn check(&self) -> Result<(), Error> {
-        self.nm.check()
+        let look = self.updates.iter().filter_map(|updates| updates.look.as_ref());
+        let mut all = std::iter::once(&self.nm).chain(look);
+        all.try_for_each(|nm| nm.check_naming(|place| weights_of(&self.layers, place)))
     }
 }

@@ -292,11 +292,16 @@ impl Training {
         let gradients = gpu.zeros(task.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
         let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
         let arena = Arena::default();
-        let sparsify = |sparse| Sparsifier::new(gpu, sparse, task.slab(), &parameters, &arena);
+        let sparsifier = match (&config.sparse, &stepper) {
+            (Some(sparse), Stepper::FirstOrder(method)) => {
+                Some(Sparsifier::new(gpu, sparse, task.slab(), method, &arena)?)
+            }
+            _ => None,
+        };
         let parts = Parts {
             gradients,
             stepper,
-            sparsifier: config.sparse.as_ref().map(sparsify).transpose()?,
+            sparsifier,
             cursor: gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &cursor)?,
             totals: gpu.zeros(Shape::new(5, 4), StorageType::F32)?,
             status: gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?,
@@ -416,8 +421,8 @@ impl Training {
         }
     }
 
-    /// What updates of N:M ADMM told that has arrived since the last call, oldest first; of the oldest if there are more
-    /// than are taken. Never waits.
+    /// What updates of N:M ADMM, or looks in other ways, told that has arrived since the last call, oldest first; of the
+    /// oldest if there are more than are taken. Never waits.
     ///
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
@@ -430,9 +435,9 @@ impl Training {
         self.pending.len() as u32 + self.parts.sparsifier.as_ref().map_or(0, Sparsifier::in_flight)
     }
 
-    /// The layers, counted from 0, whose weights become sparse.
-    pub fn sparse_layers(&self) -> &[usize] {
-        self.parts.sparsifier.as_ref().map_or(&[], Sparsifier::layers)
+    /// Whether weights are still to be put in their pattern, after what was submitted.
+    pub fn is_before_pattern(&self) -> bool {
+        self.parts.sparsifier.as_ref().is_some_and(|it| it.is_before_pattern(self.submitted))
     }
 
     /// Batches of an epoch.
@@ -487,11 +492,13 @@ impl Training {
 
 fn check_sparse(config: &TrainingConfig, widths: &[u32]) -> Result<(), Error> {
     let Some(sparse) = &config.sparse else { return Ok(()) };
-    if matches!(config.optimizer, Optimizer::Badm(_)) {
-        let expected = "weights become sparse in the steps of first-order methods; choose one of those";
-        return Err(Error::Setting { setting: "method", value: "badm".into(), expected });
+    match config.optimizer {
+        Optimizer::FirstOrder(FirstOrderConfig { method, .. }) => sparse.check(widths, method),
+        Optimizer::Badm(_) => {
+            let expected = "weights become sparse in the steps of first-order methods; choose one of those";
+            Err(Error::Setting { setting: "method", value: "badm".into(), expected })
+        }
     }
-    sparse.check(widths)
 }
 
 fn cuts(config: &TrainingConfig, samples: u32) -> Result<Cuts, Error> {

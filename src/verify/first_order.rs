@@ -13,7 +13,7 @@ use crate::reference::first_order::{self as oracle, Clock, Penalty, Rule, Settin
 use crate::reference::optimizer::{self as shared, Schedule};
 use crate::reference::{Bounded, Matrix};
 
-fn clock_words(clock: &Clock) -> Vec<u32> {
+pub(super) fn clock_words(clock: &Clock) -> Vec<u32> {
     let numbers = clock.numbers().map(|number| (number as f32).to_bits());
     words(clock.verdict).into_iter().chain(numbers).collect()
 }
@@ -104,7 +104,7 @@ fn one_clock(
 }
 
 /// A clock in the middle of a run, whose numbers are all singles.
-fn midway(go: bool) -> Clock {
+pub(super) fn midway(go: bool) -> Clock {
     let verdict = shared::Verdict { go, steps: 9, ..shared::Verdict::default() };
     let settings = Settings { rate: 0.0625, epsilon: 1e-7, ..SETTINGS };
     let clock = oracle::clock(&settings, &Clock { verdict, mu_product: 0.1, ..Clock::START }, None);
@@ -254,7 +254,8 @@ pub(super) fn step(session: &mut Session<'_>) -> Result<(), Error> {
 struct Sparse {
     kind: PenaltyKind,
     penalty: Penalty,
-    settings: nm::Settings,
+    /// Of three matrices, of which the second's are those.
+    settings: [nm::Settings; 3],
     places: Vec<u32>,
     t: Matrix,
     /// Of each parameter.
@@ -267,20 +268,30 @@ impl Sparse {
         let sparse = runs.div_ceil(2);
         let mut t = session.matrix(Shape::vector(sparse as u32 * RUN), profile);
         let place = |run: usize| if run.is_multiple_of(2) { (sparse - 1 - run / 2) as u32 } else { DENSE };
-        let places: Vec<u32> = (0..runs).map(place).collect();
+        let own: Vec<u32> = (0..runs).map(place).collect();
         // What is past the last parameter is padding, as in a slab.
-        if let Some(last) =
-            places.last().filter(|last| **last != DENSE && !columns.is_multiple_of(RUN as usize))
+        if let Some(last) = own.last().filter(|last| **last != DENSE && !columns.is_multiple_of(RUN as usize))
         {
             t.data_mut()[(last * RUN) as usize + columns % RUN as usize..]
                 [..RUN as usize - columns % RUN as usize]
                 .fill(0.0);
         }
         let goal = |column: usize| {
-            let place = places[column / RUN as usize];
+            let place = own[column / RUN as usize];
             (place != DENSE).then(|| t.data()[(place * RUN) as usize + column % RUN as usize])
         };
-        let settings = nm::Settings { pull: 0.25, rho: 2.0, leak: 0.5, left: 0.125 };
+        // What is not for a step, or for another matrix, would show.
+        let mine = nm::Settings {
+            pull: 0.25,
+            rho: 2.0,
+            next_rho: 77.0,
+            leak: 0.5,
+            left: 0.125,
+            ..nm::Settings::default()
+        };
+        let other = nm::Settings { pull: 33.0, rho: 55.0, left: 44.0, ..mine };
+        let settings = [other, mine, other];
+        let places = own.iter().flat_map(|run| [*run, 1]).collect();
         let penalty = match kind {
             PenaltyKind::Pull => Penalty::Pull { pull: 0.25, rho: 2.0 },
             PenaltyKind::Coupled => Penalty::Coupled { rho: 2.0 },
@@ -291,7 +302,7 @@ impl Sparse {
 
     fn operands(&self, call: &mut Call<'_>) -> Result<[Tensor; 3], Error> {
         Ok([
-            call.words("settings", bytemuck::cast_slice(&[self.settings]), Expected::Unchanged)?,
+            call.words("settings", bytemuck::cast_slice(&self.settings), Expected::Unchanged)?,
             call.words("places", &self.places, Expected::Unchanged)?,
             call.input("t", &self.t)?,
         ])

@@ -103,7 +103,6 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::reduce::DOT, reduce::dot),
     (&kernels::reduce::DOTS, reduce::dots),
     (&kernels::reduce::TOTALS, reduce::totals),
-    (&kernels::reduce::ADVANCE, reduce::advance),
     (&kernels::linalg::MATMUL, linalg::matmul),
     (&kernels::linalg::MATMUL_ADD, linalg::matmul_add),
     (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),
@@ -174,6 +173,9 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::badm::STEP, badm::step),
     (&kernels::nm::PROJECT, nm::project),
     (&kernels::nm::ADMM_UPDATE, nm::admm_update),
+    (&kernels::nm::MEASURE, nm::measure),
+    (&kernels::nm::DIVISORS, nm::divisors),
+    (&kernels::nm::AUTO_RHO, nm::auto_rho),
     (&kernels::nm::PACK, nm::pack),
     (&kernels::nm::UNPACK, nm::unpack),
 ];

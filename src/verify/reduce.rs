@@ -137,18 +137,6 @@ pub(super) fn totals(session: &mut Session<'_>) -> Result<(), Error> {
     one_total(session, "infinities of both signs", &opposed, 300, well)
 }
 
-pub(super) fn advance(session: &mut Session<'_>) -> Result<(), Error> {
-    let ill = Status { origin: 2, failed: 1, iteration: 4, dropped: 3 };
-    for before in [Status::default(), ill, Status { iteration: u32::MAX - 1, ..ill }] {
-        session.check(&format!("{before:?}"), |call| {
-            let expected = Expected::Words(status_words(oracle::advance(before)).into());
-            let status = call.words("status", &status_words(before), expected)?;
-            kernel::advance(&mut call.plan, &status)
-        })?;
-    }
-    Ok(())
-}
-
 fn one_total(
     session: &mut Session<'_>,
     case: &str,

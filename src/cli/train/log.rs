@@ -61,20 +61,22 @@ pub struct SparseLine {
     /// Share of the mask that changed.
     pub flips: f64,
     dual: f64,
+    /// From that update on.
+    rho: f64,
 }
 
 impl UpdateLine {
-    /// An update that arrived after so many seconds, of a network with these sparse layers, counted from 0.
-    pub fn new(record: &UpdateRecord, layers: &[usize], seconds: f64) -> Self {
+    /// An update that arrived after so many seconds.
+    pub fn new(record: &UpdateRecord, seconds: f64) -> Self {
         let line = |(layer, measure): (&usize, &Measure)| {
-            let Measure { primal, off, flips, dual, .. } = *measure;
-            SparseLine { layer: layer + 1, primal, off, flips, dual }
+            let Measure { primal, off, flips, dual, rho, .. } = *measure;
+            SparseLine { layer: layer + 1, primal, off, flips, dual, rho }
         };
         Self {
             iteration: record.iteration,
             seconds,
             update: record.update,
-            sparse: layers.iter().zip(&record.measures.0).map(line).collect(),
+            sparse: record.layers.iter().zip(&record.measures.0).map(line).collect(),
         }
     }
 

@@ -60,7 +60,8 @@ pub struct Arguments {
 #[derive(clap::Args)]
 #[command(next_help_heading = "What is left behind")]
 struct Results {
-    /// Write a line of JSON per iteration, and per update of --sparse admm; a resumed run adds to it.
+    /// Write a line of JSON per iteration, and per update of --sparse admm or look at other sparse weights; a resumed run
+    /// adds to it.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write curves (SVG) and a summary into this folder.
@@ -286,7 +287,7 @@ fn close(
     let saved = saved?;
     reported.transpose()?;
     if let End::Interrupted = end {
-        tell(interrupted(iteration, saved.as_ref()));
+        tell(interrupted(iteration, saved.as_ref(), session.solver().is_before_pattern()));
         return Ok(interrupt::status());
     }
     summarise(&session, saved.as_ref(), results)?;
@@ -306,8 +307,11 @@ fn diverged(error: &Error, saved: Result<Option<Saved>, Failure>, nothing_kept: 
     Failure(format!("{error}; {state}"))
 }
 
-fn interrupted(iteration: u32, saved: Option<&Saved>) -> String {
+fn interrupted(iteration: u32, saved: Option<&Saved>, is_before_pattern: bool) -> String {
     let state = match saved.map(|(path, _)| path.display()) {
+        Some(path) if is_before_pattern => {
+            format!("saved as {path}, whose weights are not in their pattern yet")
+        }
         Some(path) => format!("saved as {path}, go on with --resume {path}"),
         None => "nothing was saved, give --checkpoint FILE to be able to go on".into(),
     };

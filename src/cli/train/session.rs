@@ -177,9 +177,13 @@ impl Session {
                 }
                 self.restless.push(*matrix);
             }
-            self.progress.tell(&format!("warning: after iteration {}, {warning}", update.iteration));
+            self.progress.tell(&format!(
+                "warning: after iteration {}, {}",
+                update.iteration,
+                update.say(warning)
+            ));
         }
-        let line = UpdateLine::new(update, self.solver.sparse_layers(), seconds);
+        let line = UpdateLine::new(update, seconds);
         if let Some(log) = &mut self.log {
             log.add_update(&line)?;
         }

@@ -8,7 +8,7 @@ use dualstep::data::Split;
 use dualstep::engine::Gpu;
 use dualstep::models::mlp::{Activation, InitialLayer};
 use dualstep::solvers::dladmm::{Config, DlAdmm, HostLayer, HostState, Record};
-use dualstep::solvers::sparsify::UpdateRecord;
+use dualstep::solvers::sparsify::{SparseConfig, UpdateRecord};
 use dualstep::solvers::training::{Model, ProjectedScores, Training, TrainingConfig, TrainingRecord};
 
 use super::{method, settings};
@@ -166,11 +166,14 @@ impl Solver {
         }
     }
 
-    /// The layers, counted from 0, whose weights become sparse.
-    pub fn sparse_layers(&self) -> &[usize] {
+    /// Whether weights are to be put in a pattern and were not yet.
+    pub fn is_before_pattern(&self) -> bool {
         match self {
-            Self::DlAdmm(_) => &[],
-            Self::Gradients(training) => training.sparse_layers(),
+            Self::DlAdmm(_) => false,
+            Self::Gradients(training) => {
+                training.is_before_pattern()
+                    && !training.config().sparse.as_ref().is_some_and(SparseConfig::is_dense)
+            }
         }
     }
 

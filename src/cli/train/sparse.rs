@@ -1,7 +1,7 @@
 //! The flags of weights that become sparse while a first-order method trains.
 
 use clap::ValueEnum;
-use dualstep::solvers::nm::{NmConfig, Penalty};
+use dualstep::solvers::nm::{NmConfig, Penalty, Rho};
 use dualstep::solvers::sparsify::{Patterns, SparseConfig, Way};
 
 use crate::cli::Failure;
@@ -23,8 +23,8 @@ pub struct SparseSettings {
     #[arg(long, value_name = "N:M")]
     pattern: Option<Patterns>,
     /// What draws weights in admm: `pull:KAPPA`, at any learning rate, `coupled:RHO`, by the gradient of (ρ/2) ‖W − T‖²,
-    /// `decoupled:RHO`, by the learning rate times ρ, or `paper:RHO`, coupled and with the paper's interval and leak
-    /// [default: pull:1].
+    /// or `coupled` with a ρ of its own for each layer, chosen at every update after 20 steps, `decoupled:RHO`, by the
+    /// learning rate times ρ, or `paper:RHO`, coupled and with the paper's interval and leak [default: pull:1].
     #[arg(long, value_name = "FORCE", value_parser = force)]
     draw: Option<Force>,
     /// Steps from one update of admm to the next [default: a fortieth of them].
@@ -65,10 +65,13 @@ fn force(text: &str) -> Result<Force, String> {
     let weight = weight.map(|it| it.parse().map_err(|_| format!("{it:?} is no weight; give a number")));
     match (name, weight.transpose()?) {
         ("pull", kappa) => Ok(Force::Penalty(Penalty::Pull { kappa: kappa.unwrap_or(1.0) })),
-        ("coupled", Some(rho)) => Ok(Force::Penalty(Penalty::Coupled { rho })),
+        ("coupled", rho) => {
+            let rho = rho.map_or(Rho::Auto { kappa: 1.0 }, Rho::Given);
+            Ok(Force::Penalty(Penalty::Coupled { rho }))
+        }
         ("decoupled", Some(rho)) => Ok(Force::Penalty(Penalty::Decoupled { rho })),
         ("paper", rho) => Ok(Force::Paper(rho.unwrap_or(PAPER_RHO))),
-        _ => Err("must be pull, pull:KAPPA, coupled:RHO, decoupled:RHO, paper or paper:RHO".into()),
+        _ => Err("must be pull, pull:KAPPA, coupled, coupled:RHO, decoupled:RHO, paper or paper:RHO".into()),
     }
 }
 
@@ -110,8 +113,8 @@ impl SparseSettings {
         if self.fine_tune.is_some() && !matches!(way, WayName::Admm | WayName::SrSte) {
             return refuse("--fine-tune is for --sparse admm and sr-ste; leave one of them out".into());
         }
-        Ok(Some(match way {
-            WayName::Admm => self.admm(patterns, iterations)?,
+        let config = match way {
+            WayName::Admm => return self.admm(patterns, iterations).map(Some),
             WayName::Masked => SparseConfig::masked(patterns),
             WayName::OneShot => SparseConfig::one_shot(patterns, iterations),
             WayName::SrSte => {
@@ -119,7 +122,8 @@ impl SparseSettings {
                 SparseConfig::sr_ste(patterns, iterations.saturating_sub(tuned))
             }
             WayName::Dense => SparseConfig::dense(patterns),
-        }))
+        };
+        Ok(Some(config.watched(iterations)))
     }
 
     fn admm(&self, patterns: Patterns, iterations: u32) -> Result<SparseConfig, Failure> {
@@ -136,7 +140,7 @@ impl SparseSettings {
             };
             let penalty = match self.draw {
                 Some(Force::Penalty(penalty)) => penalty,
-                Some(Force::Paper(rho)) => Penalty::Coupled { rho },
+                Some(Force::Paper(rho)) => Penalty::Coupled { rho: Rho::Given(rho) },
                 None => base.penalty,
             };
             let config = NmConfig { penalty, leak: self.leak.unwrap_or(base.leak), ..base };
@@ -148,7 +152,7 @@ impl SparseSettings {
 
 /// The settings, for the start and for reports.
 pub fn describe(config: &SparseConfig) -> String {
-    let SparseConfig { way, patterns, steps } = config;
+    let SparseConfig { way, patterns, steps, .. } = config;
     let way = match way {
         Way::Magnitude => match steps {
             0 => "by magnitude at the start, masked training".into(),
@@ -159,7 +163,10 @@ pub fn describe(config: &SparseConfig) -> String {
         Way::Admm(NmConfig { penalty, interval, leak, .. }) => {
             let force = match penalty {
                 Penalty::Pull { kappa } => format!("pull, κ = {kappa}"),
-                Penalty::Coupled { rho } => format!("coupled, ρ = {rho:e}"),
+                Penalty::Coupled { rho: Rho::Given(rho) } => format!("coupled, ρ = {rho:e}"),
+                Penalty::Coupled { rho: Rho::Auto { kappa } } => {
+                    format!("coupled, ρ of each layer's own, κ = {kappa}")
+                }
                 Penalty::Decoupled { rho } => format!("decoupled, ρ = {rho:e}"),
             };
             let updates = config.updates();
@@ -197,9 +204,12 @@ mod tests {
         let chosen =
             "--sparse admm --pattern 2:4,dense --draw coupled:0.1 --interval 30 --leak 1 --fine-tune 100";
         let chosen = config(chosen, 1000).unwrap().unwrap();
-        let penalty = Penalty::Coupled { rho: 0.1 };
+        let penalty = Penalty::Coupled { rho: Rho::Given(0.1) };
         assert_eq!(chosen.way, Way::Admm(NmConfig { penalty, interval: 30, updates: 30, leak: 1.0 }));
         assert_eq!((chosen.steps, chosen.patterns.to_string().as_str()), (900, "2:4,dense"));
+        let auto = config("--sparse admm --pattern 2:4 --draw coupled", 1000).unwrap().unwrap();
+        let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+        assert_eq!(auto.way, Way::Admm(NmConfig { penalty, ..NmConfig::for_steps(1000).unwrap() }));
         assert_eq!(config("--sparse masked --pattern 2:4", 9).unwrap().unwrap().steps, 0);
         assert_eq!(config("--sparse one-shot --pattern 2:4", 9).unwrap().unwrap().steps, 9);
         assert_eq!(config("", 9), Ok(None));
@@ -218,7 +228,7 @@ mod tests {
             ("--sparse admm --pattern 2:4 --leak 2 --interval 9", "leak = 2"),
             ("--sparse admm --pattern 4:2", "must be keep:group"),
             ("--sparse admm --pattern 2:4 --draw push", "must be pull"),
-            ("--sparse admm --pattern 2:4 --draw coupled", "must be pull"),
+            ("--sparse admm --pattern 2:4 --draw decoupled", "must be pull"),
         ];
         for (line, part) in cases {
             let said = config(line, 100).unwrap_err();
