@@ -54,6 +54,9 @@ type Record = fn(&Bench<'_>, &mut PlanBuilder) -> Result<(), Error>;
 const ROWS: &[(&str, Record)] = &[
     ("elementwise/fill", |b, plan| elementwise::fill(plan, &b.side()?, 1.0)),
     ("elementwise/copy", |b, plan| elementwise::copy(plan, &b.side()?, &b.side()?)),
+    ("elementwise/multiply_add", |b, plan| {
+        elementwise::multiply_add(plan, &b.weights()?, 64, (0.999, 1e-3), &b.weights()?)
+    }),
     ("elementwise/descend", |b, plan| elementwise::descend(plan, &b.side()?, &b.list(4)?, 0, &b.side()?)),
     ("elementwise/activate", |b, plan| {
         elementwise::activate(plan, &b.side()?, &b.list(b.width)?, &b.side()?, Activation::Relu)
