@@ -55,7 +55,7 @@
 //!    `tests/kernels.rs` do that on a device. `tests/shaders.rs` needs none: it reflects the WGSL against the host's
 //!    declaration and translates every variant for every backend.
 //! 6. `dladmm/hidden_z` in `benches/kernels.rs`: its throughput beside a plain copy. What solvers spend their time on is in
-//!    [`bench`], too, at sizes beyond caches.
+//!    [`mod@bench`], too, at sizes beyond caches.
 //!
 //! To add a kernel is to add these. [`kernels::ALL`] is the registry that the others are held against.
 //!
