@@ -3,11 +3,14 @@
 //! Measured: replays of a plan that holds one call, submit to completion, pipelines warm; so a kernel that finishes in
 //! less than a submission takes shows the submission. Read the throughput against `elementwise/copy`, which moves bytes
 //! and does nothing else: that row is the control. Bytes are those that the plan counts, each operand once per
-//! direction. Run `cargo bench --bench kernels -- hidden_z` for one of them.
+//! direction. Run `cargo bench --bench kernels -- hidden_z` for one of them. After a run of all, a list tells the share of
+//! the ceiling that binds each, `elementwise/copy` or `elementwise/multiply_add`; `dualstep bench` does that with more care, in
+//! rounds and beyond caches.
 
 use criterion::{Criterion, Throughput};
 use dualstep::Error;
-use dualstep::engine::{Batch, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::bench::Ceilings;
+use dualstep::engine::{Batch, Counts, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::badm::{self, SecondMoment};
 use dualstep::kernels::batch;
@@ -54,6 +57,9 @@ type Record = fn(&Bench<'_>, &mut PlanBuilder) -> Result<(), Error>;
 const ROWS: &[(&str, Record)] = &[
     ("elementwise/fill", |b, plan| elementwise::fill(plan, &b.side()?, 1.0)),
     ("elementwise/copy", |b, plan| elementwise::copy(plan, &b.side()?, &b.side()?)),
+    ("elementwise/multiply_add", |b, plan| {
+        elementwise::multiply_add(plan, &b.weights()?, 64, (0.999, 1e-3), &b.weights()?)
+    }),
     ("elementwise/descend", |b, plan| elementwise::descend(plan, &b.side()?, &b.list(4)?, 0, &b.side()?)),
     ("elementwise/activate", |b, plan| {
         elementwise::activate(plan, &b.side()?, &b.list(b.width)?, &b.side()?, Activation::Relu)
@@ -77,6 +83,7 @@ const ROWS: &[(&str, Record)] = &[
         };
         reduce::totals(plan, args)
     }),
+    ("reduce/advance", |b, plan| reduce::advance(plan, &b.list(dladmm::STATUS_LENGTH)?)),
     ("linalg/matmul", |b, plan| {
         linalg::matmul(plan, (&b.side()?, Transposed::No), (&b.weights()?, Transposed::Yes), &b.side()?)
     }),
@@ -676,11 +683,13 @@ fn run(criterion: &mut Criterion) -> Result<(), Error> {
     assert_eq!(names, ROWS.iter().map(|row| row.0).collect::<Vec<_>>(), "one bench per kernel");
     let mut group = criterion.benchmark_group("kernels");
     group.sample_size(10);
+    let mut rows = Vec::new();
     for (name, record) in ROWS {
         let mut plan = PlanBuilder::new(&gpu, name);
         record(&bench, &mut plan)?;
         let plan = plan.finish()?;
         group.throughput(Throughput::Bytes(plan.counts().bytes));
+        let mut fastest = f64::INFINITY;
         group.bench_function(*name, |bencher| {
             bencher.iter_custom(|replays| {
                 let start = Instant::now();
@@ -688,12 +697,34 @@ fn run(criterion: &mut Criterion) -> Result<(), Error> {
                 batch.replay(&plan, replays as u32).expect("the device is there");
                 batch.submit().expect("the device is there");
                 gpu.wait().expect("the device is there");
-                start.elapsed()
+                let elapsed = start.elapsed();
+                fastest = fastest.min(elapsed.as_secs_f64() / replays as f64);
+                elapsed
             });
         });
+        rows.push((*name, fastest, plan.counts()));
     }
     group.finish();
+    if !only_once {
+        print_shares(&rows);
+    }
     Ok(())
+}
+
+/// Of the ceilings, by the fastest measurement of each row; nothing where a filter left out a ceiling.
+fn print_shares(rows: &[(&str, f64, Counts)]) {
+    let rate = |kernel: &str, work: fn(&Counts) -> u64| {
+        let row = rows.iter().find(|(name, seconds, _)| *name == kernel && seconds.is_finite());
+        row.map(|(_, seconds, counts)| work(counts) as f64 / seconds)
+    };
+    let bandwidth = rate("elementwise/copy", |counts| counts.bytes);
+    let arithmetic = rate("elementwise/multiply_add", |counts| counts.flops);
+    let (Some(bandwidth), Some(arithmetic)) = (bandwidth, arithmetic) else { return };
+    let ceilings = Ceilings { bandwidth, arithmetic };
+    for (name, seconds, counts) in rows.iter().filter(|(_, seconds, _)| seconds.is_finite()) {
+        let (floor, bound) = ceilings.floor(counts.flops, counts.bytes);
+        println!("{name:30} {:5.1} % of the ceiling of {bound:?}", 100.0 * floor / seconds);
+    }
 }
 
 fn main() {

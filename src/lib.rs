@@ -12,7 +12,7 @@
 //! ```text
 //! main, cli              commands, progress, reports; no maths
 //!    |
-//! verify, parity         the device compared: with the float64 twins, with recorded runs
+//! verify, parity, bench  the device compared: with the float64 twins, with recorded runs, with its own ceilings
 //!    |
 //! solvers, checkpoint    an algorithm = plans built from kernels, and the host's few decisions; its state in a file
 //! prune                  checkpoints brought to a pattern of sparsity, file to file
@@ -54,7 +54,8 @@
 //! 5. `dladmm/hidden_z` in [`verify`]: runs it against its twin, between canaries, over many sizes. `dualstep verify` and
 //!    `tests/kernels.rs` do that on a device. `tests/shaders.rs` needs none: it reflects the WGSL against the host's
 //!    declaration and translates every variant for every backend.
-//! 6. `dladmm/hidden_z` in `benches/kernels.rs`: its throughput beside a plain copy.
+//! 6. `dladmm/hidden_z` in `benches/kernels.rs`: its throughput beside a plain copy. What solvers spend their time on is in
+//!    [`mod@bench`], too, at sizes beyond caches.
 //!
 //! To add a kernel is to add these. [`kernels::ALL`] is the registry that the others are held against.
 //!
@@ -75,6 +76,7 @@
 //! - A device that cannot do something is refused, or served by another variant, but never emulated on the host.
 
 mod archive;
+pub mod bench;
 pub mod checkpoint;
 pub mod data;
 pub mod engine;

@@ -14,6 +14,7 @@ use std::slice;
 
 use dualstep::Error;
 use dualstep::engine::{Batch, Gpu, GpuOptions, Plan, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::kernels::anderson::GRAM_LENGTH;
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::{Activation, elementwise, reduce};
 use dualstep::solvers::anderson::{Anderson, AndersonConfig, Cost, FixedPoint, HistoryStorage, Mode, Tally};
@@ -511,12 +512,17 @@ fn what_it_costs_is_what_it_says() {
     let anderson = Anderson::new(&gpu, &config, &[weights], &[]).expect("fits");
     let mut plan = PlanBuilder::new(&gpu, "costs");
     anderson.before(&mut plan).expect("records");
+    anderson.push(&mut plan).expect("records");
+    anderson.mix(&mut plan).expect("records");
     anderson.restore(&mut plan).expect("records");
     let plan = plan.finish().expect("resolves");
     let bytes = |name: &str| plan.operations().find(|op| op.kernel == name).expect(name).bytes;
     assert_eq!(bytes("elementwise/copy"), 50 * 32 * config.cost().before);
+    let (ledger, gram) = (anderson.ledger().bytes(), 4 * u64::from(GRAM_LENGTH));
+    let partials = anderson.overhead() - ledger - gram;
+    assert_eq!(bytes("anderson/columns"), 50 * 32 * config.cost().push + ledger + partials);
+    assert_eq!(bytes("anderson/mix"), 50 * 32 * config.cost().mix + ledger);
     // Writing depends on the ledger, so that the plan counts y as read, too.
-    let ledger = anderson.ledger().bytes();
     assert_eq!(bytes("anderson/copy_where"), 50 * 32 * (config.cost().restore + 4) + ledger);
 }
 

@@ -792,3 +792,41 @@ fn flags_of_other_methods_are_refused() {
         assert!(said.contains(part), "no `{part}` in: {said}");
     }
 }
+
+#[test]
+fn a_bench_leaves_a_file_and_a_page_and_is_compared_with_an_earlier_one() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let quick = "bench --seconds 0.1 --size tiny --only reduce";
+    let table = bench.succeed(&format!("{quick} --json old.json --report page"));
+    for row in ["elementwise/copy ", "elementwise/multiply_add ", "reduce/dots "] {
+        assert_eq!(table.lines().filter(|line| line.starts_with(row)).count(), 1, "{table}");
+    }
+    let page = fs::read_to_string(bench.path("page/index.html")).unwrap();
+    assert_eq!(page.matches("<svg").count(), 2);
+    assert!(page.contains("reduce/dots, 256 × 1024"), "{page}");
+    let old = dualstep::bench::Report::read(&bench.path("old.json")).unwrap();
+    assert_eq!((old.rows.len(), old.size.name()), (4, "tiny"));
+    // The size is taken over, and the other product is new.
+    let table = bench.succeed("bench --seconds 0.1 --only reduce/dots --compare old.json");
+    assert!(table.contains("3 rows compared"), "{table}");
+    assert!(table.lines().any(|line| line.starts_with("reduce/dots ") && line.contains(" ×")), "{table}");
+}
+
+#[test]
+fn a_bench_refuses_files_of_others_before_any_work() {
+    let bench = Bench::new();
+    fs::write(bench.path("other.json"), "{\"rows\": []}").unwrap();
+    let refused = [
+        ("bench --compare missing.json", "cannot read missing.json"),
+        ("bench --compare other.json", "other.json: no report of a bench"),
+        ("bench --report other.json", "--report other.json: cannot write there"),
+        ("bench --json no/such/folder.json", "--json no/such/folder.json: cannot write there"),
+    ];
+    for (line, expected) in refused {
+        let said = bench.fail(line);
+        assert!(said.contains(expected), "{line}: {said}");
+    }
+}

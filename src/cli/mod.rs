@@ -5,6 +5,7 @@
 //! go to standard output, everything said on the way to standard error.
 
 mod adapters;
+mod bench;
 mod compare;
 mod eval;
 mod interrupt;
@@ -73,6 +74,8 @@ enum Command {
     Verify(verify::Arguments),
     /// Replay golden traces on the device and compare.
     Parity(parity::Arguments),
+    /// Time kernels against the device's own ceilings.
+    Bench(bench::Arguments),
 }
 
 impl From<&DeviceArguments> for GpuOptions {
@@ -132,6 +135,7 @@ fn run(arguments: &Arguments) -> Outcome {
         Command::Prune(prune) => prune::run(&options, prune),
         Command::Verify(verify) => verify::run(&options, verify),
         Command::Parity(parity) => parity::run(&options, parity),
+        Command::Bench(bench) => bench::run(&options, bench),
     }
 }
 

@@ -6,7 +6,7 @@
 //! one [`Arena`] share it too, because the queue runs them one after another.
 
 use super::gpu::Gpu;
-use super::kernel::{Kernel, Pipeline, Variant};
+use super::kernel::{Access, Kernel, Pipeline, Variant};
 use super::tensor::{Place, Shape, StorageType, Tensor};
 use crate::Error;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -62,7 +62,7 @@ pub struct Operation {
     pub shapes: Vec<Shape>,
     /// Floating-point operations.
     pub flops: u64,
-    /// Bytes read and written, counting each operand once per direction.
+    /// Bytes read and written, counting each operand once per direction, save what the kernel leaves alone.
     pub bytes: u64,
 }
 
@@ -164,6 +164,14 @@ impl PlanBuilder {
     /// read before it is written or belongs to another plan; [`Error::Limit`] when the grid exceeds the device's;
     /// [`Error::Shader`] when the kernel does not compile.
     pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Error> {
+        self.dispatch_in_part(dispatch, 0)
+    }
+
+    /// [`PlanBuilder::dispatch`] of a kernel that leaves `untouched` bytes of its operands alone, which then do not count.
+    ///
+    /// # Errors
+    /// As [`PlanBuilder::dispatch`].
+    pub fn dispatch_in_part(&mut self, dispatch: Dispatch<'_>, untouched: u64) -> Result<(), Error> {
         let Dispatch { kernel, variant, operands, params, groups, flops } = dispatch;
         debug_assert_eq!(operands.len(), kernel.bindings.len(), "{}: operands", kernel.name);
         debug_assert_eq!(params.len(), kernel.params.members.len() * 4, "{}: parameters", kernel.name);
@@ -182,20 +190,16 @@ impl PlanBuilder {
                 remedy: "use smaller sample blocks",
             });
         };
-        let bytes = kernel
-            .bindings
-            .iter()
-            .zip(operands)
-            .map(|(binding, tensor)| {
-                tensor.bytes() * (u64::from(binding.access.reads()) + u64::from(binding.access.writes()))
-            })
-            .sum();
+        let directions = |access: Access| u64::from(access.reads()) + u64::from(access.writes());
+        let bindings = kernel.bindings.iter().zip(operands);
+        let bytes: u64 = bindings.map(|(binding, tensor)| tensor.bytes() * directions(binding.access)).sum();
+        debug_assert!(untouched <= bytes, "{}: more is untouched than there is", kernel.name);
         let operation = Operation {
             kernel: kernel.name,
             variant: variant.to_string(),
             shapes: operands.iter().map(|tensor| tensor.shape()).collect(),
             flops,
-            bytes,
+            bytes: bytes - untouched,
         };
         let pipeline = self.gpu.inner.pipelines.get(&self.gpu, kernel, &variant)?;
         let operands = operands.iter().map(|tensor| (*tensor).clone()).collect();

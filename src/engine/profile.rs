@@ -1,7 +1,8 @@
-//! Where a plan's time goes: one pass per dispatch, timed by the device where it can, else by the host.
+//! Where a plan's time goes: one pass per dispatch, timed by the device where it can, else by the host; and the time of
+//! whole replays, in the one pass that they have in use.
 //!
-//! Used by benches and `--profile`. A pass per dispatch keeps dispatches from overlapping, so the sum is an upper
-//! bound of a replay's time.
+//! Used by [`bench`](crate::bench) and `--profile`. A pass per dispatch keeps dispatches from overlapping, so the sum is
+//! an upper bound of a replay's time.
 
 use super::gpu::Gpu;
 use super::plan::{Operation, Plan};
@@ -92,18 +93,54 @@ impl Plan {
         let device_time = self.gpu.capabilities().timestamps;
         let mut seconds = Vec::new();
         for steps in self.inner.steps.chunks(DISPATCHES_PER_QUERY_SET) {
+            let passes: Vec<_> = steps
+                .iter()
+                .map(|step| {
+                    let record = |pass: &mut wgpu::ComputePass<'_>| step.record(pass);
+                    Pass { label: step.operation.kernel, dispatches: 1, record }
+                })
+                .collect();
             match device_time {
-                true => seconds.extend(time_on_device(&self.gpu, steps)?),
-                false => seconds.extend(time_on_host(&self.gpu, steps)?),
+                true => seconds.extend(time_on_device(&self.gpu, &passes)?),
+                false => seconds.extend(time_on_host(&self.gpu, &passes)?),
             }
         }
         Ok(Profile::new(self.operations().cloned().zip(seconds), device_time))
     }
 }
 
-fn time_on_device(gpu: &Gpu, steps: &[super::plan::ReadyStep]) -> Result<Vec<f64>, Error> {
+impl Plan {
+    /// Seconds of a replay: the mean of `replays`, one after another in one pass, by the device's clock where it has one,
+    /// else by the host's from their submission to their end. Waits for the device. The caller keeps what one submission
+    /// does within what drivers put up with, a second or so.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn time(&self, replays: u32) -> Result<f64, Error> {
+        let record = |pass: &mut wgpu::ComputePass<'_>| (0..replays).for_each(|_| self.record(pass));
+        let dispatches = u64::from(replays) * self.counts().dispatches;
+        let pass = Pass { label: self.label(), dispatches, record };
+        let seconds = match self.gpu.capabilities().timestamps {
+            true => time_on_device(&self.gpu, &[pass])?[0],
+            false => time_on_host(&self.gpu, &[pass])?[0],
+        };
+        Ok(seconds / f64::from(replays.max(1)))
+    }
+}
+
+/// What is timed: a pass of its own.
+struct Pass<'a, F> {
+    label: &'a str,
+    dispatches: u64,
+    record: F,
+}
+
+fn time_on_device<F>(gpu: &Gpu, passes: &[Pass<'_, F>]) -> Result<Vec<f64>, Error>
+where
+    F: Fn(&mut wgpu::ComputePass<'_>),
+{
     let device = &gpu.inner.device;
-    let count = steps.len() as u32 * 2;
+    let count = passes.len() as u32 * 2;
     let bytes = u64::from(count) * 8;
     let queries = device.create_query_set(&wgpu::QuerySetDescriptor {
         label: Some("dualstep profile"),
@@ -117,21 +154,20 @@ fn time_on_device(gpu: &Gpu, steps: &[super::plan::ReadyStep]) -> Result<Vec<f64
     let resolved = buffer(wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC);
     let readable = buffer(wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ);
     let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-    for (k, step) in steps.iter().enumerate() {
-        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
-            label: Some(step.operation.kernel),
+    for (k, pass) in passes.iter().enumerate() {
+        (pass.record)(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+            label: Some(pass.label),
             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
                 query_set: &queries,
                 beginning_of_pass_write_index: Some(2 * k as u32),
                 end_of_pass_write_index: Some(2 * k as u32 + 1),
             }),
-        });
-        step.record(&mut pass);
+        }));
     }
     encoder.resolve_query_set(&queries, 0..count, &resolved, 0);
     encoder.copy_buffer_to_buffer(&resolved, 0, &readable, 0, bytes);
     encoder.map_buffer_on_submit(&readable, wgpu::MapMode::Read, .., |_| ());
-    gpu.submit(encoder.finish(), steps.len() as u64);
+    gpu.submit(encoder.finish(), passes.iter().map(|pass| pass.dispatches).sum());
     gpu.wait()?;
     let view = readable.slice(..).get_mapped_range();
     let view = view.map_err(|error| Error::DeviceFault { detail: error.to_string() })?;
@@ -140,16 +176,19 @@ fn time_on_device(gpu: &Gpu, steps: &[super::plan::ReadyStep]) -> Result<Vec<f64
     Ok(ticks.chunks_exact(2).map(|pair| pair[1].saturating_sub(pair[0]) as f64 * period).collect())
 }
 
-fn time_on_host(gpu: &Gpu, steps: &[super::plan::ReadyStep]) -> Result<Vec<f64>, Error> {
+fn time_on_host<F>(gpu: &Gpu, passes: &[Pass<'_, F>]) -> Result<Vec<f64>, Error>
+where
+    F: Fn(&mut wgpu::ComputePass<'_>),
+{
     gpu.wait()?;
-    steps
+    passes
         .iter()
-        .map(|step| {
+        .map(|pass| {
             let start = Instant::now();
             let device = &gpu.inner.device;
             let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-            step.record(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
-            gpu.submit(encoder.finish(), 1);
+            (pass.record)(&mut encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default()));
+            gpu.submit(encoder.finish(), pass.dispatches);
             gpu.wait()?;
             Ok(start.elapsed().as_secs_f64())
         })

@@ -29,6 +29,11 @@ pub fn pair_count(memory: u32) -> u32 {
     memory.div_ceil(2)
 }
 
+/// Bytes of a plane of a history. (That of an empty tensor has sixteen in all, and plans skip it.)
+fn plane_bytes(history: &Tensor, memory: u32) -> u64 {
+    history.bytes() / (2 * u64::from(memory))
+}
+
 /// `anderson/open`
 pub static OPEN: Kernel = Kernel {
     name: "anderson/open",
@@ -147,14 +152,18 @@ pub fn columns(plan: &mut PlanBuilder, args: &Columns<'_>) -> Result<(), Error> 
         let detail = format!("{count} partial sums from {offset} on do not fit a list of {chunks}");
         return Err(Error::Shape { kernel: COLUMNS.name, detail });
     }
-    plan.dispatch(Dispatch {
+    let params = ColumnsParams { quads: quads(live), memory, offset, chunks };
+    // The newest planes of dF and dG are written, the other planes of dF read.
+    let touched = u64::from(memory + 1) * plane_bytes(history, memory);
+    let dispatch = Dispatch {
         kernel: &COLUMNS,
         variant: history_variant(&COLUMNS, history)?,
         operands: &[live, x, ledger, f, g, history, partials],
-        params: bytemuck::bytes_of(&ColumnsParams { quads: quads(live), memory, offset, chunks }),
+        params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
         flops: (3 + 4 * u64::from(memory)) * shape.elements(),
-    })
+    };
+    plan.dispatch_in_part(dispatch, 2 * history.bytes() - touched)
 }
 
 /// `anderson/solve`
@@ -240,14 +249,19 @@ pub fn mix(
     expect_shape(&MIX, "g", g, shape)?;
     expect_shape(&MIX, "history", history, history_shape(shape, memory))?;
     expect_length(&MIX, "ledger", ledger, LEDGER_LENGTH.into())?;
-    plan.dispatch(Dispatch {
+    let params = MixParams { quads: quads(live), memory };
+    // The planes of dG are read; `live` keeps what it holds where no candidate is tried, but is not read.
+    let read = u64::from(memory) * plane_bytes(history, memory);
+    let untouched = history.bytes() - read + live.bytes();
+    let dispatch = Dispatch {
         kernel: &MIX,
         variant: history_variant(&MIX, history)?,
         operands: &[g, history, ledger, live],
-        params: bytemuck::bytes_of(&MixParams { quads: quads(live), memory }),
+        params: bytemuck::bytes_of(&params),
         groups: Groups::over(quads(live).into(), WG_SIZE),
         flops: 2 * (u64::from(memory) + 1) * shape.elements(),
-    })
+    };
+    plan.dispatch_in_part(dispatch, untouched)
 }
 
 /// `anderson/extrapolate`

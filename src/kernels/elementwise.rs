@@ -50,7 +50,7 @@ params! {
     struct CopyParams { quads: u32 }
 }
 
-/// y = x.
+/// y = x. No kernel moves bytes faster: the bandwidth ceiling of a device.
 ///
 /// # Errors
 /// [`Error::Shape`] when the shapes differ, and those of [`PlanBuilder::dispatch`].
@@ -61,8 +61,55 @@ pub fn copy(plan: &mut PlanBuilder, x: &Tensor, y: &Tensor) -> Result<(), Error>
         variant: Variant::new("plain"),
         operands: &[x, y],
         params: bytemuck::bytes_of(&CopyParams { quads: quads(x) }),
-        groups: Groups::over(u64::from(quads(x)), WG_SIZE),
+        groups: Groups::over(u64::from(quads(x)), 4 * WG_SIZE),
         flops: 0,
+    })
+}
+
+/// `elementwise/multiply_add`
+pub static MULTIPLY_ADD: Kernel = Kernel {
+    name: "elementwise/multiply_add",
+    bindings: &[Binding::read("x"), Binding::write("y")],
+    params: MultiplyAddParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct MultiplyAddParams { rows: u32, columns: u32, quads: u32, rounds: u32, scale: f32, shift: f32 }
+}
+
+/// Multiply-adds of a round of [`multiply_add`].
+pub const STEPS_PER_ROUND: u32 = 32;
+
+/// y = f(f(… f(x))) with f(v) = scale · v + shift, applied `rounds` times [`STEPS_PER_ROUND`] times. With many rounds no
+/// kernel computes faster: the arithmetic ceiling of a device.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes differ, and those of [`PlanBuilder::dispatch`].
+pub fn multiply_add(
+    plan: &mut PlanBuilder,
+    x: &Tensor,
+    rounds: u32,
+    (scale, shift): (f32, f32),
+    y: &Tensor,
+) -> Result<(), Error> {
+    let shape = x.shape();
+    expect_shape(&MULTIPLY_ADD, "y", y, shape)?;
+    let (rows, columns) = (shape.rows, shape.columns);
+    plan.dispatch(Dispatch {
+        kernel: &MULTIPLY_ADD,
+        variant: Variant::new("plain"),
+        operands: &[x, y],
+        params: bytemuck::bytes_of(&MultiplyAddParams {
+            rows,
+            columns,
+            quads: shape.quads(),
+            rounds,
+            scale,
+            shift,
+        }),
+        groups: Groups::over(u64::from(quads(x)), 2 * WG_SIZE),
+        flops: 2 * u64::from(STEPS_PER_ROUND) * u64::from(rounds) * shape.elements(),
     })
 }
 

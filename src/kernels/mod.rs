@@ -33,6 +33,7 @@ use crate::engine::{Groups, Kernel, Shape, StorageType, Tensor, Variant};
 pub static ALL: &[&Kernel] = &[
     &elementwise::FILL,
     &elementwise::COPY,
+    &elementwise::MULTIPLY_ADD,
     &elementwise::DESCEND,
     &elementwise::ACTIVATE,
     &elementwise::DROPOUT,

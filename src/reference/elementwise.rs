@@ -12,6 +12,20 @@ pub fn copy(x: &Matrix) -> Matrix {
     x.clone()
 }
 
+/// `scale · v + shift`, applied `steps` times to each element.
+///
+/// The magnitude follows the error from step to step: what there was of it, multiplied as the value is, and two roundings
+/// of the step's own, for a driver may leave the two operations apart.
+pub fn multiply_add(x: &Matrix, steps: u32, scale: f64, shift: f64) -> Bounded<Matrix> {
+    Bounded::from_fn(x.rows(), x.cols(), |row, col| {
+        let start = Bounded { value: x[(row, col)], magnitude: 0.0 };
+        (0..steps).fold(start, |Bounded { value, magnitude }, _| Bounded {
+            value: scale * value + shift,
+            magnitude: scale.abs() * magnitude + (scale * value).abs() + shift.abs(),
+        })
+    })
+}
+
 /// `y − step · x`. A driver may fuse the two operations, hence the bound.
 ///
 /// # Panics

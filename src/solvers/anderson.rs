@@ -58,8 +58,7 @@
 //! | extrapolation | 4: 1 copy | 0 | 0 | 16 | 8 |
 //!
 //! `mix` costs that where a candidate is tried, `restore` where one is rejected, else nothing; extrapolation's `mix`
-//! always. A dependant costs 4 bytes an element to keep, 8 in `mix`, and 8 in `restore` unless a candidate was kept. (A
-//! plan's own count takes a history for read and written whole.)
+//! always. A dependant costs 4 bytes an element to keep, 8 in `mix`, and 8 in `restore` unless a candidate was kept.
 //!
 //! # Examples
 //!

@@ -50,6 +50,35 @@ pub(super) fn copy(session: &mut Session<'_>) -> Result<(), Error> {
     Ok(())
 }
 
+pub(super) fn multiply_add(session: &mut Session<'_>) -> Result<(), Error> {
+    // No more than a half, so that what is flushed to zero on the way adds up to no more than twice the smallest number.
+    const SCALE_AND_SHIFT: (f32, f32) = (-0.5, 0.3);
+    let (scale, shift) = (f64::from(SCALE_AND_SHIFT.0), f64::from(SCALE_AND_SHIFT.1));
+    let mut cases: Vec<_> = operands(session.effort())
+        .into_iter()
+        .map(|(shape, profile)| (format!("{shape}, {profile}"), session.matrix(shape, profile)))
+        .collect();
+    for odd in NOT_FINITE {
+        let mut x = session.matrix(Shape::new(3, 5), Profile::Ordinary);
+        x[(1, 2)] = odd;
+        cases.push((format!("{odd} in x[1, 2]"), x));
+    }
+    for (case, x) in cases {
+        let odd = x.data().iter().position(|value| !value.is_finite());
+        for rounds in [0, 1, 3] {
+            let expected = oracle::multiply_add(&x, kernel::STEPS_PER_ROUND * rounds, scale, shift);
+            session.check(&format!("{case}, {rounds} rounds"), |call| {
+                let x = call.input("x", &x)?;
+                let expected =
+                    Expected::not_finite(&expected, Bound::roundings(2), |index| Some(index) == odd);
+                let y = call.output("y", x.shape(), expected)?;
+                kernel::multiply_add(&mut call.plan, &x, rounds, SCALE_AND_SHIFT, &y)
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// The slot whose step is used, of three.
 const SLOT: u32 = 1;
 

@@ -97,6 +97,7 @@ type Cases = fn(&mut Session<'_>) -> Result<(), Error>;
 static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::elementwise::FILL, elementwise::fill),
     (&kernels::elementwise::COPY, elementwise::copy),
+    (&kernels::elementwise::MULTIPLY_ADD, elementwise::multiply_add),
     (&kernels::elementwise::DESCEND, elementwise::descend),
     (&kernels::elementwise::ACTIVATE, elementwise::activate),
     (&kernels::elementwise::DROPOUT, elementwise::dropout),

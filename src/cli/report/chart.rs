@@ -1,4 +1,4 @@
-//! Charts as SVG text: a title, two axes, lines or coloured bands, and a legend beside or below them.
+//! Charts as SVG text: a title, two axes, lines, points, bars or coloured bands, and a legend beside or below them.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -18,6 +18,8 @@ const LEGEND: i32 = 150;
 const PANEL: (u32, u32) = (640, 400);
 /// Room of an entry in the legend below a sheet.
 const ENTRY: (i32, i32) = (320, 22);
+/// Room of the names of bars.
+const NAMES: u32 = 360;
 const FONT: &str = "sans-serif";
 const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 const GRID: RGBColor = RGBColor(0xe2, 0xe2, 0xe2);
@@ -63,6 +65,26 @@ pub struct Band {
     pub name: String,
     /// First iteration, last iteration, colour.
     pub cells: Vec<(u32, u32, RGBColor)>,
+}
+
+/// A numbered point.
+pub struct Dot {
+    /// Beside it.
+    pub label: String,
+    /// Of the point.
+    pub colour: RGBColor,
+    /// Where it is; on logarithmic axes both must be positive.
+    pub at: (f64, f64),
+}
+
+/// A bar from zero, and its name at the vertical axis.
+pub struct Bar {
+    /// What it stands for.
+    pub name: String,
+    /// In units of the horizontal axis.
+    pub length: f64,
+    /// Of the bar.
+    pub colour: RGBColor,
 }
 
 /// Draws lines.
@@ -127,6 +149,48 @@ pub fn bands(words: &Words<'_>, bands: &[Band], legend: &[(String, RGBColor)]) -
             let height = row as f64 + 0.06..row as f64 + 0.94;
             chart.draw_series(band.cells.iter().map(|cell| rectangle(cell, &height)))?;
         }
+        draw_legend(&strip, (4, 60), 1, legend)
+    })
+}
+
+/// Draws points below a line that bounds them, both axes logarithmic.
+pub fn dots(
+    words: &Words<'_>,
+    bound: &[(f64, f64)],
+    dots: &[Dot],
+    legend: &[(String, RGBColor)],
+) -> Result<String, Failure> {
+    let all = || bound.iter().copied().chain(dots.iter().map(|dot| dot.at));
+    let across = Axis::covering(Scale::Logarithmic, all().map(|at| at.0));
+    let up = Axis::covering(Scale::Logarithmic, all().map(|at| at.1));
+    let place = |(x, y): (f64, f64)| Some((across.position(x)?, up.position(y)?));
+    let style = (FONT, 12).into_font().color(&INK).pos(Pos::new(HPos::Left, VPos::Bottom));
+    draw(SIZE, |root| {
+        let (plot, strip) = root.split_horizontally(SIZE.0 as i32 - LEGEND);
+        let mut chart = frame(&plot, words, 74, (&across, &up))?;
+        mesh(&mut chart, words)?;
+        let line = bound.iter().filter_map(|at| place(*at));
+        chart.draw_series(LineSeries::new(line, INK.stroke_width(2)))?;
+        let placed = || dots.iter().filter_map(|dot| Some((place(dot.at)?, dot)));
+        chart.draw_series(placed().map(|(at, dot)| Circle::new(at, 4, dot.colour.filled())))?;
+        chart.draw_series(placed().map(|(at, dot)| Text::new(dot.label.clone(), at, style.clone())))?;
+        draw_legend(&strip, (4, 60), 1, legend)
+    })
+}
+
+/// Draws a horizontal bar for each name, the first on top.
+pub fn bars(words: &Words<'_>, bars: &[Bar], legend: &[(String, RGBColor)]) -> Result<String, Failure> {
+    let across = Axis::covering(Scale::Linear, bars.iter().map(|bar| bar.length).chain([0.0, 100.0]));
+    let up = Axis::naming(bars.iter().map(|bar| bar.name.clone()));
+    let size = (SIZE.0 + LEGEND as u32, 120 + ENTRY.1 as u32 * bars.len() as u32);
+    draw(size, |root| {
+        let (plot, strip) = root.split_horizontally(SIZE.0 as i32);
+        let mut chart = frame(&plot, words, NAMES, (&across, &up))?;
+        mesh(&mut chart, words)?;
+        chart.draw_series(bars.iter().rev().enumerate().map(|(row, bar)| {
+            let corners = [(0.0, row as f64 + 0.15), (bar.length, row as f64 + 0.85)];
+            Rectangle::new(corners, bar.colour.filled())
+        }))?;
         draw_legend(&strip, (4, 60), 1, legend)
     })
 }

@@ -1,5 +1,5 @@
-//! `--report`: a training, or a [comparison] of some, in a folder of curves, with a summary to paste and a page to
-//! look at.
+//! `--report`: a training, a [comparison] of some, or kernels under their [roofline], in a folder of charts, with a
+//! summary to paste and a page to look at.
 //!
 //! What always holds: each file is written whole or not at all, and the page needs no other file.
 
@@ -7,6 +7,7 @@ mod axis;
 mod chart;
 pub mod comparison;
 mod curves;
+pub mod roofline;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -63,7 +64,7 @@ impl Report {
         for (title, table) in &self.tables {
             text += &format!("\n## {title}\n\n{}", table.markdown());
         }
-        text += "\n## Curves\n\n";
+        text += "\n## Charts\n\n";
         for curve in &self.curves {
             text += &format!("![{}]({}.svg)\n\n", curve.title, curve.name);
         }
@@ -75,7 +76,7 @@ impl Report {
         for (title, table) in &self.tables {
             text += &format!("<h2>{title}</h2>\n{}", table.html());
         }
-        text += "<h2>Curves</h2>\n<div class=\"curves\">\n";
+        text += "<h2>Charts</h2>\n<div class=\"curves\">\n";
         for curve in &self.curves {
             text += &format!("<figure>{}</figure>\n", curve.svg);
         }
@@ -194,6 +195,7 @@ h1, h2 { font-weight: 600; }
 table { border-collapse: collapse; }
 th, td { text-align: left; padding: 2px 14px 2px 0; border-bottom: 1px solid #e4e4e4; }
 .numbers th, .numbers td { text-align: right; font-variant-numeric: tabular-nums; }
+.numbers :first-child { text-align: left; }
 .curves { display: grid; grid-template-columns: repeat(auto-fit, minmax(520px, 1fr)); gap: 1em; }
 figure { margin: 0; }
 svg { width: 100%; height: auto; }
