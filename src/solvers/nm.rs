@@ -76,7 +76,8 @@ pub enum Rho {
     /// Of each tensor its own, chosen on the device at each update: κ mean(√v̂)/(learning rate · interval), so that the
     /// penalty alone would draw a weight as far in an interval as [`Penalty::Pull`] does, whatever the scale of the loss.
     /// 0 until the update that follows the first 20 steps; for methods that divide gradients by a root √v̂, or by what is
-    /// in its place in Adamax and Adadelta.
+    /// in its place in Adamax and Adadelta. Weak where few weights stay: loss and penalty share one step of the optimizer,
+    /// whose length is bounded, and one first moment.
     Auto {
         /// κ.
         kappa: f64,
@@ -411,15 +412,20 @@ impl NmAdmm {
         sparse: &[(usize, NmPattern)],
     ) -> Result<Self, Error> {
         config.check()?;
+        let refuse = |detail| Err(Error::Plan { plan: "nm".into(), detail });
         let shapes: Vec<_> = slab.shapes().collect();
         let found = sparse.iter().map(|(part, _)| shapes.get(*part).copied());
-        let Some(chosen) = found.collect::<Option<Vec<Shape>>>().filter(|chosen| !chosen.is_empty()) else {
-            let detail = match sparse.is_empty() {
-                true => "no part is to become sparse".into(),
-                false => format!("a pattern for a part that is not there; the slab has {}", shapes.len()),
-            };
-            return Err(Error::Plan { plan: "nm".into(), detail });
+        let Some(chosen) = found.collect::<Option<Vec<Shape>>>() else {
+            return refuse(format!("a pattern for a part that is not there; the slab has {}", shapes.len()));
         };
+        if chosen.is_empty() {
+            return refuse("no part is to become sparse".into());
+        }
+        let mut named = sparse.iter().enumerate();
+        if let Some((_, (part, _))) = named.find(|(k, (part, _))| sparse[..*k].iter().any(|it| it.0 == *part))
+        {
+            return refuse(format!("part {part} has two patterns; give it one"));
+        }
         let runs = Slab::new(&chosen)?;
         let t = gpu.zeros(Shape::vector(runs.length()), StorageType::F32)?;
         let (mut parts, mut places) = (Vec::new(), Vec::new());
@@ -430,7 +436,7 @@ impl NmAdmm {
             let (w, t, entry) = (slab.start(*part), runs.start(k), k as u32);
             places.push(Place { pattern: *pattern, shape: chosen[k], w, t, entry });
         }
-        let runs = run_table(slab.length(), &places)?;
+        let runs = run_table(slab.length(), &places);
         let settings: Vec<_> = chosen.iter().map(|shape| config.settings(shape.elements())).collect();
         let tensors = parts.len() as u32;
         let divisors = || Cut::new(gpu, &places, |_| 0, Place::divisor_chunks);
@@ -627,17 +633,12 @@ impl NmAdmm {
 }
 
 /// Where a step finds T and the settings of its parameters: two words for each run of them.
-fn run_table(length: u32, places: &[Place]) -> Result<Vec<u32>, Error> {
+fn run_table(length: u32, places: &[Place]) -> Vec<u32> {
     let mut table = vec![[DENSE, 0]; length.div_ceil(RUN) as usize];
     for Place { shape, w, t, entry, .. } in places {
         for run in 0..shape.stored().div_ceil(RUN.into()) as u32 {
-            let slot = &mut table[(w / RUN + run) as usize];
-            if slot[0] != DENSE {
-                let detail = "a part has two patterns; give it one".into();
-                return Err(Error::Plan { plan: "nm".into(), detail });
-            }
-            *slot = [t / RUN + run, *entry];
+            table[(w / RUN + run) as usize] = [t / RUN + run, *entry];
         }
     }
-    Ok(table.into_flattened())
+    table.into_flattened()
 }
