@@ -83,7 +83,6 @@ const ROWS: &[(&str, Record)] = &[
         };
         reduce::totals(plan, args)
     }),
-    ("reduce/advance", |b, plan| reduce::advance(plan, &b.list(dladmm::STATUS_LENGTH)?)),
     ("linalg/matmul", |b, plan| {
         linalg::matmul(plan, (&b.side()?, Transposed::No), (&b.weights()?, Transposed::Yes), &b.side()?)
     }),

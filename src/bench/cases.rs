@@ -268,7 +268,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
         first_order::step(plan, Method::Adam, &gradient, &clock, &state, &w)
     })?;
     cases.add("first_order/sparse_step", format!("{count}, Adam, N:M pull"), |plan| {
-        let places: Vec<u32> = (0..count / first_order::RUN).collect();
+        let places: Vec<u32> = (0..count / first_order::RUN).flat_map(|run| [run, 0]).collect();
         let penalty = Penalty {
             kind: PenaltyKind::Pull,
             settings: &stage.list(nm::SETTINGS_LENGTH)?,
@@ -312,10 +312,17 @@ fn patterns(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
         nm::project(plan, pattern, &w, &projected, &mask, &stage.words(&[optimizer::NOTHING_FOUND])?)
     })?;
     cases.add("nm/admm_update", format!("{whole}, {pattern}"), |plan| {
-        let length = 4 * nm::partial_count(pattern, whole)?;
-        let (t, sums, counts) = (stage.output(0, whole)?, stage.list(length)?, stage.list(length)?);
-        let update = Update { t: &t, sums: &sums, counts: &counts };
-        nm::admm_update(plan, pattern, &stage.input(0, whole)?, &stage.list(nm::SETTINGS_LENGTH)?, update)
+        let chunks = nm::Place::alone(pattern, whole).update_chunks()?;
+        let update = Update {
+            group: pattern.group(),
+            w: &stage.input(0, whole)?,
+            chunks: &nm::upload_chunks(stage.gpu, &chunks)?,
+            settings: &stage.list(nm::SETTINGS_LENGTH)?,
+            t: &stage.output(0, whole)?,
+            partials: &stage.list(8 * chunks.len() as u32)?,
+            slot: 0,
+        };
+        nm::admm_update(plan, update)
     })
 }
 
