@@ -46,9 +46,7 @@ fn folded_grids() {
                 "reduce",
                 "cg",
                 "loss",
-                "batch",
                 "mlp/bias_gradient",
-                "sparse",
                 "gcn",
                 "line_search",
                 "dladmm/hidden_z",
@@ -60,8 +58,20 @@ fn folded_grids() {
                 "nm",
             ][..],
         ),
+        // A workgroup for each of 4,096 samples that are drawn, and 3,126 tiles of a matrix that is turned.
+        (65, &["batch", "sparse", "linalg/transpose", "linalg/matvec_nm"]),
         // 7 sub-batches of 5 tiles each are the most.
-        (6, &["linalg", "dladmm/activation_gradient", "proximal/trial", "mlp/delta", "mlp/weight_gradient"]),
+        (
+            6,
+            &[
+                "linalg/matmul",
+                "linalg/gram",
+                "dladmm/activation_gradient",
+                "proximal/trial",
+                "mlp/delta",
+                "mlp/weight_gradient",
+            ],
+        ),
     ] {
         let Some(gpu) = gpu::open(GpuOptions { group_limit: Some(limit), ..Default::default() }) else {
             return;
