@@ -1,7 +1,7 @@
 //! `cargo xtask tint`: every kernel as a second compiler of WGSL sees it, uniformity of control flow included.
 //!
 //! Tint comes with Dawn in a package of node's registry and validates without a driver. Where node is not installed
-//! there is nothing to run it with, which is said and no failure: naga and our own analysis see every kernel in the suite.
+//! or its registry out of reach there is nothing to run, which is said and no failure: naga and our own analysis see every kernel in the suite.
 
 use std::fs;
 use std::process::Command;
@@ -34,7 +34,10 @@ pub fn run() -> Result<()> {
         command.current_dir(&folder);
         command
     };
-    announce_and_run(in_folder("npm").args(install).arg("--prefix").arg(&folder))?;
+    if !succeeds(in_folder("npm").args(install).arg("--prefix").arg(&folder)) {
+        println!("SKIPPED: npm cannot install {PACKAGE}, which Tint comes with");
+        return Ok(());
+    }
     let script = folder.join("tint.mjs");
     fs::write(&script, SCRIPT).with_context(|| format!("cannot write {}", script.display()))?;
     announce_and_run(in_folder("node").arg(&script).arg(&shaders))
