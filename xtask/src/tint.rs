@@ -1,7 +1,8 @@
 //! `cargo xtask tint`: every kernel as a second compiler of WGSL sees it, uniformity of control flow included.
 //!
-//! Tint comes with Dawn in a package of node's registry and validates without a driver. Where node is not installed
-//! or its registry out of reach there is nothing to run, which is said and no failure: naga and our own analysis see every kernel in the suite.
+//! Tint comes with Dawn in a package of node's registry and validates without a driver. Where node is not installed or
+//! its registry out of reach there is nothing to run, which is said and no failure: naga and our own analysis see every
+//! kernel in the suite.
 
 use std::fs;
 use std::process::Command;
