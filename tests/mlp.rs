@@ -1,9 +1,12 @@
 //! Gradients of dense networks: against finite differences in float64, of sub-batches against batches of their own, and
 //! good enough to learn from.
 
+#[path = "support/differences.rs"]
+mod differences;
 #[path = "support/gpu.rs"]
 mod gpu;
 
+use differences::differences;
 use dualstep::Error;
 use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
@@ -100,27 +103,6 @@ fn mean_loss(parameters: &[Vec<f64>], batch: &Batch, f: Activation, loss: Loss) 
     total / f64::from(batch.samples())
 }
 
-/// The gradient by central differences, whose error is about h² and the rounding of f64 over h.
-fn differences(parameters: &[Vec<f64>], batch: &Batch, f: Activation, loss: Loss) -> Vec<Vec<f64>> {
-    const STEP: f64 = 1e-5;
-    let mut moved = parameters.to_vec();
-    let mut gradient = Vec::new();
-    for part in 0..parameters.len() {
-        let mut values = Vec::new();
-        for k in 0..parameters[part].len() {
-            let mut at = |offset: f64| {
-                moved[part][k] = parameters[part][k] + offset;
-                mean_loss(&moved, batch, f, loss)
-            };
-            let difference = at(STEP) - at(-STEP);
-            moved[part][k] = parameters[part][k];
-            values.push(difference / (2.0 * STEP));
-        }
-        gradient.push(values);
-    }
-    gradient
-}
-
 fn relative_error(actual: &[f32], expected: &[f64]) -> f64 {
     let square = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it * it).sum::<f64>().sqrt();
     let distance = square(&mut actual.iter().zip(expected).map(|(a, e)| f64::from(*a) - e));
@@ -145,7 +127,9 @@ fn gradients_are_those_of_finite_differences() {
             for (row, size) in rows.iter().zip(sub_batch_sizes(all.samples(), 3)) {
                 let batch = all.part(start, start + size as usize);
                 start += size as usize;
-                for (part, expected) in differences(&parameters, &batch, f, loss).iter().enumerate() {
+                for (part, expected) in
+                    differences(&parameters, |moved| mean_loss(moved, &batch, f, loss)).iter().enumerate()
+                {
                     let error = relative_error(&row[part], expected);
                     assert!(error < 1e-5, "{f:?}, {loss:?}, sub-batch of {size}, part {part}: {error:e}");
                 }

@@ -5,6 +5,8 @@ mod gpu;
 
 #[path = "support/graph_file.rs"]
 mod graph_file;
+#[path = "support/images.rs"]
+mod images;
 
 #[path = "support/literal_sr_ste.rs"]
 mod literal;
@@ -12,7 +14,6 @@ mod literal;
 #[path = "support/values.rs"]
 mod values;
 
-use dualstep::data::DataSource;
 use dualstep::data::graph::{Graph, Partition};
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, StorageType};
 use dualstep::models::gcn::Layer;
@@ -24,30 +25,15 @@ use dualstep::solvers::optimizer::Schedule;
 use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
 use dualstep::solvers::sparsify::{Patterns, SparseConfig, UpdateRecord, Way};
 use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig, TrainingRecord};
+use images::Images;
 use values::values;
-
-const PIXELS: usize = 784;
 
 fn open() -> Option<Gpu> {
     gpu::open(GpuOptions::default())
 }
 
-struct Images {
-    values: Vec<f32>,
-    labels: Vec<u32>,
-}
-
-impl Images {
-    fn first(count: usize) -> Self {
-        let train = DataSource::Embedded.load().unwrap().train.first(count).unwrap();
-        Self { values: train.scaled_rows(0..count, PIXELS).unwrap(), labels: train.labels().to_vec() }
-    }
-
-    fn problem(&self) -> Problem<'_> {
-        let targets = Targets::Classes(&self.labels);
-        let train = Samples { features: PIXELS as u32, values: Rows::Dense(&self.values), targets };
-        Problem { outputs: 10, train, test: None }
-    }
+fn problem(images: &Images) -> Problem<'_> {
+    Problem { outputs: 10, train: images.samples(), test: None }
 }
 
 fn pattern(text: &str) -> NmPattern {
@@ -80,7 +66,7 @@ struct Ended {
 }
 
 fn run(gpu: &Gpu, config: &TrainingConfig, images: &Images, start: &[InitialLayer], steps: u32) -> Ended {
-    let mut training = Training::from_layers(gpu, config, &images.problem(), start).unwrap();
+    let mut training = Training::from_layers(gpu, config, &problem(images), start).unwrap();
     let waits = gpu.counters().host_waits;
     training.run(steps).unwrap();
     assert_eq!(gpu.counters().host_waits, waits, "something waited");
@@ -94,7 +80,7 @@ fn run(gpu: &Gpu, config: &TrainingConfig, images: &Images, start: &[InitialLaye
 /// A network that knows the images.
 fn dense(gpu: &Gpu, images: &Images) -> Vec<InitialLayer> {
     let config = adam(5e-3, 200, None);
-    let mut training = Training::new(gpu, &config, &images.problem()).unwrap();
+    let mut training = Training::new(gpu, &config, &problem(images)).unwrap();
     training.run(200).unwrap();
     training.finish().unwrap();
     training.layers().unwrap()
@@ -150,7 +136,7 @@ fn masked_weights_stay_out() {
     let images = Images::first(200);
     let start = dense(&gpu, &images);
     let config = adam(1e-3, 100, Some(SparseConfig::masked(inner("2:4"))));
-    let mut training = Training::from_layers(&gpu, &config, &images.problem(), &start).unwrap();
+    let mut training = Training::from_layers(&gpu, &config, &problem(&images), &start).unwrap();
     let pruned = training.layers().unwrap();
     assert_eq!(pruned[0].weights, projected(&start[0].weights, pattern("2:4")));
     assert_eq!((&pruned[0].bias, &pruned[1]), (&start[0].bias, &start[1]));
@@ -393,7 +379,7 @@ fn a_look_counts_the_flips_since_the_last() {
     let start = dense(&gpu, &images);
     let sparse = SparseConfig { watch_every: 5, ..SparseConfig::sr_ste(inner("2:4"), 100) };
     let mut training =
-        Training::from_layers(&gpu, &adam(5e-3, 100, Some(sparse)), &images.problem(), &start).unwrap();
+        Training::from_layers(&gpu, &adam(5e-3, 100, Some(sparse)), &problem(&images), &start).unwrap();
     let mask = |layers: &[InitialLayer]| {
         let weights: Vec<f64> = layers[0].weights.iter().map(|w| f64::from(*w)).collect();
         literal::mask(&weights, 2, 4)
@@ -483,7 +469,7 @@ fn what_cannot_be_sparse_is_refused() {
     let Some(gpu) = open() else { return };
     let images = Images::first(20);
     let refusal =
-        |config: TrainingConfig| Training::new(&gpu, &config, &images.problem()).unwrap_err().to_string();
+        |config: TrainingConfig| Training::new(&gpu, &config, &problem(&images)).unwrap_err().to_string();
     let with = |patterns: Patterns| {
         let base = adam(1e-3, 10, Some(SparseConfig::masked(patterns)));
         TrainingConfig { model: Model::Mlp { hidden: vec![30, 12] }, ..base }
@@ -516,7 +502,7 @@ fn what_cannot_be_sparse_is_refused() {
     assert!(said.contains("method = momentum") && said.contains("automatic rho"), "{said}");
     let start = [InitialLayer { weights: vec![0.0; 9], bias: vec![0.0; 3] }];
     let config = with(inner("1:2"));
-    let said = Training::from_layers(&gpu, &config, &images.problem(), &start).unwrap_err().to_string();
+    let said = Training::from_layers(&gpu, &config, &problem(&images), &start).unwrap_err().to_string();
     assert!(said.contains("1 layers for a network of widths [784, 30, 12, 10]"), "{said}");
     assert!(SparseConfig::admm(inner("2:4"), 100, Some(100), NmConfig::for_steps).is_err());
 }

@@ -4,9 +4,10 @@
 mod gpu;
 #[path = "support/graph_file.rs"]
 mod graph_file;
+#[path = "support/images.rs"]
+mod images;
 
 use dualstep::Error;
-use dualstep::data::DataSource;
 use dualstep::data::graph::{Graph, Partition};
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType};
 use dualstep::kernels::batch::sub_batch_sizes;
@@ -15,39 +16,22 @@ use dualstep::models::mlp::{self, Activation, Initial, Loss, Mlp};
 use dualstep::reference::batch::{Cursor, taken};
 use dualstep::solvers::badm::{Badm, BadmConfig, Slots, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
-use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
+use dualstep::solvers::problem::{GraphProblem, Problem};
 use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig};
+use images::{Images, PIXELS};
 
-const PIXELS: usize = 784;
 const SEED: u64 = 5;
 
-struct Images {
-    values: Vec<f32>,
-    labels: Vec<u32>,
+fn problem(images: &Images) -> Problem<'_> {
+    Problem { outputs: 10, train: images.samples(), test: Some(images.samples()) }
 }
 
-impl Images {
-    fn first(count: usize) -> Self {
-        let train = DataSource::Embedded.load().unwrap().train.first(count).unwrap();
-        Self { values: train.scaled_rows(0..count, PIXELS).unwrap(), labels: train.labels().to_vec() }
-    }
-
-    fn problem(&self) -> Problem<'_> {
-        let train = Samples {
-            features: PIXELS as u32,
-            values: Rows::Dense(&self.values),
-            targets: Targets::Classes(&self.labels),
-        };
-        Problem { outputs: 10, train, test: Some(train) }
-    }
-
-    /// Some samples, in this order.
-    fn pick(&self, samples: &[usize]) -> Self {
-        let rows = samples.iter().flat_map(|sample| &self.values[sample * PIXELS..(sample + 1) * PIXELS]);
-        Self {
-            values: rows.copied().collect(),
-            labels: samples.iter().map(|sample| self.labels[*sample]).collect(),
-        }
+/// Some of the samples, in this order.
+fn pick(images: &Images, samples: &[usize]) -> Images {
+    let rows = samples.iter().flat_map(|sample| &images.values[sample * PIXELS..(sample + 1) * PIXELS]);
+    Images {
+        values: rows.copied().collect(),
+        labels: samples.iter().map(|sample| images.labels[*sample]).collect(),
     }
 }
 
@@ -82,7 +66,7 @@ fn by_hand(gpu: &Gpu, images: &Images, optimizer: Optimizer, size: u32, batches:
     };
     for _ in 0..batches {
         let samples = size.min(count - cursor.position);
-        let picked = images.pick(&taken(samples, count, &cursor));
+        let picked = pick(images, &taken(samples, count, &cursor));
         cursor.position += samples;
         if cursor.position == count {
             cursor = Cursor { position: 0, epoch: cursor.epoch + 1, ..cursor };
@@ -113,7 +97,7 @@ fn batches_and_steps_are_those_by_hand() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(203);
     for optimizer in [adam(), Optimizer::Badm(badm(5))] {
-        let mut training = Training::new(&gpu, &config(optimizer, Some(64)), &images.problem()).unwrap();
+        let mut training = Training::new(&gpu, &config(optimizer, Some(64)), &problem(&images)).unwrap();
         assert_eq!(training.batches(), 4);
         training.run(12).unwrap();
         let records = training.finish().unwrap();
@@ -133,7 +117,7 @@ fn iterations_never_wait_and_repeat_bit_for_bit() {
     let images = Images::first(120);
     for (optimizer, batch) in [(adam(), None), (adam(), Some(32)), (Optimizer::Badm(badm(3)), Some(50))] {
         let run = || {
-            let mut training = Training::new(&gpu, &config(optimizer, batch), &images.problem()).unwrap();
+            let mut training = Training::new(&gpu, &config(optimizer, batch), &problem(&images)).unwrap();
             let before = gpu.counters().host_waits;
             training.run(9).unwrap();
             assert_eq!(gpu.counters().host_waits, before);
@@ -196,20 +180,20 @@ fn a_model_and_data_that_do_not_go_together_are_refused() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let (_folder, path) = graph_file::small().write();
     let graph = Graph::read(&path).unwrap();
-    let problem = GraphProblem { graph: &graph, train: &[0, 1, 3], test: &[] };
+    let nodes = GraphProblem { graph: &graph, train: &[0, 1, 3], test: &[] };
     let convolutions = Model::Gcn { hidden: vec![Layer::Convolution(4)], skips: false, dropout: 0.0 };
     let on_graph = |batch| TrainingConfig { model: convolutions.clone(), ..config(adam(), batch) };
     let setting = |result: Result<Training, Error>| match result.unwrap_err() {
         Error::Setting { setting, .. } => setting,
         error => panic!("{error}"),
     };
-    assert_eq!(setting(Training::new(&gpu, &on_graph(None), &Images::first(9).problem())), "model");
-    assert_eq!(setting(Training::on_graph(&gpu, &config(adam(), None), &problem)), "model");
-    assert_eq!(setting(Training::on_graph(&gpu, &on_graph(Some(2)), &problem)), "batch");
+    assert_eq!(setting(Training::new(&gpu, &on_graph(None), &problem(&Images::first(9)))), "model");
+    assert_eq!(setting(Training::on_graph(&gpu, &config(adam(), None), &nodes)), "model");
+    assert_eq!(setting(Training::on_graph(&gpu, &on_graph(Some(2)), &nodes)), "batch");
     let squared = TrainingConfig { loss: Loss::Squared, ..on_graph(None) };
-    assert_eq!(setting(Training::on_graph(&gpu, &squared, &problem)), "model");
+    assert_eq!(setting(Training::on_graph(&gpu, &squared, &nodes)), "model");
     // Without nodes to be judged by there are no scores on them.
-    let mut training = Training::on_graph(&gpu, &on_graph(None), &problem).unwrap();
+    let mut training = Training::on_graph(&gpu, &on_graph(None), &nodes).unwrap();
     training.run(1).unwrap();
     assert_eq!(training.finish().unwrap()[0].test, None);
 }
@@ -221,7 +205,7 @@ fn batches_with_slots_of_their_own_stay_as_they_are() {
     let images = Images::first(90);
     let frozen = |slots| Optimizer::Badm(BadmConfig { slots, rho: 1e30, sigma: 1e30, ..badm(2) });
     let costs = |slots| {
-        let mut training = Training::new(&gpu, &config(frozen(slots), Some(40)), &images.problem()).unwrap();
+        let mut training = Training::new(&gpu, &config(frozen(slots), Some(40)), &problem(&images)).unwrap();
         training.run(6).unwrap();
         training.finish().unwrap().iter().map(|record| record.batch.cost).collect::<Vec<_>>()
     };
@@ -230,7 +214,7 @@ fn batches_with_slots_of_their_own_stay_as_they_are() {
     assert_eq!(own[..3], own[3..]);
     assert_ne!(shared[..3], shared[3..]);
     let wrong = config(frozen(Slots::PerBatch { batches: 2 }), Some(40));
-    assert!(matches!(Training::new(&gpu, &wrong, &images.problem()), Err(Error::Setting { .. })));
+    assert!(matches!(Training::new(&gpu, &wrong, &problem(&images)), Err(Error::Setting { .. })));
 }
 
 #[test]
@@ -244,11 +228,11 @@ fn what_makes_no_sense_is_refused() {
         TrainingConfig { model: Model::Mlp { hidden: vec![3, 0] }, ..config(adam(), None) },
     ];
     for config in wrong {
-        let error = Training::new(&gpu, &config, &images.problem()).unwrap_err();
+        let error = Training::new(&gpu, &config, &problem(&images)).unwrap_err();
         assert!(matches!(error, Error::Setting { .. }), "{error}");
     }
     let regression = TrainingConfig { loss: Loss::Squared, ..config(adam(), None) };
-    assert!(matches!(Training::new(&gpu, &regression, &images.problem()), Err(Error::Samples { .. })));
+    assert!(matches!(Training::new(&gpu, &regression, &problem(&images)), Err(Error::Samples { .. })));
 }
 
 /// A step too long for f32: refused, counted, and said; the parameters stay.
@@ -258,7 +242,7 @@ fn a_diverging_training_says_so() {
     let images = Images::first(30);
     let sgd = FirstOrderConfig { learning_rate: 1e25, ..FirstOrderConfig::pytorch(Method::Sgd) };
     let config = config(Optimizer::FirstOrder(sgd), None);
-    let mut training = Training::new(&gpu, &config, &images.problem()).unwrap();
+    let mut training = Training::new(&gpu, &config, &problem(&images)).unwrap();
     training.run(6).unwrap();
     let records = training.finish().unwrap();
     assert!(records[5].refused > 0);

@@ -69,8 +69,26 @@ pub struct Nodes {
 impl Data {
     /// Loads samples, the first `count` of the training half or all of them; or, where `on_graph` says so, a graph.
     pub fn load(source: &DataSource, count: Option<usize>, on_graph: bool) -> Result<Self, Failure> {
-        let nodes = if on_graph { Some(Nodes::load(source, count)?) } else { None };
-        Ok(Self { split: load(source, count)?, nodes })
+        match on_graph {
+            true => Self::load_graph(source, count),
+            false => Ok(Self { split: load(source, count)?, nodes: None }),
+        }
+    }
+
+    fn load_graph(source: &DataSource, count: Option<usize>) -> Result<Self, Failure> {
+        if count.is_some() {
+            return Err(Failure(
+                "--samples is not for --model gcn, which sees all of a graph; leave it out".into(),
+            ));
+        }
+        let Some((graph, partition)) = source.load_graph()? else {
+            let detail =
+                format!("--model gcn takes a graph, which {source} is not; use cora or FILE.safetensors");
+            return Err(Failure(detail));
+        };
+        let name = source.to_string();
+        let (halves, split) = (graph.halves(partition, &name)?, graph.split(partition, &name)?);
+        Ok(Self { split, nodes: Some(Nodes { graph, halves }) })
     }
 
     /// Calls `f` with the samples scaled.
@@ -82,21 +100,6 @@ impl Data {
 }
 
 impl Nodes {
-    fn load(source: &DataSource, count: Option<usize>) -> Result<Self, Failure> {
-        if count.is_some() {
-            return Err(Failure(
-                "--samples is not for --model gcn, which sees all of a graph; leave it out".into(),
-            ));
-        }
-        let Some((graph, partition)) = source.load_graph()? else {
-            let detail =
-                format!("--model gcn takes a graph, which {source} is not; use cora or FILE.safetensors");
-            return Err(Failure(detail));
-        };
-        let halves = graph.halves(partition, &source.to_string())?;
-        Ok(Self { graph, halves })
-    }
-
     /// The view that solvers take.
     pub fn problem(&self) -> GraphProblem<'_> {
         let [train, test] = &self.halves;

@@ -7,11 +7,19 @@ use super::sparse::Sparse;
 use super::{WG_SIZE, expect_labels, expect_length, plain};
 use crate::Error;
 use crate::engine::{
-    Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
+    Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
 };
 
 /// Words of a cursor: samples of this epoch that were taken, the epoch, the seed, batches taken in all.
 pub const CURSOR_LENGTH: u32 = 4;
+
+/// A cursor that begins the first epoch of this seed.
+///
+/// # Errors
+/// [`Error::DeviceFault`] when the device failed.
+pub fn cursor(gpu: &Gpu, seed: u32) -> Result<Tensor, Error> {
+    gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &[0, 0, seed, 0])
+}
 
 /// Samples of each of `sub_batches` sub-batches of `samples`.
 pub fn sub_batch_sizes(samples: u32, sub_batches: u32) -> impl Iterator<Item = u32> {

@@ -300,7 +300,7 @@ impl Gcn {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn cursor(&self, gpu: &Gpu, seed: u32) -> Result<Tensor, Error> {
-        gpu.upload_u32(Shape::vector(batch::CURSOR_LENGTH), &[0, 0, seed, 0])
+        batch::cursor(gpu, seed)
     }
 
     /// Adds the gradients at the nodes of `train` to a plan: one row of `gradients` for each sub-batch, of its mean loss.

@@ -17,7 +17,7 @@ use super::problem::{GraphProblem, Problem, Scores};
 use super::sparsify::{Phase, SparseConfig, Sparsifier, UpdateRecord};
 use crate::Error;
 use crate::engine::{Arena, Batch, Counts, Gpu, Plan, PlanBuilder, Ring, Shape, StorageType, Tensor};
-use crate::kernels::batch::{CURSOR_LENGTH, sub_batch_sizes};
+use crate::kernels::batch::{self, sub_batch_sizes};
 use crate::kernels::dladmm::STATUS_LENGTH;
 use crate::kernels::first_order::Penalty;
 use crate::kernels::reduce;
@@ -290,7 +290,6 @@ impl Training {
         let parameters = task.parameters(gpu, config, layers)?;
         let stepper = Stepper::new(gpu, &config.optimizer, &parameters)?;
         let gradients = gpu.zeros(task.slab().shape(config.optimizer.sub_batches()), StorageType::F32)?;
-        let cursor = [0, 0, config.seed as u32 ^ (config.seed >> 32) as u32, 0];
         let arena = Arena::default();
         let sparsifier = match (&config.sparse, &stepper) {
             (Some(sparse), Stepper::FirstOrder(method)) => {
@@ -302,7 +301,7 @@ impl Training {
             gradients,
             stepper,
             sparsifier,
-            cursor: gpu.upload_u32(Shape::vector(CURSOR_LENGTH), &cursor)?,
+            cursor: batch::cursor(gpu, config.seed as u32 ^ (config.seed >> 32) as u32)?,
             totals: gpu.zeros(Shape::new(5, 4), StorageType::F32)?,
             status: gpu.zeros(Shape::vector(STATUS_LENGTH), StorageType::U32)?,
             cuts,

@@ -60,7 +60,7 @@ impl Literal {
     }
 
     /// The mean loss over those of the list at these places.
-    fn mean_loss(
+    pub fn mean_loss(
         &self,
         parameters: &[Vec<f64>],
         config: &GcnConfig,
@@ -111,33 +111,6 @@ impl Literal {
         let count = places.len() as f64;
         let cost = |place: usize| cross_entropy(&a[place], self.labels[self.list[place] as usize]);
         places.map(cost).sum::<f64>() / count
-    }
-
-    /// The gradient by central differences, whose error is about h² and the rounding of f64 over h.
-    pub fn differences(
-        &self,
-        parameters: &[Vec<f64>],
-        config: &GcnConfig,
-        masks: (u32, u32),
-        places: Range<usize>,
-    ) -> Rows {
-        const STEP: f64 = 1e-5;
-        let mut moved = parameters.to_vec();
-        let mut gradient = Vec::new();
-        for part in 0..parameters.len() {
-            let mut values = Vec::new();
-            for k in 0..parameters[part].len() {
-                let mut at = |offset: f64| {
-                    moved[part][k] = parameters[part][k] + offset;
-                    self.mean_loss(&moved, config, masks, places.clone())
-                };
-                let difference = at(STEP) - at(-STEP);
-                moved[part][k] = parameters[part][k];
-                values.push(difference / (2.0 * STEP));
-            }
-            gradient.push(values);
-        }
-        gradient
     }
 
     /// The gradient of two convolutions with tanh between them, by the chain rule; and, by the same sums over magnitudes,

@@ -8,10 +8,10 @@ mod graphs;
 mod sparsity;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::graphics::Graphics;
 use crate::process::announce_and_run;
@@ -170,21 +170,6 @@ fn table(rows: &[Vec<String>]) -> String {
         }
     }
     text
-}
-
-/// The file of a set within `folder`, if it is there.
-fn set(folder: &Path, name: &str) -> Option<PathBuf> {
-    Some(folder.join(format!("{name}.safetensors"))).filter(|path| path.is_file())
-}
-
-/// Refuses a folder without any set.
-fn ensure_some<T>(found: &[T], folder: &Path) -> Result<()> {
-    ensure!(
-        !found.is_empty(),
-        "{} holds none of the graphs; see `cargo xtask results --help`",
-        folder.display()
-    );
-    Ok(())
 }
 
 #[cfg(test)]

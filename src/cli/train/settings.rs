@@ -282,27 +282,41 @@ impl Settings {
     }
 
     fn first_flag_of_dladmm(&self) -> Option<&'static str> {
+        let (exact, fista) = (self.flags_of_exact(), self.flags_of_fista());
         let flags = [
-            ("--steps", self.steps.is_some()),
+            &[("--steps", self.steps.is_some())],
+            exact.as_slice(),
+            &[
+                ("--accelerate", self.accelerate.is_some()),
+                ("--memory", self.memory.is_some()),
+                ("--penalty", self.penalty.is_some()),
+                ("--schedule", self.schedule.is_some()),
+                ("--nu", self.nu.is_some()),
+                ("--tau-0", self.tau_0.is_some()),
+                ("--theta-0", self.theta_0.is_some()),
+                ("--z-last", self.z_last.is_some()),
+            ],
+            &fista,
+            &[("--refresh-every", self.refresh_every.is_some())],
+        ];
+        flags.concat().into_iter().find(|(_, given)| *given).map(|(flag, _)| flag)
+    }
+
+    /// Flags of exact steps alone, and which are given.
+    fn flags_of_exact(&self) -> [(&'static str, bool); 6] {
+        [
             ("--damping", self.damping.is_some()),
             ("--ridge", self.ridge.is_some()),
             ("--sweep", self.sweep.is_some()),
             ("--solver", self.solver.is_some()),
             ("--weight-steps", self.weight_steps.is_some()),
             ("--activation-steps", self.activation_steps.is_some()),
-            ("--accelerate", self.accelerate.is_some()),
-            ("--memory", self.memory.is_some()),
-            ("--penalty", self.penalty.is_some()),
-            ("--schedule", self.schedule.is_some()),
-            ("--nu", self.nu.is_some()),
-            ("--tau-0", self.tau_0.is_some()),
-            ("--theta-0", self.theta_0.is_some()),
-            ("--z-last", self.z_last.is_some()),
-            ("--fista-iterations", self.fista_iterations.is_some()),
-            ("--fista-eta", self.fista_eta.is_some()),
-            ("--refresh-every", self.refresh_every.is_some()),
-        ];
-        flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+        ]
+    }
+
+    /// Flags of FISTA alone.
+    fn flags_of_fista(&self) -> [(&'static str, bool); 2] {
+        [("--fista-iterations", self.fista_iterations.is_some()), ("--fista-eta", self.fista_eta.is_some())]
     }
 
     /// The settings of a new run from the weights that `seed` draws, their ranges checked.
@@ -340,14 +354,7 @@ impl Settings {
     }
 
     fn steps(&self, schedule: Schedule) -> Result<Steps, Failure> {
-        let flags = [
-            ("--damping", self.damping.is_some()),
-            ("--ridge", self.ridge.is_some()),
-            ("--sweep", self.sweep.is_some()),
-            ("--solver", self.solver.is_some()),
-            ("--weight-steps", self.weight_steps.is_some()),
-            ("--activation-steps", self.activation_steps.is_some()),
-        ];
+        let flags = self.flags_of_exact();
         let base = Exact::default();
         let exact = Exact {
             damping: self.damping.unwrap_or(base.damping),
@@ -421,10 +428,7 @@ impl Settings {
     }
 
     fn z_last(&self, otherwise: ZLast) -> Result<ZLast, Failure> {
-        let flags = [
-            ("--fista-iterations", self.fista_iterations.is_some()),
-            ("--fista-eta", self.fista_eta.is_some()),
-        ];
+        let flags = self.flags_of_fista();
         let method = match self.z_last {
             Some(ZLastName::Newton) => ZLast::Newton,
             Some(ZLastName::Fista) => ZLast::Fista {

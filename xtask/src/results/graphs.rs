@@ -1,10 +1,10 @@
 //! How BADM and its rivals classify nodes of graphs, beside what the paper reports (Wang, Zhou and Li 2024, table 1).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
-use super::{Bench, Summary, ensure_some, set, table};
+use super::{Bench, Summary, table};
 
 /// A set, and the paper's settings for it.
 struct Set {
@@ -177,11 +177,16 @@ struct Found {
 pub fn run(bench: &Bench, folder: &Path) -> Result<()> {
     let mut found = Vec::new();
     for chosen in &SETS {
-        if let Some(path) = set(folder, chosen.name) {
+        let path = folder.join(format!("{}.safetensors", chosen.name));
+        if path.is_file() {
             found.push(measure(bench, chosen, &path)?);
         }
     }
-    ensure_some(&found, folder)?;
+    ensure!(
+        !found.is_empty(),
+        "{} holds none of the graphs; see `cargo xtask results --help`",
+        folder.display()
+    );
     super::replace("graphs", &section(&found))
 }
 
@@ -192,7 +197,7 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
             "{model} --iterations {iterations} --eval-every {every} --seeds {SEEDS} --draw-halves --goal {GOAL} --data"
         );
         let mut words: Vec<String> = text.split_whitespace().map(String::from).collect();
-        words.push(PathBuf::from(path).display().to_string());
+        words.push(path.display().to_string());
         words
     };
     let with = |mut words: Vec<String>, methods: &[Method]| {
