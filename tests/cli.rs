@@ -556,6 +556,17 @@ fn adapters_are_numbered() {
 }
 
 #[test]
+fn kernels_are_verified_by_name() {
+    let bench = Bench::new();
+    assert!(bench.fail("verify fill").contains("no kernel's name begins with fill"));
+    if has_device() {
+        let rows = bench.succeed("verify elementwise/fill reduce/dots");
+        let names: Vec<_> = rows.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["elementwise/fill", "reduce/dots", "2"], "{rows}");
+    }
+}
+
+#[test]
 fn parity_judges_every_file() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let bench = Bench::new();

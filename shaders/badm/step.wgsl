@@ -10,7 +10,8 @@
 // lost. Without a second moment (MOMENT = OFF) the last term is pi' itself, and m is kept but not used.
 //
 // gradients, pi, m: a row of `quads` vec4s for each sub-batch, of which `columns` elements are parameters; w: one such
-// row, read and written once. One lane owns one vec4 of w, and those of each row behind it. Oracle: reference::badm::step.
+// row, read and written once. One lane owns PER_LANE vec4s of w, WG_SIZE apart, and those of each row behind them: so many
+// loads are under way at once, and what all share is read once for them. Oracle: reference::badm::step.
 #import "shared/index.wgsl"
 #import "shared/feature.wgsl"
 #import "optimizer/verdict.wgsl"
@@ -19,6 +20,7 @@
 #import "badm/state_f32.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
+const PER_LANE: u32 = 2u;
 const MOMENT: u32 = 0u; // @spec
 
 const DUAL: u32 = 0u;
@@ -42,36 +44,56 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> w: array<vec4f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
+// What all parameters of all sub-batches share of the clock, read before anything is written.
+struct Rates {
+    keep: f32,
+    turn: f32,
+    blend: f32,
+    epsilon: f32,
+}
+
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let i = linear_group(group, groups) * WG_SIZE + lane;
-    if clock.verdict.go == 0u || i >= params.quads {
+    if clock.verdict.go == 0u {
         return;
     }
-    var change = vec4f();
+    let first = linear_group(group, groups) * PER_LANE * WG_SIZE + lane;
+    let rates = Rates(clock.keep, clock.turn, clock.blend, clock.epsilon);
+    var changes: array<vec4f, PER_LANE>;
     for (var n = 0u; n < params.sub_batches; n++) {
         let s = params.first + n;
-        let random = random_words(clock.seed, clock.verdict.steps, s, i);
-        let scale = clock.slots[s].scale;
-        change = fma(vec4f(scale), part(n * params.quads + i, i, clock.slots[s].correction, random), change);
+        let slot = clock.slots[s];
+        for (var k = 0u; k < PER_LANE; k++) {
+            let i = first + k * WG_SIZE;
+            if i < params.quads {
+                let random = random_words(clock.seed, clock.verdict.steps, s, i);
+                let change = part(n * params.quads + i, i, rates, slot.correction, random);
+                changes[k] = fma(vec4f(slot.scale), change, changes[k]);
+            }
+        }
     }
-    w[i] += change;
+    for (var k = 0u; k < PER_LANE; k++) {
+        let i = first + k * WG_SIZE;
+        if i < params.quads {
+            w[i] += changes[k];
+        }
+    }
 }
 
 // Updates one vec4 of a sub-batch's dual and second moment; returns what it adds to w, but for its scale.
-fn part(at: u32, i: u32, correction: f32, random: vec4u) -> vec4f {
+fn part(at: u32, i: u32, rates: Rates, correction: f32, random: vec4u) -> vec4f {
     let g = gradients[at];
     let before = unpack(pi[at]);
-    let dual = fma(vec4f(clock.keep), before, -clock.turn * g);
+    let dual = fma(vec4f(rates.keep), before, -rates.turn * g);
     let stored = pack(dual, random & vec4u(0xffffu));
     pi[at] = stored;
 
     let held = unpack_moment(m[at]);
     let h = select(dual, g, MOMENT == GRADIENT);
-    let moment = max(fma(vec4f(clock.blend), h * h - held, held), vec4f(FLOOR));
+    let moment = max(fma(vec4f(rates.blend), h * h - held, held), vec4f(FLOOR));
     m[at] = pack_moment(select(vec4f(), moment, is_feature(i, params.columns)), random >> vec4u(16u));
 
-    let size = sqrt(correction * moment) + clock.epsilon;
+    let size = sqrt(correction * moment) + rates.epsilon;
     return (unpack(stored) - before) + select(dual / size, dual, MOMENT == OFF);
 }

@@ -50,7 +50,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let chunk = chunks[at];
         let leak = leak_of(settings[chunk.entry]);
         for (var i = chunk.first + lane; i < chunk.end; i += WG_SIZE) {
-            let unit = (i / chunk.width) * chunk.stride + (i % chunk.width) * UNITS;
+            let unit = unit_of(chunk, i);
             let one = update(chunk.w + unit, chunk.t + unit, chunk.keep, leak);
             measured.sums += one.sums;
             measured.counts += one.counts;
@@ -64,31 +64,33 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Updates a group, given its first unit in w and in t.
+// Updates a group, given its first unit in w and in t, each of which is read and written once.
 fn update(in_w: u32, in_t: u32, keep: u32, leak: f32) -> Measured {
+    var weights: array<Unit, UNITS>;
     var values: array<Unit, UNITS>;
     var sizes: array<Bits, UNITS>;
     for (var i = 0u; i < UNITS; i++) {
+        weights[i] = unpack(w[in_w + i]);
         values[i] = unpack(t[in_t + i]);
         sizes[i] = magnitude(values[i]);
     }
     let before = top(&sizes, keep);
+    var z_before: array<Unit, UNITS>;
     var measured = Measured();
     for (var i = 0u; i < UNITS; i++) {
-        let weight = unpack(w[in_w + i]);
-        values[i] = unpack(pack(select(weight - values[i], weight, is_kept(before, i))));
+        let stayed = is_kept(before, i);
+        z_before[i] = select(Unit(), values[i], stayed);
+        values[i] = unpack(pack(select(weights[i] - values[i], weights[i], stayed)));
         sizes[i] = magnitude(values[i]);
         measured.counts.z += not_finite(sizes[i]);
     }
     let after = top(&sizes, keep);
     measured.counts.y = f32(countOneBits(before ^ after));
     for (var i = 0u; i < UNITS; i++) {
-        let weight = unpack(w[in_w + i]);
         let stays = is_kept(after, i);
-        let z_before = select(Unit(), unpack(t[in_t + i]), is_kept(before, i));
         let z = select(Unit(), values[i], stays);
-        measured.sums += vec4f(square(weight - z), square(z - z_before), square(weight),
-                               square(select(weight, Unit(), stays)));
+        measured.sums += vec4f(square(weights[i] - z), square(z - z_before[i]), square(weights[i]),
+                               square(select(weights[i], Unit(), stays)));
         measured.counts.x += square(z);
         t[in_t + i] = pack(select(-leak * values[i], values[i], stays));
     }

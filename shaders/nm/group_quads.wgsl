@@ -4,22 +4,24 @@
 
 alias Stored = Quad;
 
-// The bits of a unit of the group whose first weight is at `at`.
-fn unit(at: u32, i: u32) -> Bits {
-    return split(w[at / 4u + i]);
-}
-
-// The first place of a unit with this many bits or more; UNIT if there is none.
-fn first_from(size: Bits, least: u32) -> u32 {
-    let places = select(vec4u(UNIT), vec4u(0u, 1u, 2u, 3u), size >= vec4u(least));
-    return min(min(places.x, places.y), min(places.z, places.w));
-}
-
-// Writes the group with nothing but what it keeps.
-fn write_kept(at: u32, kept: u32, next: u32) {
+// Finds what the group whose first weight is at `at` keeps, and writes it: no other group has a part in its quads.
+fn take(at: u32, odd: ptr<function, u32>) -> u32 {
+    var quads: array<Bits, UNITS>;
+    var sizes: array<Bits, UNITS>;
     for (var i = 0u; i < UNITS; i++) {
-        projected[at / 4u + i] = join(select(vec4u(), unit(at, i), is_kept(kept, i)));
+        quads[i] = split(w[at / 4u + i]);
+        sizes[i] = quads[i] & Bits(ALL_BITS >> 1u);
+        let places = select(Bits(), ~(at + UNIT * i + vec4u(0u, 1u, 2u, 3u)), sizes[i] >= Bits(INFINITE));
+        *odd = max(*odd, max(max(places.x, places.y), max(places.z, places.w)));
     }
+    let kept = top(&sizes, params.keep);
+    for (var i = 0u; i < UNITS; i++) {
+        projected[at / 4u + i] = join(select(Bits(), quads[i], is_kept(kept, i)));
+    }
+    return kept;
+}
+
+fn finish(at: u32, kept: u32, next: u32) {
 }
 
 fn clear_padding(first: u32, end: u32) {

@@ -4,18 +4,18 @@
 
 alias Stored = u32;
 
-// The bits of a unit of the group whose first weight is at `at`.
-fn unit(at: u32, i: u32) -> Bits {
-    return part(w[(at + i) / WEIGHTS], (at + i) % WEIGHTS);
-}
-
-// The first place of a unit with this many bits or more; UNIT if there is none.
-fn first_from(size: Bits, least: u32) -> u32 {
-    return select(UNIT, 0u, size >= least);
+// Finds what the group whose first weight is at `at` keeps.
+fn take(at: u32, odd: ptr<function, u32>) -> u32 {
+    var sizes: array<Bits, UNITS>;
+    for (var i = 0u; i < UNITS; i++) {
+        sizes[i] = part(w[(at + i) / WEIGHTS], (at + i) % WEIGHTS) & (ALL_BITS >> 1u);
+        *odd = max(*odd, select(0u, ~(at + i), sizes[i] >= INFINITE));
+    }
+    return top(&sizes, params.keep);
 }
 
 // Writes the words that begin in the group with nothing but what is kept.
-fn write_kept(at: u32, kept: u32, next: u32) {
+fn finish(at: u32, kept: u32, next: u32) {
     let stays = kept | (next << GROUP);
     for (var word = (at + WEIGHTS - 1u) / WEIGHTS; word * WEIGHTS < at + GROUP; word++) {
         var bits = 0u;

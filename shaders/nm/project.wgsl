@@ -6,19 +6,24 @@
 //
 // w, projected: `rows` rows of `stride` weights of 32 or 16 bits, which hold `groups` groups of GROUP side by side and then
 // padding. mask: `words` words for each row; word k holds the groups from k PER_WORD on, GROUP bits each from the lowest up,
-// where PER_WORD is the most that fit, so that no group is cut. One lane owns one group, a workgroup the groups of WORDS
-// words of the mask, which its lanes put together; WORDS is even, so that no word of 16-bit weights is of two workgroups.
-// Oracle: reference::nm::project.
+// where PER_WORD is the most that fit, so that no group is cut.
+//
+// A lane owns RUN groups, a workgroup the groups of WORDS words of the mask, which its lanes put together; WORDS is even, so
+// that no word of 16-bit weights is of two workgroups. RUN is 1, which makes neighbouring lanes read neighbouring groups;
+// or, where lanes are a loop and workgroup memory costs what other memory does, all of a word. Groups that share words
+// of weights with their neighbours are for the former. Oracle: reference::nm::project.
 #import "shared/index.wgsl"
 #import "nm/words.wgsl"
 #import "nm/group_quads.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 const GROUP: u32 = 4u; // @spec
+const RUN: u32 = 1u; // @spec
 const INFINITE: u32 = 0x7f800000u; // @spec
 
 const PER_WORD: u32 = 32u / GROUP;
-const WORDS: u32 = (WG_SIZE / PER_WORD) & 0xfffffffeu;
+const LANES: u32 = PER_WORD / RUN; // that share a word of the mask
+const WORDS: u32 = (WG_SIZE / LANES) & 0xfffffffeu;
 
 struct Params {
     rows: u32,
@@ -34,49 +39,42 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> found: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> params: Params;
 
-// What each lane's group keeps.
+// What each lane's groups keep, the first group in the lowest bits.
 var<workgroup> parts: array<u32, WG_SIZE>;
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let first_word = linear_group(group, groups) * WORDS;
-    let word = first_word + lane / PER_WORD;
+    let word = first_word + lane / LANES;
     let row = word / params.words;
-    let place = (word % params.words) * PER_WORD + lane % PER_WORD;
+    let place = (word - row * params.words) * PER_WORD + lane % LANES * RUN;
     let at = row * params.stride + place * GROUP;
-    let has_group = lane < WORDS * PER_WORD && row < params.rows && place < params.groups;
+    let end = select(0u, params.groups, lane < WORDS * LANES && row < params.rows);
     var kept = 0u;
-    if has_group {
-        kept = kept_of(at);
+    var odd = 0u;
+    for (var k = 0u; k < RUN; k++) {
+        if place + k < end {
+            kept |= take(at + GROUP * k, &odd) << (GROUP * k);
+        }
+    }
+    if odd != 0u {
+        atomicMax(&found[0], odd);
     }
     parts[lane] = kept;
     workgroupBarrier();
-    if has_group {
-        let is_last = place + 1u == params.groups;
-        write_kept(at, kept, select(parts[(lane + 1u) % WG_SIZE] & 1u, 0u, is_last));
+    if place < end {
+        let is_last = place + RUN >= end;
+        finish(at, kept, select(parts[(lane + 1u) % WG_SIZE] & 1u, 0u, is_last));
         if is_last {
-            clear_padding(at + GROUP, (row + 1u) * params.stride);
+            clear_padding(row * params.stride + end * GROUP, (row + 1u) * params.stride);
         }
     }
     if lane < WORDS && first_word + lane < params.rows * params.words {
         var bits = 0u;
-        for (var k = 0u; k < PER_WORD; k++) {
-            bits |= parts[lane * PER_WORD + k] << (GROUP * k);
+        for (var k = 0u; k < LANES; k++) {
+            bits |= parts[lane * LANES + k] << (GROUP * RUN * k);
         }
         mask[first_word + lane] = bits;
     }
-}
-
-// The mask of the group whose first weight is at `at`.
-fn kept_of(at: u32) -> u32 {
-    var sizes: array<Bits, UNITS>;
-    for (var i = 0u; i < UNITS; i++) {
-        sizes[i] = unit(at, i) & Bits(ALL_BITS >> 1u);
-        let odd = first_from(sizes[i], INFINITE);
-        if odd < UNIT {
-            atomicMax(&found[0], ~(at + UNIT * i + odd));
-        }
-    }
-    return top(&sizes, params.keep);
 }

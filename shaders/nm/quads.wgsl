@@ -3,6 +3,11 @@
 
 alias Unit = vec4f;
 
+// Where group i of a chunk's matrix begins, in units: rows of such groups have no padding.
+fn unit_of(chunk: Chunk, i: u32) -> u32 {
+    return i * UNITS;
+}
+
 fn magnitude(x: Unit) -> Bits {
     return bitcast<vec4u>(x) & vec4u(0x7fffffffu);
 }

@@ -3,6 +3,12 @@
 
 alias Unit = f32;
 
+// Where group i of a chunk's matrix begins, in units.
+fn unit_of(chunk: Chunk, i: u32) -> u32 {
+    let row = i / chunk.width;
+    return row * chunk.stride + (i - row * chunk.width) * UNITS;
+}
+
 fn magnitude(x: Unit) -> Bits {
     return bitcast<u32>(x) & 0x7fffffffu;
 }

@@ -75,6 +75,13 @@ pub enum AdapterClass {
     Software,
 }
 
+impl AdapterClass {
+    /// Whether lanes are a loop, so that barriers and workgroup memory cost what all else costs.
+    pub fn is_software(self) -> bool {
+        matches!(self, Self::SoftwareEightLanes | Self::Software)
+    }
+}
+
 /// What the device can do, decided once.
 #[derive(Clone, Debug)]
 pub struct Capabilities {

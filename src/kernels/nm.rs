@@ -28,7 +28,8 @@ use super::first_order::{CLOCK_LENGTH, Method};
 use super::{WG_SIZE, expect_length, expect_shape, plain};
 use crate::Error;
 use crate::engine::{
-    Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
+    params,
 };
 
 /// The widest group.
@@ -304,8 +305,17 @@ impl Place {
     }
 }
 
-/// The way of updating groups of a width, of weights stored in some way.
-fn update_variant(group: u32, storage: StorageType) -> Variant {
+/// The classes of device that kernels of sparsity tell apart.
+const CLASSES: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Software];
+
+/// Lanes that share a chunk of an update: where they are a loop, few, since adding up what each has found takes as many
+/// barriers as there are halvings.
+pub(crate) fn update_lanes(class: AdapterClass) -> u32 {
+    if class.is_software() { 8 } else { WG_SIZE }
+}
+
+/// The way of updating groups of a width, of weights stored in some way, on a class of device.
+fn update_variant(group: u32, storage: StorageType, class: AdapterClass) -> Variant {
     let variant = match storage {
         StorageType::Bf16 => Variant::new("bf16").import("nm/stored_f32", "nm/stored_bf16"),
         StorageType::F16 => Variant::new("f16").import("nm/stored_f32", "nm/stored_f16"),
@@ -315,7 +325,11 @@ fn update_variant(group: u32, storage: StorageType) -> Variant {
         true => variant,
         false => variant.import("nm/quads", "nm/scalars"),
     };
-    variant.spec("GROUP", group)
+    let variant = variant.spec("GROUP", group);
+    match class.is_software() {
+        false => variant,
+        true => variant.spec("WG_SIZE", update_lanes(class)).for_software(),
+    }
 }
 
 /// What weights may be stored as.
@@ -328,7 +342,7 @@ fn groups_and_storages() -> impl Iterator<Item = (u32, StorageType)> {
 
 fn update_variants() -> Vec<Variant> {
     let all = groups_and_storages().filter(|(group, storage)| can_update(*group, *storage));
-    all.map(|(group, storage)| update_variant(group, storage)).collect()
+    all.flat_map(|(group, storage)| CLASSES.map(|class| update_variant(group, storage, class))).collect()
 }
 
 /// Whether an update takes weights in groups of this width stored so: groups of 16 bits that end inside a vec4 would share
@@ -345,9 +359,19 @@ fn bits_variant(storage: StorageType) -> Variant {
     }
 }
 
-/// The way of projecting groups of a width, of weights stored in some way.
-fn project_variant(group: u32, storage: StorageType) -> Variant {
+/// Groups that one lane of [`project`] takes: where lanes are a loop, all of a word of the mask, if its groups share no words
+/// of weights with their neighbours.
+fn run(group: u32, class: AdapterClass) -> u32 {
+    if class.is_software() && group.is_multiple_of(4) { u32::BITS / group } else { 1 }
+}
+
+/// The way of projecting groups of a width, of weights stored in some way, on a class of device.
+fn project_variant(group: u32, storage: StorageType, class: AdapterClass) -> Variant {
     let variant = bits_variant(storage).spec("GROUP", group);
+    let variant = match run(group, class) {
+        1 => variant,
+        run => variant.spec("RUN", run).for_software(),
+    };
     let variant = match (group.is_multiple_of(4), storage.bytes()) {
         (true, 4) => variant,
         (true, _) => variant.import("nm/quad_32", "nm/quad_16"),
@@ -361,7 +385,12 @@ fn project_variant(group: u32, storage: StorageType) -> Variant {
 }
 
 fn project_variants() -> Vec<Variant> {
-    groups_and_storages().map(|(group, storage)| project_variant(group, storage)).collect()
+    let ways = |(group, storage)| {
+        let classes =
+            CLASSES.into_iter().filter(move |class| *class == AdapterClass::Gpu || run(group, *class) > 1);
+        classes.map(move |class| project_variant(group, storage, class))
+    };
+    groups_and_storages().flat_map(ways).collect()
 }
 
 fn pack_variants() -> Vec<Variant> {
@@ -464,11 +493,12 @@ pub fn project(
     expect_storage(&PROJECT, "mask", mask, StorageType::U32)?;
     expect_length(&PROJECT, "found", found, 1)?;
     let words = mask.shape().stride();
+    let class = plan.gpu().capabilities().class;
     // An even number, so that no word of 16-bit weights is of two workgroups.
-    let words_per_workgroup = WG_SIZE / pattern.groups_per_word() / 2 * 2;
+    let words_per_workgroup = WG_SIZE / (pattern.groups_per_word() / run(pattern.group, class)) / 2 * 2;
     plan.dispatch(Dispatch {
         kernel: &PROJECT,
-        variant: project_variant(pattern.group, w.storage()),
+        variant: project_variant(pattern.group, w.storage(), class),
         operands: &[w, projected, mask, found],
         params: bytemuck::bytes_of(&ProjectParams {
             rows: shape.rows,
@@ -543,7 +573,7 @@ pub fn admm_update(plan: &mut PlanBuilder, args: Update<'_>) -> Result<(), Error
     expect_length(&ADMM_UPDATE, "partials", partials, 8 * (u64::from(slot) + u64::from(count)))?;
     plan.dispatch(Dispatch {
         kernel: &ADMM_UPDATE,
-        variant: update_variant(group, w.storage()),
+        variant: update_variant(group, w.storage(), plan.gpu().capabilities().class),
         operands: &[w, chunks, settings, t, partials],
         params: bytemuck::bytes_of(&UpdateParams { chunks: count, slot }),
         groups: Groups(count.into()),

@@ -123,11 +123,9 @@ pub static WEIGHT_GRADIENT: Kernel = Kernel {
 
 /// Lanes that share the sum over a feature's entries: on a CPU one, which has no lanes to wait for and saves the barriers.
 fn strands(class: AdapterClass) -> Variant {
-    match class {
-        AdapterClass::Gpu => Variant::new("strands"),
-        AdapterClass::Software | AdapterClass::SoftwareEightLanes => {
-            Variant::new("one strand").spec("STRANDS", 1_u32)
-        }
+    match class.is_software() {
+        false => Variant::new("strands"),
+        true => Variant::new("one strand").spec("STRANDS", 1_u32).for_software(),
     }
 }
 

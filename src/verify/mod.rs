@@ -181,21 +181,14 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::nm::UNPACK, nm::unpack),
 ];
 
-/// Runs the cases of every kernel, handing each row over as soon as it is there. Waits for the device throughout.
+/// Runs the cases of the kernels that `wanted` picks by name, handing each row over as soon as it is there. Waits for the
+/// device throughout.
 ///
 /// A kernel that is wrong, or does not compile, or has no cases, is a row with a failure and not an error.
 ///
 /// # Errors
 /// [`Error::DeviceFault`] when the device fails, after which nothing more can be learnt from it.
-pub fn run(gpu: &Gpu, effort: Effort, report: impl FnMut(&Row)) -> Result<Vec<Row>, Error> {
-    run_some(gpu, effort, |_| true, report)
-}
-
-/// [`run`], for the kernels that `wanted` picks by name.
-///
-/// # Errors
-/// As [`run`].
-pub fn run_some(
+pub fn run(
     gpu: &Gpu,
     effort: Effort,
     wanted: impl Fn(&str) -> bool,

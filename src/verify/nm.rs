@@ -10,7 +10,7 @@ use super::optimizer::{found_word, mixed, running};
 use super::reduce::{CHUNK_ROUNDINGS, status_words};
 use super::values::Profile;
 use crate::Error;
-use crate::engine::{Shape, StorageType, Tensor};
+use crate::engine::{AdapterClass, Shape, StorageType, Tensor};
 use crate::kernels::first_order::Method;
 use crate::kernels::linalg;
 use crate::kernels::nm::{self as kernel, NmPattern, Packed, Update};
@@ -264,9 +264,11 @@ pub(super) fn admm_update(session: &mut Session<'_>) -> Result<(), Error> {
     updates_of_several(session)
 }
 
-/// A difference and its square, the sum over a `vec4`, the units of a group, four groups of a lane, the tree over 256 lanes.
-fn sums_bound(pattern: NmPattern) -> Bound {
-    Bound::roundings(2 + 3 + pattern.group() as usize + 4 + 8)
+/// A difference and its square, the sum over a `vec4`, the units of a group, a lane's groups, the tree over the lanes.
+fn sums_bound(pattern: NmPattern, class: AdapterClass) -> Bound {
+    let lanes = kernel::update_lanes(class);
+    let groups = kernel::CHUNK / lanes;
+    Bound::roundings((2 + 3 + pattern.group() + groups + lanes.ilog2()) as usize)
 }
 
 /// The sums of an update, in the order of the partial ones.
@@ -281,9 +283,22 @@ fn partials<'c>(
     chunks: usize,
     after: &oracle::Updated,
 ) -> Result<Tensor, Error> {
-    let expected =
-        Expected::Sums { totals: measured(after), bound: sums_bound(pattern), first: 0, groups: chunks };
+    let bound = sums_bound(pattern, call.plan.gpu().capabilities().class);
+    let expected = Expected::Sums { totals: measured(after), bound, first: 0, groups: chunks };
     call.output("partials", Shape::vector(8 * chunks as u32), expected)
+}
+
+/// Records the update of one matrix.
+fn record_update(
+    call: &mut Call<'_>,
+    group: u32,
+    [w, t, partials]: [&Tensor; 3],
+    settings: oracle::Settings,
+    chunks: &[kernel::Chunk],
+) -> Result<(), Error> {
+    let (settings, chunks) = (read_settings(call, &[settings])?, read_chunks(call, chunks)?);
+    let (settings, chunks) = (&settings, &chunks);
+    kernel::admm_update(&mut call.plan, Update { group, w, chunks, settings, t, partials, slot: 0 })
 }
 
 fn single(value: f64) -> f64 {
@@ -303,18 +318,8 @@ fn one_update(
     session.check(&format!("{pattern}, {shape}, {what}, {settings:?}"), |call| {
         let partials = partials(call, pattern, chunks.len(), &after)?;
         let t = call.update("t", t, Expected::exactly(&after.t))?;
-        let (w, settings) = (call.input("w", w)?, read_settings(call, &[settings])?);
-        let chunks = read_chunks(call, &chunks)?;
-        let args = Update {
-            group: pattern.group(),
-            w: &w,
-            chunks: &chunks,
-            settings: &settings,
-            t: &t,
-            partials: &partials,
-            slot: 0,
-        };
-        kernel::admm_update(&mut call.plan, args)
+        let w = call.input("w", w)?;
+        record_update(call, pattern.group(), [&w, &t, &partials], settings, &chunks)
     })
 }
 
@@ -359,18 +364,8 @@ fn odd_updates(session: &mut Session<'_>) -> Result<(), Error> {
                 }));
                 let partials = call.output("partials", Shape::vector(8), shown)?;
                 let t = call.update("t", &t, Expected::exactly(&after.t))?;
-                let (w, settings) = (call.input("w", &w)?, read_settings(call, &[SETTINGS])?);
-                let chunks = read_chunks(call, &chunks)?;
-                let args = Update {
-                    group,
-                    w: &w,
-                    chunks: &chunks,
-                    settings: &settings,
-                    t: &t,
-                    partials: &partials,
-                    slot: 0,
-                };
-                kernel::admm_update(&mut call.plan, args)
+                let w = call.input("w", &w)?;
+                record_update(call, group, [&w, &t, &partials], SETTINGS, &chunks)
             })?;
         }
     }
@@ -391,17 +386,7 @@ fn update_halves(session: &mut Session<'_>, storage: StorageType, pattern: NmPat
             let expected = Expected::Words(stored_words(storage, &after.t));
             let t = call.stored("t", (shape, storage), &stored_words(storage, &t), expected)?;
             let w = call.stored("w", (shape, storage), &stored_words(storage, &w), Expected::Unchanged)?;
-            let (settings, chunks) = (read_settings(call, &[settings])?, read_chunks(call, &chunks)?);
-            let args = Update {
-                group: pattern.group(),
-                w: &w,
-                chunks: &chunks,
-                settings: &settings,
-                t: &t,
-                partials: &partials,
-                slot: 0,
-            };
-            kernel::admm_update(&mut call.plan, args)
+            record_update(call, pattern.group(), [&w, &t, &partials], settings, &chunks)
         })?;
     }
     Ok(())
@@ -476,7 +461,7 @@ fn updates_of_several(session: &mut Session<'_>) -> Result<(), Error> {
             totals.push(measured(&updated));
         }
         let count = chunks.len() as u32;
-        let bound = sums_bound(NmPattern::new(1, group)?);
+        let bound = sums_bound(NmPattern::new(1, group)?, session.gpu().capabilities().class);
         session.check(&format!("several matrices in groups of {group}"), |call| {
             let expected = sums_of_each(8, ranges.clone(), totals.clone(), bound);
             let partials = call.output("partials", Shape::vector(8 * (3 + count + 1)), expected)?;
