@@ -28,7 +28,7 @@ use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::nm::{self, NmPattern, Packed, Update};
 use dualstep::kernels::optimizer;
 use dualstep::kernels::proximal::{self, Decide, Pull};
-use dualstep::kernels::sparse::{self, Onto, Sparse};
+use dualstep::kernels::sparse::{self, Onto, RowsAre, Sparse};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
 use std::time::Instant;
 
@@ -109,6 +109,11 @@ const ROWS: &[(&str, Record)] = &[
         let rows = &b.matrix(SUB_BATCHES, b.width * b.width)?;
         let gradients = Gradients { rows, first: 0 };
         sparse::weight_gradient(plan, &b.side()?, &b.bags(b.width, b.samples)?, gradients, Onto::Nothing)
+    }),
+    ("sparse/dropout", |b, plan| {
+        let (x, cursor) = (b.bags(b.samples, b.width)?, &b.cursor()?);
+        let dropout = Dropout { cursor, layer: 0, rate: 0.5 };
+        sparse::dropout(plan, &x, RowsAre::Samples, &dropout, &b.list(x.entries())?)
     }),
     ("linalg/matmul_nm", |b, plan| {
         let pattern = b.pattern();

@@ -11,13 +11,14 @@ mod literal;
 
 use differences::differences;
 use dualstep::Error;
+use dualstep::data::SparseRows;
 use dualstep::data::graph::Graph;
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::batch::sub_batch_sizes;
 use dualstep::kernels::reduce;
 use dualstep::kernels::sparse::Sparse;
 use dualstep::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
-use dualstep::models::mlp::{Activation, Initial, Scores};
+use dualstep::models::mlp::{Activation, Initial, OwnedInputs, Scores, SparseInputs};
 use dualstep::solvers::badm::{Badm, BadmConfig, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
 use literal::Literal;
@@ -49,10 +50,38 @@ struct OnDevice {
     list: NodeList,
 }
 
+/// How features are stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stored {
+    Dense,
+    Sparse,
+}
+
+impl Stored {
+    const BOTH: [Self; 2] = [Self::Dense, Self::Sparse];
+
+    fn upload(self, gpu: &Gpu, literal: &Literal) -> Result<OwnedInputs, Error> {
+        let features = literal.features as u32;
+        if self == Self::Dense {
+            let shape = Shape::new(literal.labels.len() as u32, features);
+            return gpu.upload(shape, &literal.x).map(OwnedInputs::Dense);
+        }
+        let mut rows = SparseRows::default();
+        for row in literal.x.chunks_exact(literal.features) {
+            rows.push((0..).zip(row.iter().copied()).filter(|(_, value)| *value != 0.0));
+        }
+        SparseInputs::upload(gpu, features, &rows).map(OwnedInputs::Sparse)
+    }
+}
+
 impl OnDevice {
     fn new(gpu: &Gpu, literal: &Literal, list: &[u32], classes: u32) -> Self {
+        Self::stored(gpu, literal, list, classes, Stored::Dense)
+    }
+
+    fn stored(gpu: &Gpu, literal: &Literal, list: &[u32], classes: u32, stored: Stored) -> Self {
         let nodes = literal.labels.len() as u32;
-        let features = gpu.upload(Shape::new(nodes, literal.features as u32), &literal.x).unwrap();
+        let features = stored.upload(gpu, literal).unwrap();
         let (mut starts, mut columns, mut values) = (vec![0], Vec::new(), Vec::new());
         for row in literal.adjacency() {
             columns.extend(row.iter().map(|entry| entry.0 as u32));
@@ -118,11 +147,13 @@ fn networks() -> Vec<Vec<Layer>> {
 fn gradients_are_those_of_finite_differences() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let literal = random(10, 13, 5, 4, 2);
-    let device = OnDevice::new(&gpu, &literal, &literal.list, 3);
+    let [dense, sparse] =
+        Stored::BOTH.map(|stored| OnDevice::stored(&gpu, &literal, &literal.list, 3, stored));
     for activation in Activation::KINDS {
-        for (layers, (skips, dropout)) in
-            networks().iter().flat_map(|it| [(false, 0.0), (true, 0.0), (true, 0.3)].map(|how| (it, how)))
-        {
+        for (layers, (skips, dropout, device)) in networks().iter().flat_map(|it| {
+            [(false, 0.0, &dense), (true, 0.0, &dense), (true, 0.3, &dense), (false, 0.3, &sparse)]
+                .map(|how| (it, how))
+        }) {
             let config = GcnConfig { layers: layers.clone(), activation, skips, dropout };
             let network = Gcn::new(5, &config).unwrap();
             let w = network.parameters(&gpu, Initial::Normal { deviation: 0.5 }, 9).unwrap();
@@ -156,16 +187,18 @@ fn sub_batches_are_lists_of_their_own() {
     for layers in networks() {
         let config = GcnConfig { skips: true, ..GcnConfig::new(&layers) };
         let network = Gcn::new(9, &config).unwrap();
+        assert!(!network.adds_features());
         let w = network.parameters(&gpu, Initial::Torch, 4).unwrap();
-        let all = OnDevice::new(&gpu, &literal, &literal.list, 3);
-        for sub_batches in [4, 7] {
+        for (sub_batches, stored) in [(4, Stored::Dense), (7, Stored::Dense), (7, Stored::Sparse)] {
+            let all = OnDevice::stored(&gpu, &literal, &literal.list, 3, stored);
             let rows = all.gradients(&gpu, &network, &w, sub_batches, 1);
             let mut first = 0;
             for (row, size) in rows.iter().zip(sub_batch_sizes(all.list.count(), sub_batches)) {
                 let part = &literal.list[first..first + size as usize];
                 first += size as usize;
-                let alone = OnDevice::new(&gpu, &literal, part, 3).gradients(&gpu, &network, &w, 1, 1);
-                assert_eq!(*row, alone[0], "{layers:?}, {size} nodes of {sub_batches} sub-batches");
+                let alone = OnDevice::stored(&gpu, &literal, part, 3, stored);
+                let alone = alone.gradients(&gpu, &network, &w, 1, 1);
+                assert_eq!(*row, alone[0], "{layers:?}, {size} nodes of {sub_batches}, {stored:?}");
             }
         }
     }
@@ -209,6 +242,117 @@ fn gradients_at_the_size_of_cora_are_right() {
             assert!(allowed < 0.05 * size, "part {part}: allowed {allowed:e} of {size:e} would test nothing");
         }
     }
+}
+
+/// A convolution that the loss is convex in, so that two runs of gradient descent whose gradients are each off by at most ε
+/// from those at their own weights stay together: e' ≤ (1 + η L) e + 2 η ε, and a rounding of each weight.
+struct Convex {
+    /// Â |X| / (1 − p) at listed nodes: what no mask exceeds.
+    mixed: Vec<Vec<f64>>,
+    nodes: usize,
+    longest_row: usize,
+}
+
+impl Convex {
+    fn new(literal: &Literal, dropout: f64) -> Self {
+        let adjacency = literal.adjacency();
+        let row = |node: u32| {
+            let at = |k: usize| {
+                let term = |(other, value): &(usize, f64)| {
+                    value * f64::from(literal.x[other * literal.features + k]).abs() / (1.0 - dropout)
+                };
+                adjacency[node as usize].iter().map(term).sum()
+            };
+            (0..literal.features).map(at).collect()
+        };
+        Self {
+            mixed: literal.list.iter().map(|node| row(*node)).collect(),
+            nodes: literal.labels.len(),
+            longest_row: adjacency.iter().map(Vec::len).max().unwrap(),
+        }
+    }
+
+    /// How far apart weights, none larger than `largest`, may be after so many steps of length `rate`, with three classes.
+    fn apart(&self, largest: f64, rate: f64, steps: u32) -> f64 {
+        let (epsilon, listed) = (f64::from(f32::EPSILON), self.mixed.len() as f64);
+        let features = self.mixed[0].len();
+        // A product over features, dropout's two, a mixture, the bias.
+        let to_logits = (features + self.longest_row + 5) as f64;
+        let logit = |row: &Vec<f64>| largest * (row.iter().sum::<f64>() + 1.0);
+        // p is off by at most p times twice what a logit is, an exponential's 3 + 2 |z| and a quotient's few ULPs.
+        let delta = |row: &Vec<f64>| ((2.0 * to_logits + 4.0) * logit(row) + 16.0) * epsilon / listed;
+        // Sums over nodes, a mixture and dropout again, each of terms |δ| ≤ 1 / B.
+        let to_gradient = (self.nodes + self.longest_row + 5) as f64 * epsilon / listed;
+        let mut off = vec![0.0; features + 1];
+        for row in &self.mixed {
+            for (off, size) in off.iter_mut().zip(row.iter().chain([&1.0])) {
+                *off += size * (delta(row) + to_gradient);
+            }
+        }
+        let error = norm(off.into_iter()) * 3f64.sqrt();
+        // The softmax Hessian reaches 1/2.
+        let squares = self.mixed.iter().flatten().map(|value| value * value).sum::<f64>() + listed;
+        let growth = 1.0 + rate * 0.5 * squares / listed;
+        let rounding = 2.0 * epsilon * largest * (3.0 * (features + 1) as f64).sqrt();
+        (0..steps).fold(0.0, |apart, _| growth * apart + 2.0 * rate * error + rounding)
+    }
+}
+
+/// Steps with dropout end at the same weights however features are stored: the masks are the same, forward and backward.
+#[test]
+fn sparse_features_train_as_dense_ones() {
+    const STEPS: u32 = 5;
+    const RATE: f64 = 0.25;
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let literal = random(60, 90, 130, 3, 12);
+    let config = GcnConfig { dropout: 0.5, ..GcnConfig::new(&[Layer::Convolution(3)]) };
+    let network = Gcn::new(130, &config).unwrap();
+    let run = |stored, seed| {
+        let OnDevice { graph, list } = OnDevice::stored(&gpu, &literal, &literal.list, 3, stored);
+        let w = network.parameters(&gpu, Initial::Torch, 4).unwrap();
+        let start = parameters(&gpu, &network, &w).concat();
+        let cursor = network.cursor(&gpu, seed).unwrap();
+        let gradients = gpu.zeros(network.slab().shape(1), StorageType::F32).unwrap();
+        let mut plan = PlanBuilder::new(&gpu, "step");
+        network.gradients(&mut plan, &w, &graph, &list, &cursor, &gradients).unwrap();
+        let sgd = FirstOrderConfig { learning_rate: RATE, ..FirstOrderConfig::pytorch(Method::Sgd) };
+        FirstOrder::new(&gpu, &sgd, &w).unwrap().record(&mut plan, &gradients).unwrap();
+        let plan = plan.finish().unwrap();
+        (0..STEPS).for_each(|_| plan.run().unwrap());
+        (start, parameters(&gpu, &network, &w).concat())
+    };
+    let apart = |a: &[f64], b: &[f64]| norm(a.iter().zip(b).map(|(a, b)| a - b));
+    let (start, dense) = run(Stored::Dense, SEED);
+    let (_, sparse) = run(Stored::Sparse, SEED);
+    let (_, other_masks) = run(Stored::Sparse, SEED + 1);
+    let largest = [&start, &dense, &sparse].into_iter().flatten().fold(0.0, |m: f64, w| m.max(w.abs()));
+    // Between two steps no weight is larger than twice what it is before or after all.
+    let allowed = Convex::new(&literal, 0.5).apart(2.0 * largest, RATE, STEPS);
+    let off = apart(&dense, &sparse);
+    assert!(off <= allowed, "{off:e} apart, {allowed:e} allowed");
+    let moved = apart(&start, &dense);
+    assert!(
+        allowed < 1e-2 * moved.min(apart(&dense, &other_masks)),
+        "{allowed:e} would test nothing: {moved:e}"
+    );
+}
+
+/// Features that no binding would hold with their zeros, and the same gradients as with room for them.
+#[test]
+fn small_bindings_hold_sparse_features() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let options = GpuOptions { binding_limit: Some(32 << 10), ..GpuOptions::default() };
+    let Some(small) = gpu::open(options) else { return };
+    let literal = random(60, 90, 300, 3, 13);
+    assert!(matches!(Stored::Dense.upload(&small, &literal), Err(Error::Limit { .. })));
+    let layers = [Layer::Dense(8), Layer::Convolution(8), Layer::Dense(3)];
+    let network = Gcn::new(300, &GcnConfig { dropout: 0.3, ..GcnConfig::new(&layers) }).unwrap();
+    let rows = |gpu: &Gpu| {
+        let w = network.parameters(gpu, Initial::Torch, 4).unwrap();
+        let device = OnDevice::stored(gpu, &literal, &literal.list, 3, Stored::Sparse);
+        device.gradients(gpu, &network, &w, 2, 2)
+    };
+    assert_eq!(rows(&small), rows(&gpu));
 }
 
 /// Three groups, more edges within than between, and features that say little: neighbours tell.
@@ -344,6 +488,20 @@ fn what_does_not_fit_is_refused() {
     let narrow = gpu.zeros(Shape::new(9, 5), StorageType::F32).unwrap();
     let two = Sparse::upload(&gpu, 2, &[0, 1, 2], &[0, 1], &[1.0; 2]).unwrap();
     assert!(matches!(GraphTensors::new(narrow, two), Err(Error::Samples { .. })));
+    // What a skip adds has all its elements.
+    let network =
+        Gcn::new(5, &GcnConfig { skips: true, ..GcnConfig::new(&[Layer::Convolution(5); 2]) }).unwrap();
+    assert!(network.adds_features());
+    let w = network.parameters(&gpu, Initial::Torch, 0).unwrap();
+    for stored in Stored::BOTH {
+        let OnDevice { graph, list } = OnDevice::stored(&gpu, &literal, &literal.list, 5, stored);
+        let mut plan = PlanBuilder::new(&gpu, "skip");
+        let recorded = network.scores(&mut plan, &w, &graph, &list).map(|_| ());
+        match stored {
+            Stored::Dense => recorded.unwrap(),
+            Stored::Sparse => assert!(recorded.unwrap_err().to_string().contains("upload them dense")),
+        }
+    }
 }
 
 /// A graph's own upload gives what its lists say.

@@ -118,7 +118,7 @@ fn all_nodes_are_there_with_the_halves_that_the_data_set_has() {
     let graph = Graph::read(&path).unwrap();
     assert_eq!((graph.nodes(), graph.width(), graph.classes()), (6, 3, 2));
     assert_eq!(graph.labels(), [0, 1, 0, 1, 255, 0]);
-    let features = graph.features();
+    let features = graph.features().dense(0..6, 3);
     assert_eq!(features[3..6], [0.0, 1.0, 1.0]);
     for seed in 0..5 {
         let split = graph.split(Partition::Half { seed }, "small").unwrap();

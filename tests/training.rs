@@ -175,6 +175,29 @@ fn a_graph_is_trained_on_in_full_batches() {
     }
 }
 
+/// A graph of 48 features, of which nodes have one or two: they stay sparse, save where the first layer adds them.
+#[test]
+fn features_of_a_graph_stay_sparse_where_that_pays() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (_folder, path) = graph_file::small().say("features", "48").write();
+    let graph = Graph::read(&path).unwrap();
+    assert!(graph.features().pays(48));
+    let problem = GraphProblem { graph: &graph, train: &[0, 1, 3], test: &[] };
+    let kernels = |width, skips| {
+        let model = Model::Gcn { hidden: vec![Layer::Convolution(width)], skips, dropout: 0.2 };
+        let config = TrainingConfig { model, ..config(adam(), None) };
+        let mut training = Training::on_graph(&gpu, &config, &problem).unwrap();
+        training.run(2).unwrap();
+        assert_eq!(training.finish().unwrap().len(), 2);
+        let kernels = training.iteration_plan().operations().map(|it| it.kernel);
+        kernels.filter(|it| ["sparse/weight_gradient", "sparse/dropout"].contains(it)).collect::<Vec<_>>()
+    };
+    let sparse = ["sparse/dropout", "sparse/dropout", "sparse/weight_gradient"];
+    assert_eq!(kernels(8, true), sparse);
+    assert_eq!(kernels(48, false), sparse);
+    assert!(kernels(48, true).is_empty());
+}
+
 #[test]
 fn a_model_and_data_that_do_not_go_together_are_refused() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };

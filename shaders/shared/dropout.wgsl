@@ -14,3 +14,9 @@ fn dropout(i: u32) -> vec4f {
     let words = random_words(cursor.seed, cursor.batches, DROPOUT_SLOTS + params.layer, i);
     return select(vec4f(), vec4f(params.scale), words >= vec4u(params.threshold));
 }
+
+// For one feature of a sample, where samples lie one after another, `quads` vec4s each.
+fn dropout_at(sample: u32, feature: u32, quads: u32) -> f32 {
+    let factors = dropout(sample * quads + feature / 4u);
+    return factors[feature % 4u];
+}

@@ -5,7 +5,8 @@
 //
 // D: delta, samples x outputs, `delta_quads` vec4s a sample; X: samples x features by its columns: the entries of feature f
 // are starts[f] up to starts[f + 1], each a sample, ascending, and a value; gradient: sub-batches x slab, `gradient_stride`
-// quads a row, in which G_n lies as outputs x features by itself, `quads` vec4s for each output.
+// quads a row, in which G_n lies as outputs x features by itself, `quads` vec4s for each output. Where all sub-batches have
+// the same inputs X holds them once: row s of delta has sample s modulo `input_samples`, the samples there are.
 //
 // A workgroup owns a block of 32 features by 32 outputs of one sub-batch. It takes a few features at a time: STRANDS lanes
 // share the entries of each, so that a word which half of the samples hold keeps nobody waiting for long, and each
@@ -29,6 +30,7 @@ struct Params {
     gradient_stride: u32,
     start: u32,
     samples: u32,
+    input_samples: u32,
     sub_batches: u32,
     feature_blocks: u32,
     output_blocks: u32,
@@ -61,8 +63,9 @@ fn entry_of(sample: u32, first: u32, end: u32) -> u32 {
     return low;
 }
 
-// A strand's share of the sum for one feature and one vec4 of outputs, over the samples from `first` up to `end`.
-fn share(feature: u32, quad: u32, strand: u32, first: u32, end: u32) -> vec4f {
+// A strand's share of the sum for one feature and one vec4 of outputs, over the samples from `first` up to `end`, of which
+// row `row` of delta is the first.
+fn share(feature: u32, quad: u32, strand: u32, first: u32, end: u32, row: u32) -> vec4f {
     var sum = vec4f();
     if feature >= params.features || quad >= params.delta_quads {
         return sum;
@@ -73,7 +76,7 @@ fn share(feature: u32, quad: u32, strand: u32, first: u32, end: u32) -> vec4f {
         if sample >= end {
             break;
         }
-        sum = fma(vec4f(values[entry]), delta[sample * params.delta_quads + quad], sum);
+        sum = fma(vec4f(values[entry]), delta[(row + sample - first) * params.delta_quads + quad], sum);
     }
     return sum;
 }
@@ -88,13 +91,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let first_feature = index % params.feature_blocks * SIDE;
     let first_output = index / params.feature_blocks % params.output_blocks * SIDE;
-    let first = sub_batch_start(n, params.samples, params.sub_batches);
-    let end = sub_batch_start(n + 1u, params.samples, params.sub_batches);
+    let row = sub_batch_start(n, params.samples, params.sub_batches);
+    let first = row % params.input_samples;
+    let end = first + sub_batch_size(n, params.samples, params.sub_batches);
     let quad = lane % QUADS;
     let strand = lane / QUADS % STRANDS;
     for (var round = 0u; round < SIDE; round += AT_ONCE) {
         let place = round + lane / (QUADS * STRANDS);
-        strands[lane] = share(first_feature + place, first_output / 4u + quad, strand, first, end);
+        strands[lane] = share(first_feature + place, first_output / 4u + quad, strand, first, end, row);
         workgroupBarrier();
         if strand == 0u {
             var sum = strands[lane];

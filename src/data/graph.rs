@@ -132,9 +132,9 @@ impl Graph {
         &self.labels
     }
 
-    /// The features of all nodes, node after node, zeros and all.
-    pub fn features(&self) -> Vec<f32> {
-        self.rows.dense(0..self.nodes(), self.features)
+    /// The features of all nodes, a row for each.
+    pub fn features(&self) -> &SparseRows {
+        &self.rows
     }
 
     /// Â = D^{−1/2} (A + I) D^{−1/2}, by which a graph convolution mixes neighbours (Kipf and Welling 2017, equation 2).

@@ -48,6 +48,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::TRANSPOSE,
     &sparse::PRODUCT,
     &sparse::WEIGHT_GRADIENT,
+    &sparse::DROPOUT,
     &linalg::MATMUL_NM,
     &linalg::MATVEC_NM,
     &cholesky::CORNER,

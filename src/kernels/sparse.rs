@@ -1,7 +1,9 @@
 //! Products with sparse matrices.
 
+use super::batch::CURSOR_LENGTH;
+use super::elementwise::Dropout;
 use super::mlp::Gradients;
-use super::{WG_SIZE, expect_shape, plain, quads};
+use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
 use crate::Error;
 use crate::engine::{
     AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
@@ -59,6 +61,16 @@ impl Sparse {
     /// Rows and columns.
     pub fn shape(&self) -> Shape {
         self.shape
+    }
+
+    /// How many entries there are.
+    pub fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// The same entries with these values.
+    pub(crate) fn with_values(&self, values: Tensor) -> Self {
+        Self { values, ..self.clone() }
     }
 
     /// Where the entries of rows begin, the column of each, and its value.
@@ -138,6 +150,7 @@ params! {
         gradient_stride: u32,
         start: u32,
         samples: u32,
+        input_samples: u32,
         sub_batches: u32,
         feature_blocks: u32,
         output_blocks: u32,
@@ -178,7 +191,8 @@ impl Onto {
 /// [`mlp::weight_gradient`](super::mlp::weight_gradient) has it of dense inputs.
 ///
 /// Shapes: `delta` is samples × outputs, `columns` the transpose of the inputs, features × samples, in each of whose rows
-/// samples ascend; each G_n is outputs × features. What else is in the rows of `gradients` stays.
+/// samples ascend; each G_n is outputs × features. What else is in the rows of `gradients` stays. Where every sub-batch has
+/// the same inputs, `columns` holds them once, features × samples / sub-batches.
 ///
 /// # Errors
 /// As [`mlp::weight_gradient`](super::mlp::weight_gradient).
@@ -190,13 +204,15 @@ pub fn weight_gradient(
     onto: Onto,
 ) -> Result<(), Error> {
     let (features, Shape { rows: samples, columns: outputs }) = (columns.shape.rows, delta.shape());
-    if columns.shape.columns != samples {
-        let detail = format!("{samples} rows of delta for inputs of {} samples", columns.shape.columns);
+    let (input_samples, sub_batches) = (columns.shape.columns, gradients.rows.shape().rows);
+    let is_shared = u64::from(input_samples) * u64::from(sub_batches) == u64::from(samples);
+    if input_samples != samples && !is_shared {
+        let detail =
+            format!("{samples} rows of delta for {sub_batches} sub-batches, {input_samples} of inputs");
         return Err(Error::Shape { kernel: WEIGHT_GRADIENT.name, detail });
     }
     let part = Shape::new(outputs, features);
     gradients.check(&WEIGHT_GRADIENT, part, samples)?;
-    let sub_batches = gradients.rows.shape().rows;
     let [feature_blocks, output_blocks] = [features, outputs].map(|size| size.div_ceil(BLOCK));
     let [starts, indices, values] = columns.lists();
     let [kept, sign] = onto.factors();
@@ -212,6 +228,7 @@ pub fn weight_gradient(
             gradient_stride: gradients.rows.shape().quads(),
             start: gradients.first / 4,
             samples,
+            input_samples,
             sub_batches,
             feature_blocks,
             output_blocks,
@@ -219,6 +236,82 @@ pub fn weight_gradient(
             sign,
         }),
         groups: Groups(u64::from(feature_blocks) * u64::from(output_blocks) * u64::from(sub_batches)),
-        flops: 2 * u64::from(columns.entries) * u64::from(outputs),
+        flops: 2 * u64::from(columns.entries) * u64::from(outputs) * u64::from(samples)
+            / u64::from(input_samples.max(1)),
+    })
+}
+
+/// `sparse/dropout`
+pub static DROPOUT: Kernel = Kernel {
+    name: "sparse/dropout",
+    bindings: &[
+        Binding::read("starts"),
+        Binding::read("indices"),
+        Binding::read("x"),
+        Binding::read("cursor"),
+        Binding::write("y"),
+    ],
+    params: DropoutParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct DropoutParams {
+        quads: u32,
+        entries: u32,
+        rows: u32,
+        feature_quads: u32,
+        rows_are_features: u32,
+        layer: u32,
+        threshold: u32,
+        scale: f32,
+    }
+}
+
+/// What the rows of a matrix of samples and their features are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsAre {
+    /// Each a sample: columns are features.
+    Samples,
+    /// Each a feature: columns are samples.
+    Features,
+}
+
+/// y = m ∘ x by the entries of x, where m is the mask that [`elementwise::dropout`](super::elementwise::dropout) draws for
+/// all elements of samples × features: a matrix and its transpose lose the same entries.
+///
+/// Shapes: `y` is one row of as many values as `x` has entries; they are those of a matrix with the same entries.
+///
+/// # Errors
+/// [`Error::Shape`] when `y` is of another length or the cursor too short, and those of [`PlanBuilder::dispatch`].
+pub fn dropout(
+    plan: &mut PlanBuilder,
+    x: &Sparse,
+    rows_are: RowsAre,
+    dropout: &Dropout<'_>,
+    y: &Tensor,
+) -> Result<(), Error> {
+    expect_shape(&DROPOUT, "y", y, x.values.shape())?;
+    expect_length(&DROPOUT, "cursor", dropout.cursor, CURSOR_LENGTH.into())?;
+    let features = match rows_are {
+        RowsAre::Samples => x.shape.columns,
+        RowsAre::Features => x.shape.rows,
+    };
+    plan.dispatch(Dispatch {
+        kernel: &DROPOUT,
+        variant: Variant::new("plain"),
+        operands: &[&x.starts, &x.indices, &x.values, dropout.cursor, y],
+        params: bytemuck::bytes_of(&DropoutParams {
+            quads: quads(y),
+            entries: x.entries,
+            rows: x.shape.rows,
+            feature_quads: Shape::vector(features).quads(),
+            rows_are_features: (rows_are == RowsAre::Features).into(),
+            layer: dropout.layer,
+            threshold: dropout.threshold(),
+            scale: dropout.scale(),
+        }),
+        groups: Groups::over(u64::from(quads(y)), WG_SIZE),
+        flops: x.entries.into(),
     })
 }

@@ -53,13 +53,14 @@
 //! }
 //! ```
 
+use super::inputs::{self, Inputs, OwnedInputs};
 use super::mlp::{Activation, Initial, Loss, Mlp, Scores};
 use crate::Error;
 use crate::data::graph::Graph;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use crate::kernels::elementwise::{self, Dropout};
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::mlp::{self as dense, Gradients};
+use crate::kernels::mlp::{Gradients, bias_gradient};
 use crate::kernels::sparse::{self, Sparse};
 use crate::kernels::{batch, gcn as kernel, loss};
 use std::fmt;
@@ -135,16 +136,18 @@ impl GcnConfig {
 /// A graph on the device.
 #[derive(Clone, Debug)]
 pub struct GraphTensors {
-    features: Tensor,
+    features: OwnedInputs,
     adjacency: Sparse,
 }
 
 impl GraphTensors {
-    /// `features` is nodes × features, `adjacency` the symmetric nodes × nodes.
+    /// `features` is nodes × features, a tensor or [`SparseInputs`](super::inputs::SparseInputs), `adjacency` the symmetric
+    /// nodes × nodes.
     ///
     /// # Errors
     /// [`Error::Samples`] when the numbers of nodes differ.
-    pub fn new(features: Tensor, adjacency: Sparse) -> Result<Self, Error> {
+    pub fn new(features: impl Into<OwnedInputs>, adjacency: Sparse) -> Result<Self, Error> {
+        let features = features.into();
         let nodes = features.shape().rows;
         if adjacency.shape() == Shape::new(nodes, nodes) {
             return Ok(Self { features, adjacency });
@@ -153,21 +156,32 @@ impl GraphTensors {
         Err(Error::Samples { what: "graph", detail })
     }
 
-    /// Features and normalised adjacency of a graph that was read.
+    /// Features and normalised adjacency of a graph that was read, the features by their entries where that pays.
     ///
     /// # Errors
     /// [`Error::Limit`] when one of them exceeds one binding.
     pub fn upload(gpu: &Gpu, graph: &Graph) -> Result<Self, Error> {
-        let nodes = graph.nodes() as u32;
-        let features = gpu.upload(Shape::new(nodes, graph.width() as u32), &graph.features())?;
-        let matrix = graph.adjacency();
-        let adjacency = Sparse::upload(gpu, nodes, &matrix.starts, &matrix.columns, &matrix.values)?;
-        Self::new(features, adjacency)
+        Self::new(OwnedInputs::upload(gpu, graph.width() as u32, graph.features())?, adjacency(gpu, graph)?)
+    }
+
+    /// The same with all elements of the features, for networks that [add](Gcn::adds_features) them to an output.
+    ///
+    /// # Errors
+    /// As [`GraphTensors::upload`].
+    pub fn upload_dense(gpu: &Gpu, graph: &Graph) -> Result<Self, Error> {
+        let shape = Shape::new(graph.nodes() as u32, graph.width() as u32);
+        let features = graph.features().dense(0..graph.nodes(), graph.width());
+        Self::new(gpu.upload(shape, &features)?, adjacency(gpu, graph)?)
     }
 
     fn nodes(&self) -> u32 {
         self.features.shape().rows
     }
+}
+
+fn adjacency(gpu: &Gpu, graph: &Graph) -> Result<Sparse, Error> {
+    let matrix = graph.adjacency();
+    Sparse::upload(gpu, graph.nodes() as u32, &matrix.starts, &matrix.columns, &matrix.values)
 }
 
 /// Some nodes of a graph with their labels: those to learn from, or to be judged by.
@@ -326,7 +340,7 @@ impl Gcn {
         let pass = self.forward(plan, parameters, graph, train, masks)?;
         let count = loss::partial_count(train.count());
         let scores = Scores { partials: plan.temporary(Shape::new(count, 4)), count };
-        let delta = plan.temporary(pass.product.shape());
+        let delta = plan.temporary(pass.logits().0.shape());
         let (sub_batches, into) = (gradients.shape().rows, (&scores.partials, 0));
         loss::softmax_gradient(plan, pass.logits(), &train.labels, sub_batches, &delta, into)?;
         let spread = train.spread(plan.gpu(), sub_batches)?;
@@ -356,6 +370,12 @@ impl Gcn {
         Ok(Scores { partials, count })
     }
 
+    /// Whether the first layer adds the features to its output: it is a convolution as wide as they are, with a skip. It
+    /// takes them dense alone.
+    pub fn adds_features(&self) -> bool {
+        self.skips(0)
+    }
+
     /// Whether a layer, counted from 0, adds its input to its output.
     fn skips(&self, l: usize) -> bool {
         let widths = self.widths();
@@ -377,11 +397,11 @@ impl Gcn {
             return Err(Error::Samples { what: "node list", detail });
         }
         let layers = self.layers(parameters)?;
-        let (mut inputs, mut activations) = (Vec::new(), Vec::new());
-        let mut input = masks.drop(plan, 0, &graph.features, None)?;
+        let features = masks.drop_features(plan, &graph.features)?;
+        let (mut outputs, mut activations): (Vec<Tensor>, _) = (Vec::new(), Vec::new());
         for (l, (weights, bias)) in layers.iter().enumerate() {
-            let product = plan.temporary(Shape::new(input.shape().rows, weights.shape().rows));
-            linalg::matmul(plan, (&input, Transposed::No), (weights, Transposed::Yes), &product)?;
+            let below = outputs.last().map_or(features.borrowed(), Inputs::Dense);
+            let product = inputs::product(plan, below, weights)?;
             let mut output = match self.config.layers[l] {
                 Layer::Dense(_) => product,
                 Layer::Convolution(_) => mixed(plan, &graph.adjacency, &product)?,
@@ -389,7 +409,8 @@ impl Gcn {
             if l + 1 < layers.len() {
                 let activation = plan.temporary(output.shape());
                 elementwise::activate(plan, &output, bias, &activation, self.config.activation)?;
-                output = masks.drop(plan, l + 1, &activation, self.skips(l).then_some(&input))?;
+                let skipped = if self.skips(l) { Some(all_elements(below)?) } else { None };
+                output = masks.drop(plan, l + 1, &activation, skipped)?;
                 activations.push(activation);
             }
             if l == self.last_convolution {
@@ -397,9 +418,9 @@ impl Gcn {
                 sparse::product(plan, &nodes.gather, &output, &listed)?;
                 output = listed;
             }
-            inputs.push(std::mem::replace(&mut input, output));
+            outputs.push(output);
         }
-        Ok(Pass { graph, layers, masks, inputs, activations, product: input })
+        Ok(Pass { graph, layers, masks, features, outputs, activations })
     }
 
     /// From the gradient at the logits of the listed nodes down to the first layer.
@@ -425,11 +446,11 @@ impl Gcn {
                 kernel::delta(plan, &above, activation, self.config.activation, &dropout, &delta)?;
             }
             let place = |part| Gradients { rows: gradients, first: self.slab().start(part) };
-            dense::bias_gradient(plan, &delta, place(2 * l + 1))?;
+            bias_gradient(plan, &delta, place(2 * l + 1))?;
             if self.config.layers[l].is_convolution() {
                 delta = mixed(plan, &pass.graph.adjacency, &delta)?;
             }
-            dense::weight_gradient(plan, &delta, &pass.inputs[l], place(2 * l))?;
+            pass.below(l).weight_gradient(plan, &delta, place(2 * l))?;
             if l > 0 {
                 let (left, right) = ((&delta, Transposed::No), (&layers[l].0, Transposed::No));
                 if self.skips(l) {
@@ -450,19 +471,24 @@ struct Pass<'a> {
     /// W and b of each.
     layers: Vec<(Tensor, Tensor)>,
     masks: Masks<'a>,
-    /// a_{l−1} of each layer.
-    inputs: Vec<Tensor>,
-    /// f(z) of each layer but the last, before dropout and skip, of all nodes or of those listed.
+    /// a_0.
+    features: OwnedInputs,
+    /// a_l of each layer, of all nodes or of those listed; of the last z at the listed nodes, without its bias.
+    outputs: Vec<Tensor>,
+    /// f(z) of each layer but the last, before dropout and skip.
     activations: Vec<Tensor>,
-    /// z of the last layer at the listed nodes, without its bias.
-    product: Tensor,
 }
 
 impl Pass<'_> {
+    /// What layer l takes, counted from 0.
+    fn below(&self, l: usize) -> Inputs<'_> {
+        l.checked_sub(1).map_or(self.features.borrowed(), |below| Inputs::Dense(&self.outputs[below]))
+    }
+
     /// The logits: a product, and the bias that belongs to it.
     fn logits(&self) -> (&Tensor, &Tensor) {
-        let (_, bias) = &self.layers[self.layers.len() - 1];
-        (&self.product, bias)
+        let last = self.layers.len() - 1;
+        (&self.outputs[last], &self.layers[last].1)
     }
 }
 
@@ -475,6 +501,11 @@ struct Masks<'a> {
 impl Masks<'_> {
     fn of(&self, layer: usize) -> Dropout<'_> {
         Dropout { cursor: self.cursor, layer: layer as u32, rate: self.rate }
+    }
+
+    /// m_0 ∘ x.
+    fn drop_features(&self, plan: &mut PlanBuilder, x: &OwnedInputs) -> Result<OwnedInputs, Error> {
+        if self.rate == 0.0 { Ok(x.clone()) } else { x.dropped(plan, &self.of(0)) }
     }
 
     /// m ∘ x, with `skipped` added if there is any.
@@ -494,6 +525,18 @@ impl Masks<'_> {
             None => elementwise::dropout(plan, x, &self.of(layer), &y)?,
         }
         Ok(y)
+    }
+}
+
+/// What a skip adds.
+fn all_elements(input: Inputs<'_>) -> Result<&Tensor, Error> {
+    match input {
+        Inputs::Dense(input) => Ok(input),
+        Inputs::Sparse(_) => {
+            let detail =
+                "its features are sparse, but the first layer adds them to its output; upload them dense";
+            Err(Error::Samples { what: "graph", detail: detail.into() })
+        }
     }
 }
 

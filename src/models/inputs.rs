@@ -6,9 +6,10 @@
 use crate::Error;
 use crate::data::SparseRows;
 use crate::engine::{Gpu, PlanBuilder, Shape, Tensor};
+use crate::kernels::elementwise::{self, Dropout};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::mlp::{self, Gradients};
-use crate::kernels::sparse::{self, Onto, Sparse};
+use crate::kernels::sparse::{self, Onto, RowsAre, Sparse};
 
 /// Sparse samples on the device, by rows for what is summed over features and by columns for what is over samples.
 #[derive(Clone, Debug)]
@@ -37,6 +38,75 @@ impl SparseInputs {
     /// Features × samples.
     pub fn columns(&self) -> &Sparse {
         &self.columns
+    }
+}
+
+/// Samples on the device, for as long as they are needed: what [`Inputs`] borrows from.
+#[derive(Clone, Debug)]
+pub enum OwnedInputs {
+    /// Samples × features.
+    Dense(Tensor),
+    /// By their entries.
+    Sparse(SparseInputs),
+}
+
+impl From<Tensor> for OwnedInputs {
+    fn from(samples: Tensor) -> Self {
+        Self::Dense(samples)
+    }
+}
+
+impl From<SparseInputs> for OwnedInputs {
+    fn from(samples: SparseInputs) -> Self {
+        Self::Sparse(samples)
+    }
+}
+
+impl OwnedInputs {
+    /// Uploads samples of so many features, by their entries where that [pays](SparseRows::pays).
+    ///
+    /// # Errors
+    /// As [`SparseInputs::upload`].
+    pub fn upload(gpu: &Gpu, features: u32, rows: &SparseRows) -> Result<Self, Error> {
+        if rows.pays(features as usize) {
+            return SparseInputs::upload(gpu, features, rows).map(Self::Sparse);
+        }
+        let samples = rows.rows();
+        let values = rows.dense(0..samples, features as usize);
+        gpu.upload(Shape::new(samples as u32, features), &values).map(Self::Dense)
+    }
+
+    /// Samples × features.
+    pub fn shape(&self) -> Shape {
+        self.borrowed().shape()
+    }
+
+    /// As networks take them.
+    pub fn borrowed(&self) -> Inputs<'_> {
+        match self {
+            Self::Dense(samples) => Inputs::Dense(samples),
+            Self::Sparse(samples) => Inputs::Sparse(samples),
+        }
+    }
+
+    /// m ∘ x with the same mask however they are stored.
+    pub(crate) fn dropped(&self, plan: &mut PlanBuilder, dropout: &Dropout<'_>) -> Result<Self, Error> {
+        match self {
+            Self::Dense(samples) => {
+                let dropped = plan.temporary(samples.shape());
+                elementwise::dropout(plan, samples, dropout, &dropped)?;
+                Ok(Self::Dense(dropped))
+            }
+            Self::Sparse(SparseInputs { rows, columns }) => {
+                let mut dropped = |list: &Sparse, rows_are| {
+                    let values = plan.temporary(Shape::vector(list.entries()));
+                    sparse::dropout(plan, list, rows_are, dropout, &values)?;
+                    Ok::<_, Error>(list.with_values(values))
+                };
+                let rows = dropped(rows, RowsAre::Samples)?;
+                Ok(Self::Sparse(SparseInputs { rows, columns: dropped(columns, RowsAre::Features)? }))
+            }
+        }
     }
 }
 
@@ -84,6 +154,13 @@ impl Inputs<'_> {
             }
         }
     }
+}
+
+/// P = W x of samples in one block.
+pub(crate) fn product(plan: &mut PlanBuilder, inputs: Inputs<'_>, weights: &Tensor) -> Result<Tensor, Error> {
+    let product = plan.temporary(Shape::new(inputs.shape().rows, weights.shape().rows));
+    products(plan, [(inputs, &product)], weights)?;
+    Ok(product)
 }
 
 /// P = W x for each block of samples and the tensor that takes it. Wᵀ, whose rows the entries of sparse samples pick, is

@@ -43,7 +43,7 @@ pub use crate::kernels::loss::Loss;
 use crate::kernels::mlp::{self as kernel, Gradients};
 use crate::kernels::{elementwise, loss};
 use crate::models::inputs;
-pub use crate::models::inputs::{Inputs, SparseInputs};
+pub use crate::models::inputs::{Inputs, OwnedInputs, SparseInputs};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rand_distr::{Distribution, Normal, Uniform};
@@ -301,19 +301,13 @@ pub(crate) fn forward(
     let mut activations: Vec<Tensor> = Vec::new();
     let mut product = match first_product {
         Some(resident) => resident.clone(),
-        None => product_of(plan, input, layers[0].0)?,
+        None => inputs::product(plan, input, layers[0].0)?,
     };
     for ((_, bias), (next, _)) in layers.iter().zip(&layers[1..]) {
         let activation = plan.temporary(product.shape());
         elementwise::activate(plan, &product, bias, &activation, f)?;
-        product = product_of(plan, Inputs::Dense(&activation), next)?;
+        product = inputs::product(plan, Inputs::Dense(&activation), next)?;
         activations.push(activation);
     }
     Ok(Pass { activations, product })
-}
-
-fn product_of(plan: &mut PlanBuilder, below: Inputs<'_>, weights: &Tensor) -> Result<Tensor, Error> {
-    let product = plan.temporary(Shape::new(below.shape().rows, weights.shape().rows));
-    inputs::products(plan, [(below, &product)], weights)?;
-    Ok(product)
 }

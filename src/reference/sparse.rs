@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::batch::sub_batch;
+use super::elementwise::Dropout;
 use super::{Bounded, Matrix};
 
 /// A sparse matrix by its entries, row after row.
@@ -31,22 +32,24 @@ impl Sparse {
 }
 
 /// `kept + sign Σ δ xᵀ` over the samples of each sub-batch, with a matrix in `kept` for each. The inputs x are
-/// there by their columns: a row of `columns` is a feature.
+/// there by their columns: a row of `columns` is a feature. Where all sub-batches have the same inputs they are there once.
 ///
 /// # Panics
-/// If there are not as many rows of `delta` as columns of `columns`, or a matrix in `kept` is not outputs × features.
+/// If there are not as many rows of `delta` as columns of `columns`, once or for each sub-batch, or a matrix in `kept` is
+/// not outputs × features.
 pub fn weight_gradient(delta: &Matrix, columns: &Sparse, kept: &[Matrix], sign: f64) -> Vec<Bounded<Matrix>> {
-    assert_eq!(delta.rows(), columns.columns, "weight_gradient: one delta for each sample");
-    let sub_batches = kept.len();
+    let (sub_batches, inputs) = (kept.len(), columns.columns);
+    let is_shared = delta.rows() == inputs * sub_batches;
+    assert!(delta.rows() == inputs || is_shared, "weight_gradient: one delta for each sample");
     let gradient = |(n, kept): (usize, &Matrix)| {
-        let samples = sub_batch(n, delta.rows(), sub_batches);
+        let rows = sub_batch(n, delta.rows(), sub_batches);
         Bounded::from_fn(delta.cols(), columns.rows(), |output, feature| {
             let mut sum = Bounded::ZERO;
             sum.add(kept[(output, feature)]);
             for entry in columns.entries(feature) {
                 let sample = columns.indices[entry] as usize;
-                if samples.contains(&sample) {
-                    sum.add(sign * columns.values[entry] * delta[(sample, output)]);
+                for row in rows.clone().filter(|row| row % inputs == sample) {
+                    sum.add(sign * columns.values[entry] * delta[(row, output)]);
                 }
             }
             sum
@@ -70,4 +73,21 @@ pub fn product(matrix: &Sparse, copies: usize, x: &Matrix) -> Bounded<Matrix> {
         }
         sum
     })
+}
+
+/// The values of `m ∘ x`, entry by entry. A row of `x` is a sample, or a feature where `rows_are_features`; the mask is that
+/// of samples × features.
+pub fn dropout(x: &Sparse, rows_are_features: bool, dropout: &Dropout) -> Matrix {
+    let mut values = Vec::new();
+    for row in 0..x.rows() {
+        for entry in x.entries(row) {
+            let column = x.indices[entry] as usize;
+            let factor = match rows_are_features {
+                true => dropout.factor(column, row, x.rows()),
+                false => dropout.factor(row, column, x.columns),
+            };
+            values.push(factor * x.values[entry]);
+        }
+    }
+    Matrix::new(1, values.len(), values)
 }

@@ -112,6 +112,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::TRANSPOSE, linalg::transpose),
     (&kernels::sparse::PRODUCT, sparse::product),
     (&kernels::sparse::WEIGHT_GRADIENT, sparse::weight_gradient),
+    (&kernels::sparse::DROPOUT, sparse::dropout),
     (&kernels::linalg::MATMUL_NM, nm::matmul_nm),
     (&kernels::linalg::MATVEC_NM, nm::matvec_nm),
     (&kernels::cholesky::CORNER, cholesky::corner),

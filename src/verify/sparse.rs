@@ -3,14 +3,15 @@
 use rand::RngExt;
 
 use super::call::{Call, Session};
-use super::elementwise::NOT_FINITE;
+use super::elementwise::{CURSOR, NOT_FINITE, dropout_of, dropouts, rounded_once};
 use super::expected::{Bound, Expected, Verdict};
 use super::mlp::{AROUND, slab};
 use super::values::Profile;
 use crate::Error;
 use crate::engine::Shape;
+use crate::kernels::elementwise::Dropout;
 use crate::kernels::mlp::Gradients;
-use crate::kernels::sparse::{self as kernel, Onto, Sparse};
+use crate::kernels::sparse::{self as kernel, Onto, RowsAre, Sparse};
 use crate::reference::{Matrix, sparse as oracle};
 
 /// Rows of no entry, of few, and one of many in the middle; columns come in any order, and again.
@@ -121,7 +122,13 @@ pub(super) fn weight_gradient(session: &mut Session<'_>) -> Result<(), Error> {
             for (onto, sign) in
                 [(Onto::Nothing, 1.0), (Onto::Sum, 1.0), (Onto::Difference, -1.0), (Onto::Rest, 1.0)]
             {
-                check_weight_gradient(session, size, profile, (onto, sign))?;
+                check_weight_gradient(session, size, size.0, profile, (onto, sign))?;
+            }
+            // As many samples in every sub-batch, all with the same inputs.
+            let (samples, outputs, features, sub_batches) = size;
+            if u64::from(samples) * u64::from(sub_batches) < 10_000 {
+                let stacked = (samples * sub_batches, outputs, features, sub_batches);
+                check_weight_gradient(session, stacked, samples, profile, (Onto::Nothing, 1.0))?;
             }
         }
     }
@@ -163,10 +170,11 @@ pub(super) fn weight_gradient(session: &mut Session<'_>) -> Result<(), Error> {
 fn check_weight_gradient(
     session: &mut Session<'_>,
     (samples, outputs, features, sub_batches): (u32, u32, u32, u32),
+    input_samples: u32,
     profile: Profile,
     (onto, sign): (Onto, f64),
 ) -> Result<(), Error> {
-    let columns = ascending(session, (features, samples), 6.0, profile);
+    let columns = ascending(session, (features, input_samples), 6.0, profile);
     let delta = session.matrix(Shape::new(samples, outputs), profile);
     let part = Shape::new(outputs, features);
     let kept: Vec<_> = (0..sub_batches)
@@ -192,12 +200,63 @@ fn check_weight_gradient(
     }
     // A strand's share, which may be all, one multiply-add each, the sum of up to eight strands, and what was there.
     let bound = Bound::roundings(samples.div_ceil(sub_batches) as usize + 9);
-    let case =
-        format!("{samples} samples in {sub_batches}, {outputs} × {features}, {profile}, onto {onto:?}");
+    let case = format!(
+        "{samples} samples in {sub_batches}, {input_samples} inputs, {outputs} × {features}, {profile}, onto {onto:?}"
+    );
     session.check(&case, |call| {
         let sparse = upload(call, &columns)?;
         let delta = call.input("delta", &delta)?;
         let rows = &call.update("gradient", &before, Expected::near(&after, bound))?;
         kernel::weight_gradient(&mut call.plan, &delta, &sparse, Gradients { rows, first: AROUND.0 }, onto)
+    })
+}
+
+pub(super) fn dropout(session: &mut Session<'_>) -> Result<(), Error> {
+    let mut sizes = vec![(1, 1), (3, 5), (6, 9)];
+    if session.is_full() {
+        sizes.extend([(0, 5), (5, 0), (64, 63), (65, 257), (4096, 7), (100_003, 3), (3, 100_003)]);
+    }
+    for (rows, columns) in sizes {
+        for profile in [Profile::Ordinary, Profile::Spread, Profile::Zeros, Profile::Denormal] {
+            let x = random(session, (rows, columns), profile);
+            for (layer, rate) in dropouts() {
+                for rows_are in [RowsAre::Samples, RowsAre::Features] {
+                    let case = format!("{rows} × {columns}, {profile}, {rate}, rows are {rows_are:?}");
+                    check_dropout(session, &case, &x, rows_are, (layer, rate), None)?;
+                }
+            }
+        }
+    }
+    for odd in NOT_FINITE {
+        // Rows of no entry before, between and after the others.
+        let (starts, indices) = (vec![0, 0, 2, 2, 2, 5, 5], vec![0, 2, 1, 1, 2]);
+        let mut x = oracle::Sparse { columns: 3, starts, indices, values: vec![0.5; 5] };
+        x.values[3] = odd;
+        check_dropout(session, &format!("{odd} in entry 3"), &x, RowsAre::Samples, (0, 0.0), Some(3))?;
+    }
+    Ok(())
+}
+
+fn check_dropout(
+    session: &mut Session<'_>,
+    case: &str,
+    x: &oracle::Sparse,
+    rows_are: RowsAre,
+    (layer, rate): (u32, f32),
+    hit: Option<usize>,
+) -> Result<(), Error> {
+    let expected = oracle::dropout(x, rows_are == RowsAre::Features, &dropout_of(layer, rate));
+    let expected = rounded_once(expected);
+    // The scale's rounding, and the product's.
+    let bound = Bound::roundings(2);
+    session.check(case, |call| {
+        let starts = call.words("starts", &x.starts, Expected::Unchanged)?;
+        let indices = call.words("indices", &x.indices, Expected::Unchanged)?;
+        let values = call.input("x", &Matrix::new(1, x.values.len(), x.values.clone()))?;
+        let sparse = Sparse::over(x.columns as u32, x.rows() as u32, starts, indices, values);
+        let cursor = &call.words("cursor", &CURSOR, Expected::Unchanged)?;
+        let expected = Expected::not_finite(&expected, bound, |at| Some(at) == hit);
+        let y = call.output("y", Shape::vector(sparse.entries()), expected)?;
+        kernel::dropout(&mut call.plan, &sparse, rows_are, &Dropout { cursor, layer, rate }, &y)
     })
 }

@@ -81,11 +81,13 @@ impl Task {
         let layers = hidden.iter().copied().chain([Layer::Dense(classes)]).collect();
         let settings = GcnConfig { layers, activation: config.activation, skips: *skips, dropout: *dropout };
         let list = |nodes| NodeList::new(gpu, nodes, graph.labels(), classes);
+        let network = Gcn::new(graph.width() as u32, &settings)?;
+        let upload = if network.adds_features() { GraphTensors::upload_dense } else { GraphTensors::upload };
         Ok(Self::Nodes(Box::new(OnGraph {
-            network: Gcn::new(graph.width() as u32, &settings)?,
+            network,
             train: list(train)?,
             test: if test.is_empty() { None } else { Some(list(test)?) },
-            graph: GraphTensors::upload(gpu, graph)?,
+            graph: upload(gpu, graph)?,
         })))
     }
 
