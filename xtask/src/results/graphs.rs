@@ -30,7 +30,7 @@ const SETS: [Set; 5] = [
         rho: 200,
         sigma: 800,
         iterations: [600, 5],
-        epochs: 150,
+        epochs: 300,
     },
     Set {
         name: "citeseer",
@@ -40,7 +40,7 @@ const SETS: [Set; 5] = [
         rho: 600,
         sigma: 400,
         iterations: [300, 5],
-        epochs: 150,
+        epochs: 300,
     },
     Set {
         name: "coauthor-cs",
@@ -144,6 +144,20 @@ const BY_GRADIENTS: [Method; 8] = [
     },
 ];
 
+/// BADM with its duals and second moments stored in each way.
+const BY_STORAGE: [Method; 3] = [
+    Method { name: "BADM f32", flags: |set| stored(set, "f32"), dense: [None; 5], graph: [None; 2] },
+    Method { name: "BADM bf16", flags: |set| stored(set, "bf16"), dense: [None; 5], graph: [None; 2] },
+    Method { name: "BADM f16", flags: |set| stored(set, "f16"), dense: [None; 5], graph: [None; 2] },
+];
+
+fn stored(set: &Set, storage: &str) -> String {
+    format!("--method badm --sub-batches {} --state {storage}", set.sub_batches)
+}
+
+/// The set that storages are compared on, and for how many batches.
+const STORED: (&str, u32) = ("cora", 1000);
+
 /// By sweeps over all samples.
 const BY_SWEEPS: [Method; 2] = [
     Method {
@@ -171,6 +185,16 @@ struct Found {
     gradients: Summary,
     sweeps: Summary,
     graph: Option<Summary>,
+    storage: Option<Summary>,
+}
+
+impl Found {
+    /// The comparisons, by the names of their charts.
+    fn kinds(&self) -> Vec<&'static str> {
+        let some = [("gcn", self.graph.is_some()), ("storage", self.storage.is_some())];
+        let some = some.into_iter().filter_map(|(kind, is_there)| is_there.then_some(kind));
+        ["gradients", "sweeps"].into_iter().chain(some).collect()
+    }
 }
 
 /// Runs the study on the sets in `folder` and writes its section.
@@ -210,6 +234,7 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
     let gradients = with(common(&dense, iterations, every), &BY_GRADIENTS);
     let sweeps = with(common("--hidden 32,32", SWEEPS, 1), &BY_SWEEPS);
     let graph = with(common("--model gcn --hidden 32,c32,c32,32", set.epochs, 5), &BY_GRADIENTS);
+    let storage = with(common(&dense, STORED.1, every), &BY_STORAGE);
     let compare = |what: &str, words: &[String]| {
         let name = format!("{}-{what}", set.name);
         let summary = bench.compare(&name, words)?;
@@ -223,6 +248,10 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
         graph: match set.epochs {
             0 => None,
             _ => Some(compare("gcn", &graph)?),
+        },
+        storage: match set.name == STORED.0 {
+            true => Some(compare("storage", &storage)?),
+            false => None,
         },
     })
 }
@@ -274,15 +303,33 @@ fn section(found: &[Found]) -> String {
         text += "\n### The same: full batches to a training loss of 0.1\n\n";
         text += &grid(&seen, &methods, |found, method| cell(found, method, "iterations to"));
     }
+    if let Some((set, summary)) = found.iter().find_map(|found| Some((found.set, found.storage.as_ref()?))) {
+        text += &format!(
+            "\n### State of 16 bits: {}, {} batches\n\nBADM's duals and second moments take 8 S bytes a parameter in f32, 4 S in bf16 or f16.\n\n",
+            set.title, STORED.1
+        );
+        text += &storages(summary);
+    }
     text += "\n### Curves\n\n";
-    for Found { set, graph, .. } in found {
-        for (what, is_there) in [("gradients", true), ("sweeps", true), ("gcn", graph.is_some())] {
-            if is_there {
-                text += &format!("- [{}, {what}](results/{}-{what}.svg)\n", set.title, set.name);
-            }
+    for one in found {
+        for kind in one.kinds() {
+            text += &format!("- [{}, {kind}](results/{}-{kind}.svg)\n", one.set.title, one.set.name);
         }
     }
     text
+}
+
+/// A row for each storage.
+fn storages(summary: &Summary) -> String {
+    const COLUMNS: [&str; 4] = ["train %", "test %", "train cost", "iterations to"];
+    let heading =
+        ["", "training accuracy, %", "test accuracy, %", "training loss", "batches to a loss of 0.1"];
+    let mut rows = vec![heading.map(String::from).to_vec()];
+    for Method { name, .. } in &BY_STORAGE {
+        let cells = COLUMNS.map(|column| summary.cell(name, column));
+        rows.push(std::iter::once((*name).to_owned()).chain(cells).collect());
+    }
+    table(&rows)
 }
 
 /// A row for each method, a column for each set.
