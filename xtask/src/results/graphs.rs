@@ -189,6 +189,11 @@ struct Found {
 }
 
 impl Found {
+    /// The set's place in lists of the paper's figures.
+    fn place(&self) -> usize {
+        SETS.iter().position(|set| set.name == self.set.name).unwrap_or(0)
+    }
+
     /// The comparisons, by the names of their charts.
     fn kinds(&self) -> Vec<&'static str> {
         let some = [("gcn", self.graph.is_some()), ("storage", self.storage.is_some())];
@@ -259,7 +264,7 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
 fn section(found: &[Found]) -> String {
     let (of, batches) = (|found: &Found| found.set.title, |found: &Found| found.set.iterations[0]);
     let lengths: Vec<_> = found.iter().map(|found| format!("{} on {}", batches(found), of(found))).collect();
-    let mut text = format!(
+    let intro = format!(
         "## Nodes of graphs\n\n{}; dualstep {}. Three seeds, each with weights and halves of its own (half of each class is \
          learnt from): mean ± standard deviation, and in brackets what table 1 of the BADM paper reports. PubMed's features \
          could not be had. Methods that take gradients take them on batches of 128 (Cora) or 512, from Keras' initial \
@@ -269,54 +274,61 @@ fn section(found: &[Found]) -> String {
         found[0].gradients.fact("dualstep"),
         lengths.join(", "),
     );
+    [intro, by_features(found), by_neighbours(found), by_storage(found), curves(found)].concat()
+}
+
+fn by_features(found: &[Found]) -> String {
     let methods: Vec<&Method> = BY_GRADIENTS.iter().chain(&BY_SWEEPS).collect();
-    let dense = |found: &Found, method: &Method, column: &str| match found
-        .gradients
-        .cell(method.name, column)
-        .as_str()
-    {
-        "–" => found.sweeps.cell(method.name, column),
-        cell => cell.into(),
+    let cell = |found: &Found, method: &Method, column: &str| {
+        let cell = found.gradients.cell(method.name, column);
+        if cell == "–" { found.sweeps.cell(method.name, column) } else { cell }
     };
-    text += "\n### By features alone, two hidden layers of 32: test accuracy, %\n\n";
-    text += &grid(found, &methods, |found, method| {
-        let at = SETS.iter().position(|set| set.name == found.set.name).unwrap_or(0);
-        beside(dense(found, method, "test %"), method.dense[at])
+    let accuracies = grid(found, &methods, |found, method| {
+        beside(cell(found, method, "test %"), method.dense[found.place()])
     });
-    text += "\n### The same: batches, or sweeps, to a training loss of 0.1\n\n";
-    text += &grid(found, &methods, |found, method| dense(found, method, "iterations to"));
+    let lengths = grid(found, &methods, |found, method| cell(found, method, "iterations to"));
+    format!(
+        "\n### By features alone, two hidden layers of 32: test accuracy, %\n\n{accuracies}\n\
+         ### The same: batches, or sweeps, to a training loss of 0.1\n\n{lengths}"
+    )
+}
+
+fn by_neighbours(found: &[Found]) -> String {
     let seen: Vec<&Found> = found.iter().filter(|found| found.graph.is_some()).collect();
-    if !seen.is_empty() {
-        let cell = |found: &Found, method: &Method, column: &str| {
-            found.graph.as_ref().map_or("–".into(), |summary| summary.cell(method.name, column))
-        };
-        let methods: Vec<&Method> = BY_GRADIENTS.iter().collect();
-        text += &format!(
-            "\n### With neighbours: a dense layer of 32, two convolutions with skips, a dense layer, dropout 0.5, {} full \
-             batches: test accuracy, %\n\n",
-            seen[0].set.epochs
-        );
-        text += &grid(&seen, &methods, |found, method| {
-            let at = SETS.iter().position(|set| set.name == found.set.name).unwrap_or(0);
-            beside(cell(found, method, "test %"), method.graph.get(at).copied().flatten())
-        });
-        text += "\n### The same: full batches to a training loss of 0.1\n\n";
-        text += &grid(&seen, &methods, |found, method| cell(found, method, "iterations to"));
-    }
-    if let Some((set, summary)) = found.iter().find_map(|found| Some((found.set, found.storage.as_ref()?))) {
-        text += &format!(
-            "\n### State of 16 bits: {}, {} batches\n\nBADM's duals and second moments take 8 S bytes a parameter in f32, 4 S in bf16 or f16.\n\n",
-            set.title, STORED.1
-        );
-        text += &storages(summary);
-    }
-    text += "\n### Curves\n\n";
-    for one in found {
-        for kind in one.kinds() {
-            text += &format!("- [{}, {kind}](results/{}-{kind}.svg)\n", one.set.title, one.set.name);
-        }
-    }
-    text
+    let Some(first) = seen.first() else { return String::new() };
+    let methods: Vec<&Method> = BY_GRADIENTS.iter().collect();
+    let cell = |found: &Found, method: &Method, column: &str| {
+        found.graph.as_ref().map_or("–".into(), |summary| summary.cell(method.name, column))
+    };
+    let accuracies = grid(&seen, &methods, |found, method| {
+        beside(cell(found, method, "test %"), method.graph.get(found.place()).copied().flatten())
+    });
+    let lengths = grid(&seen, &methods, |found, method| cell(found, method, "iterations to"));
+    format!(
+        "\n### With neighbours: a dense layer of 32, two convolutions with skips, a dense layer, dropout 0.5, {} full batches: \
+         test accuracy, %\n\n{accuracies}\n### The same: full batches to a training loss of 0.1\n\n{lengths}",
+        first.set.epochs
+    )
+}
+
+fn by_storage(found: &[Found]) -> String {
+    let stored = found.iter().find_map(|found| Some((found.set, found.storage.as_ref()?)));
+    stored.map_or_else(String::new, |(set, summary)| {
+        format!(
+            "\n### State of 16 bits: {}, {} batches\n\nBADM's duals and second moments take 8 S bytes a parameter in f32, \
+             4 S in bf16 or f16.\n\n{}",
+            set.title,
+            STORED.1,
+            storages(summary)
+        )
+    })
+}
+
+fn curves(found: &[Found]) -> String {
+    let charts = found.iter().flat_map(|one| one.kinds().into_iter().map(move |kind| (one.set, kind)));
+    let lines =
+        charts.map(|(set, kind)| format!("- [{}, {kind}](results/{}-{kind}.svg)\n", set.title, set.name));
+    format!("\n### Curves\n\n{}", lines.collect::<String>())
 }
 
 /// A row for each storage.
