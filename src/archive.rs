@@ -111,6 +111,25 @@ impl<'a> Archive<'a> {
         }
     }
 
+    /// A list of elements of 16 or 32 bits in whole words, as [`Stored`] has them; floats are all finite.
+    pub(crate) fn list(&self, name: &str, dtype: Dtype) -> Result<Vec<u32>, String> {
+        let bytes = self.bytes(name, dtype, &[self.rows(name)?])?;
+        if bytes.len() % 4 != 0 {
+            return Err(format!("tensor `{name}` is no whole number of words; use another file"));
+        }
+        let list: Vec<u32> = words(bytes).map(u32::from_le_bytes).collect();
+        let exponents: &[u32] = match dtype {
+            Dtype::F32 => &[0x7f80_0000],
+            Dtype::BF16 => &[0x7f80_0000, 0x7f80],
+            Dtype::F16 => &[0x7c00_0000, 0x7c00],
+            _ => &[],
+        };
+        match list.iter().position(|word| exponents.iter().any(|mask| word & mask == *mask)) {
+            None => Ok(list),
+            Some(at) => Err(format!("tensor `{name}` holds a number that is not finite in word {at}")),
+        }
+    }
+
     /// A tensor of f32, all finite.
     pub(crate) fn floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
         let values: Vec<f32> = words(self.bytes(name, Dtype::F32, shape)?).map(f32::from_le_bytes).collect();
@@ -222,17 +241,8 @@ pub(crate) fn words<const SIZE: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8
     bytes.as_chunks::<SIZE>().0.iter().copied()
 }
 
-/// A tensor of f32 to be written.
-pub(crate) struct Floats<'a> {
-    /// Its name in the file.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Its values, as many as the shape says.
-    pub values: &'a [f32],
-}
-
 /// What a header says of a tensor.
+#[derive(Clone)]
 pub(crate) struct Entry {
     /// Its name in the file.
     pub name: String,
@@ -274,25 +284,41 @@ pub(crate) fn write_header(
     out.write_all(&header)
 }
 
-/// Writes an archive of f32 tensors, one after another as given.
+/// A tensor to be written.
+pub(crate) struct Stored<'a> {
+    /// Its name, type and shape.
+    pub entry: Entry,
+    /// Its elements, as many as the shape says, in whole words: of 16 bits two in each, the first in the lower half.
+    pub words: &'a [u32],
+}
+
+impl<'a> Stored<'a> {
+    /// One of f32.
+    pub(crate) fn floats(name: String, shape: Vec<usize>, values: &'a [f32]) -> Self {
+        Self { entry: Entry { name, dtype: Dtype::F32, shape }, words: bytemuck::cast_slice(values) }
+    }
+
+    /// A list of elements of any type that has 16 or 32 bits.
+    pub(crate) fn list(name: String, dtype: Dtype, words: &'a [u32]) -> Self {
+        let shape = vec![words.len() * 32 / dtype.bitsize()];
+        Self { entry: Entry { name, dtype, shape }, words }
+    }
+}
+
+/// Writes an archive of tensors, one after another as given.
 pub(crate) fn write(
     out: &mut dyn Write,
     metadata: &BTreeMap<&str, String>,
-    tensors: &[Floats<'_>],
+    tensors: &[Stored<'_>],
 ) -> io::Result<()> {
-    let entry = |tensor: &Floats<'_>| Entry {
-        name: tensor.name.clone(),
-        dtype: Dtype::F32,
-        shape: tensor.shape.clone(),
-    };
-    write_header(out, metadata, &tensors.iter().map(entry).collect::<Vec<_>>())?;
-    tensors.iter().try_for_each(|tensor| write_floats(out, tensor.values))
+    write_header(out, metadata, &tensors.iter().map(|tensor| tensor.entry.clone()).collect::<Vec<_>>())?;
+    tensors.iter().try_for_each(|tensor| write_words(out, tensor.words))
 }
 
 /// Little-endian on every machine.
-fn write_floats(out: &mut dyn Write, values: &[f32]) -> io::Result<()> {
+fn write_words(out: &mut dyn Write, words: &[u32]) -> io::Result<()> {
     if cfg!(target_endian = "little") {
-        return out.write_all(bytemuck::cast_slice(values));
+        return out.write_all(bytemuck::cast_slice(words));
     }
-    values.iter().try_for_each(|value| out.write_all(&value.to_le_bytes()))
+    words.iter().try_for_each(|word| out.write_all(&word.to_le_bytes()))
 }

@@ -1,19 +1,30 @@
-//! Checkpoints: a dlADMM run in one safetensors file, from which it goes on bit for bit.
+//! Checkpoints: a run in one safetensors file, from which it goes on bit for bit.
 //!
-//! The command line saves and loads them; so may a host app. Tensors are f32: for each layer l, counted from 1,
-//! `W{l}` (width × previous width) and `b{l}` (width); and, unless the file holds weights alone, `z{l}`, `P{l}`
-//! (samples × width), `a{l}` (the same, not for the last layer) and `u` (samples × classes). All else is metadata,
-//! whose values are strings; [`save`] lists them. What always holds: a file is written whole or not at all, the same run
-//! writes the same bytes, and a file that loads is complete, of the shapes that it states, and finite.
+//! The command line saves and loads them; so may a host app. For each layer l, counted from 1, there are `W{l}` (width ×
+//! previous width) and `b{l}` (width), of f32. Unless the file holds weights alone, there is more:
+//!
+//! | run | tensors |
+//! |---|---|
+//! | by dlADMM | `z{l}`, `P{l}` (samples × width), `a{l}` (the same, not for the last layer), `u` (samples × classes), of f32 |
+//! | by gradients | `optimizer{k}`: moments, or duals and moments by turns, rows of all parameters in the type that they are stored in; `clock`, `cursor` and, of sparse weights, `sparse{k}`: words |
+//!
+//! All else is metadata, whose values are strings; [`save`] lists them. What always holds: a file is written whole or not at
+//! all, the same run writes the same bytes, and a file that loads is complete, of the shapes that it states, and finite.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
+use safetensors::Dtype;
+
 use crate::Error;
-use crate::archive::{self, Archive, Floats};
+use crate::archive::{self, Archive, Stored};
 use crate::files::write_atomically;
+use crate::models::mlp::InitialLayer;
+use crate::solvers::badm::{BadmConfig, StateStorage};
 use crate::solvers::dladmm::{Config, HostLayer, HostState};
+use crate::solvers::optimizer::Snapshot;
+use crate::solvers::training::{Optimizer, TrainingConfig, TrainingState};
 
 /// What the metadata calls a file of this kind.
 const FORMAT: &str = "dualstep dladmm checkpoint";
@@ -31,8 +42,37 @@ pub struct Checkpoint {
     pub samples: u32,
     /// Where the data came from, as `--data` takes it.
     pub data: String,
-    /// Everything else an iteration depends on.
+    /// Everything else an iteration depends on; of a run by gradients W and b alone.
     pub state: HostState,
+    /// What an iteration by gradients depends on, if it is such a run and more than its weights is there.
+    pub training: Option<TrainingState>,
+}
+
+impl Checkpoint {
+    /// Of a run by gradients. `config` says what [`evaluate`](crate::solvers::dladmm::evaluate) has to know of it.
+    pub fn of_training(training: TrainingState, widths: &[u32], data: String) -> Self {
+        let TrainingConfig { activation, loss, seed, .. } = training.config;
+        let hidden = widths[1..widths.len() - 1].to_vec();
+        let config = Config { hidden, activation, loss, seed, ..Config::default() };
+        let layer = |layer: &InitialLayer| HostLayer {
+            weights: layer.weights.clone(),
+            bias: layer.bias.clone(),
+            ..HostLayer::default()
+        };
+        let layers = training.layers.iter().map(layer).collect();
+        let state = HostState { iteration: training.iteration, ..HostState::at_start(&config, layers) };
+        let samples = training.samples;
+        Self { config, widths: widths.to_vec(), samples, data, state, training: Some(training) }
+    }
+
+    /// Weights and biases alone: small, and enough to evaluate.
+    pub fn weights_alone(self) -> Self {
+        let alone =
+            |layer: HostLayer| HostLayer { weights: layer.weights, bias: layer.bias, ..HostLayer::default() };
+        let layers = self.state.layers.into_iter().map(alone).collect();
+        let state = HostState { layers, dual: Vec::new(), ..self.state };
+        Self { state, training: None, ..self }
+    }
 }
 
 /// Writes a checkpoint, whole or not at all.
@@ -40,10 +80,10 @@ pub struct Checkpoint {
 /// # Errors
 /// [`Error::Io`] when the file cannot be written.
 pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
-    let Checkpoint { config, widths, samples, data, state } = checkpoint;
+    let Checkpoint { config, widths, samples, data, state, training } = checkpoint;
     let widths: Vec<String> = widths.iter().map(u32::to_string).collect();
     // Rust prints the shortest digits that read back as the same float.
-    let metadata = BTreeMap::from([
+    let mut metadata = BTreeMap::from([
         ("format", FORMAT.to_owned()),
         ("format_version", VERSION.to_owned()),
         ("dualstep_version", env!("CARGO_PKG_VERSION").to_owned()),
@@ -60,17 +100,22 @@ pub fn save(path: &Path, checkpoint: &Checkpoint) -> Result<(), Error> {
         ("cost", state.cost.to_string()),
         ("rises", state.rises.to_string()),
     ]);
+    if let Some(TrainingState { config, optimizer, sparse, .. }) = training {
+        metadata.insert("training", serde_json::to_string(config).expect("JSON of plain settings"));
+        metadata.insert("optimizer_tensors", optimizer.tensors.len().to_string());
+        metadata.insert("sparse_tensors", sparse.len().to_string());
+    }
     let tensors = tensors(checkpoint);
     write_atomically(path, |out| archive::write(out, &metadata, &tensors))
 }
 
 /// The tensors of a checkpoint with their names and shapes; those the state does not hold are left out.
-fn tensors(checkpoint: &Checkpoint) -> Vec<Floats<'_>> {
+fn tensors(checkpoint: &Checkpoint) -> Vec<Stored<'_>> {
     let samples = checkpoint.samples as usize;
     let mut tensors = Vec::new();
     let mut add = |name: String, shape: Vec<usize>, values| {
         if !<[f32]>::is_empty(values) {
-            tensors.push(Floats { name, shape, values });
+            tensors.push(Stored::floats(name, shape, values));
         }
     };
     for (l, (layer, sizes)) in checkpoint.state.layers.iter().zip(checkpoint.widths.windows(2)).enumerate() {
@@ -84,7 +129,29 @@ fn tensors(checkpoint: &Checkpoint) -> Vec<Floats<'_>> {
     let classes = checkpoint.widths.last().map_or(0, |&width| width as usize);
     add("u".into(), vec![samples, classes], &checkpoint.state.dual);
     add("ridge".into(), vec![checkpoint.state.layers.len()], &checkpoint.state.ridge);
+    if let Some(TrainingState { config, optimizer, cursor, sparse, .. }) = &checkpoint.training {
+        tensors.extend(lists("optimizer", stored_type(config), &optimizer.tensors));
+        tensors.push(Stored::list("clock".into(), Dtype::U32, &optimizer.clock));
+        tensors.push(Stored::list("cursor".into(), Dtype::U32, cursor));
+        tensors.extend(lists("sparse", Dtype::U32, sparse));
+    }
     tensors
+}
+
+/// Lists of words, numbered from 1.
+fn lists<'a>(name: &str, dtype: Dtype, lists: &'a [Vec<u32>]) -> impl Iterator<Item = Stored<'a>> {
+    lists.iter().zip(1..).map(move |(words, k): (_, u32)| Stored::list(format!("{name}{k}"), dtype, words))
+}
+
+/// What an optimizer's state is stored as.
+fn stored_type(config: &TrainingConfig) -> Dtype {
+    match config.optimizer {
+        Optimizer::FirstOrder(_) | Optimizer::Badm(BadmConfig { storage: StateStorage::F32, .. }) => {
+            Dtype::F32
+        }
+        Optimizer::Badm(BadmConfig { storage: StateStorage::Bf16, .. }) => Dtype::BF16,
+        Optimizer::Badm(BadmConfig { storage: StateStorage::F16, .. }) => Dtype::F16,
+    }
 }
 
 /// Reads and checks a checkpoint.
@@ -116,13 +183,39 @@ fn parse(bytes: &[u8]) -> Result<Checkpoint, String> {
         .map_err(|error| format!("metadata `config` is damaged: {error}; use another checkpoint"))?;
     let widths = widths(&archive, &config)?;
     let samples = number(&archive, "samples")?;
+    let state = state(&archive, &widths, samples)?;
     Ok(Checkpoint {
         data: text(&archive, "data")?.to_owned(),
-        state: state(&archive, &widths, samples)?,
+        training: training(&archive, &state, samples)?,
+        state,
         config,
         widths,
         samples,
     })
+}
+
+/// The rest of a run by gradients, if that is there.
+fn training(archive: &Archive<'_>, state: &HostState, samples: u32) -> Result<Option<TrainingState>, String> {
+    let Some(config) = archive.text("training") else { return Ok(None) };
+    let config: TrainingConfig = serde_json::from_str(config)
+        .map_err(|error| format!("metadata `training` is damaged: {error}; use another checkpoint"))?;
+    let lists = |name: &str, dtype| {
+        let count: usize = number(archive, &format!("{name}_tensors"))?;
+        (1..=count).map(|k| archive.list(&format!("{name}{k}"), dtype)).collect::<Result<_, String>>()
+    };
+    let layer = |layer: &HostLayer| InitialLayer { weights: layer.weights.clone(), bias: layer.bias.clone() };
+    Ok(Some(TrainingState {
+        samples,
+        iteration: state.iteration,
+        layers: state.layers.iter().map(layer).collect(),
+        optimizer: Snapshot {
+            clock: archive.list("clock", Dtype::U32)?,
+            tensors: lists("optimizer", stored_type(&config))?,
+        },
+        cursor: archive.list("cursor", Dtype::U32)?,
+        sparse: lists("sparse", Dtype::U32)?,
+        config,
+    }))
 }
 
 /// The widths, which must be those of the settings between an input and an output.
@@ -212,7 +305,31 @@ mod tests {
             ridge: vec![0.25, 0.5],
             ..HostState::at_start(&config, layers)
         };
-        Checkpoint { config, widths: vec![3, 2, 2], samples: 2, data: "embedded".into(), state }
+        let data = "embedded".into();
+        Checkpoint { config, widths: vec![3, 2, 2], samples: 2, data, state, training: None }
+    }
+
+    /// The same network in training by BADM with duals in bf16, two of them in each word.
+    fn of_training() -> Checkpoint {
+        let badm = BadmConfig { storage: StateStorage::Bf16, ..BadmConfig::robust(2, 1e-3) };
+        let layer = |HostLayer { weights, bias, .. }| InitialLayer { weights, bias };
+        let training = TrainingState {
+            config: TrainingConfig {
+                optimizer: Optimizer::Badm(badm),
+                batch: Some(1),
+                ..TrainingConfig::default()
+            },
+            samples: 2,
+            iteration: 9,
+            layers: checkpoint().state.layers.into_iter().map(layer).collect(),
+            optimizer: Snapshot {
+                clock: vec![1, u32::MAX, 0],
+                tensors: vec![vec![0x3f80_c040, 0x8000_0001], vec![0x0001_3f80, 0]],
+            },
+            cursor: vec![1, 4, 7, 9],
+            sparse: vec![vec![5; 4], vec![6]],
+        };
+        Checkpoint::of_training(training, &[3, 2, 2], "embedded".into())
     }
 
     fn bytes_of(checkpoint: &Checkpoint) -> Vec<u8> {
@@ -224,7 +341,11 @@ mod tests {
 
     /// The file of `checkpoint()` with its header edited.
     fn edited(edit: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
-        let bytes = bytes_of(&checkpoint());
+        edited_of(&checkpoint(), edit)
+    }
+
+    fn edited_of(checkpoint: &Checkpoint, edit: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let bytes = bytes_of(checkpoint);
         let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
         let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
         edit(&mut header);
@@ -275,6 +396,43 @@ mod tests {
             };
         }
         assert_eq!(parse(&bytes_of(&saved)).unwrap(), saved);
+    }
+
+    #[test]
+    fn a_training_by_gradients_is_loaded_bit_for_bit() {
+        let saved = of_training();
+        let bytes = bytes_of(&saved);
+        assert_eq!(parse(&bytes).unwrap(), saved);
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let moments = tensors.tensor("optimizer2").unwrap();
+        assert_eq!(
+            (moments.dtype(), moments.shape(), &moments.data()[..2]),
+            (Dtype::BF16, &[4][..], &[0x80, 0x3f][..])
+        );
+        let weights = saved.clone().weights_alone();
+        assert_eq!((&weights.training, &weights.state), (&None, &saved.state));
+        assert_eq!(parse(&bytes_of(&weights)).unwrap(), weights);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_training_is_named() {
+        let set = |key: &'static str, value: &'static str| {
+            edited_of(&of_training(), move |header| header["__metadata__"][key] = value.into())
+        };
+        let typed = edited_of(&of_training(), |header| header["optimizer1"]["dtype"] = "F16".into());
+        let mut spoilt = of_training();
+        spoilt.training.as_mut().unwrap().optimizer.tensors[1][1] = 0x7f80;
+        let cases = [
+            (set("training", "{}"), "metadata `training` is damaged"),
+            (set("optimizer_tensors", "3"), "tensor `optimizer3` is missing"),
+            (set("sparse_tensors", "x"), "metadata `sparse_tensors` is \"x\""),
+            (typed, "tensor `optimizer1` is 4 f16; by the metadata it must be 4 bf16"),
+            (bytes_of(&spoilt), "tensor `optimizer2` holds a number that is not finite in word 1"),
+        ];
+        for (bytes, expected) in cases {
+            let message = parse(&bytes).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
     }
 
     #[test]

@@ -338,6 +338,81 @@ fn a_resumption_must_not_be_contradicted() {
     bench.succeed(&format!("train --resume cg {counts} --iterations 3"));
 }
 
+/// The file of a run that stopped on the way is, byte for byte, that of one that did not.
+#[test]
+fn trainings_by_gradients_go_on_bit_for_bit() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let (_folder, graph) = graph_file::small().write();
+    let on_graph =
+        format!("train --data {} --model gcn --hidden c4,4 --method badm --sub-batches 2", graph.display());
+    let dense = "train --data data --hidden 8 --method";
+    for line in [
+        format!("{dense} adam --batch 25"),
+        format!("{dense} badm --batch 25 --sub-batches 3 --state bf16"),
+        format!("{dense} badm --batch 25 --sub-batches 3 --constants paper --state f16"),
+        format!("{dense} sgd --sparse masked --pattern 2:4"),
+        on_graph,
+    ] {
+        bench.succeed(&format!("{line} --iterations 9 --checkpoint whole --json whole.log"));
+        bench.succeed(&format!("{line} --iterations 4 --checkpoint half --json half.log"));
+        // Flags may be said again.
+        bench.succeed(&format!("{line} --iterations 9 --resume half --checkpoint resumed --json half.log"));
+        assert!(fs::read(bench.path("whole")).unwrap() == fs::read(bench.path("resumed")).unwrap(), "{line}");
+        // What looks at sparse weights told is in lines of its own, among the others as it arrives.
+        let costs = |name| {
+            let costs: Vec<_> =
+                bench.log(name).iter().filter_map(|line| line["train_cost"].as_f64()).collect();
+            assert_eq!(costs.len(), 9);
+            costs
+        };
+        assert_eq!(costs("whole.log"), costs("half.log"));
+    }
+    // The last was a graph's.
+    assert!(bench.fail("eval whole").contains("its network has graph convolutions"));
+    let message = bench.fail("train --data data --method adam --from whole");
+    assert!(message.contains("its network has graph convolutions"), "{message}");
+}
+
+#[test]
+fn flags_that_contradict_a_training_by_gradients_are_named() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let dense = "train --data data --hidden 8 --iterations 2 --checkpoint";
+    bench.succeed(&format!("{dense} badm --method badm --batch 20 --state bf16"));
+    bench.succeed(&format!("{dense} sparse --method adam --sparse masked --pattern 2:4"));
+    bench.succeed(&format!("{dense} weights --method adam --checkpoint-weights-only"));
+    let cases = [
+        ("badm --method adam", "--method adam contradicts method badm of the run in badm"),
+        ("badm --method dladmm", "--method dladmm contradicts method badm"),
+        ("badm --state f16", "--state f16 contradicts state bf16"),
+        ("badm --batch 30", "--batch 30 contradicts batch 20"),
+        ("badm --sub-batches 5", "--sub-batches 5 contradicts sub-batches 4"),
+        ("badm --learning-rate 0.1", "--learning-rate 5.0 contradicts learning-rate 500.0"),
+        ("badm --hidden 9", "--hidden [9] contradicts hidden [8]"),
+        ("badm --seed 4", "--seed 4 contradicts seed 0"),
+        ("badm --samples 40", "--samples 40 contradicts samples 60"),
+        ("badm --rho 7", "--rho 7.0 contradicts rho 500.0"),
+        ("badm --steps exact", "--steps is for --method dladmm"),
+        ("badm --from sparse", "--from is for a run that begins"),
+        ("sparse --sparse masked --pattern 1:4", "--pattern 1:4 contradicts pattern 2:4"),
+        ("sparse --sparse admm --pattern 2:4", "--pattern"),
+        ("weights", "holds weights alone"),
+        ("weights --method adam", "holds no run by gradients"),
+    ];
+    for (flags, part) in cases {
+        let message = bench.fail(&format!("train --iterations 80 --resume {flags}"));
+        assert!(message.contains(part), "no `{part}` in: {message}");
+    }
+    let message = bench.fail("train --iterations 2 --resume badm");
+    assert!(message.contains("is at iteration 2 already"), "{message}");
+    bench.succeed("train --iterations 3 --resume badm --method badm --batch 20 --state bf16");
+}
+
 #[test]
 fn a_diverging_run_saves_its_last_finite_state() {
     if !has_device() {
@@ -376,6 +451,23 @@ fn an_interrupted_run_saves_and_goes_on() {
     let done = checkpoint::load(&bench.path("run")).unwrap().state.iteration;
     assert_eq!(bench.log("log").len(), done as usize);
     bench.succeed(&format!("train --resume run --iterations {}", done + 2));
+}
+
+/// Wherever an interrupt meets it.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_training_by_gradients_goes_on_bit_for_bit() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let line = "train --data data --hidden 8 --method adam --batch 25";
+    let said = interrupted(&bench, line);
+    assert!(said.contains("go on with --resume run"), "{said}");
+    let goal = checkpoint::load(&bench.path("run")).unwrap().state.iteration + 5;
+    bench.succeed(&format!("train --resume run --iterations {goal} --checkpoint resumed"));
+    bench.succeed(&format!("{line} --iterations {goal} --checkpoint whole"));
+    assert!(fs::read(bench.path("whole")).unwrap() == fs::read(bench.path("resumed")).unwrap(), "{goal}");
 }
 
 /// What is said of a training that is told to stop once it has begun.
@@ -823,8 +915,8 @@ fn flags_of_other_methods_are_refused() {
         ("train --data data --model gcn", "--model gcn needs a --method that trains by gradients"),
         ("train --data data --model gcn --method adam", "--model gcn takes a graph, which"),
         (
-            "train --data data --model gcn --method adam --checkpoint run",
-            "--checkpoint holds networks of dense",
+            "train --data data --model gcn --method adam --checkpoint run --checkpoint-weights-only",
+            "--checkpoint-weights-only is for eval",
         ),
     ];
     for (line, part) in cases {

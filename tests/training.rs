@@ -8,16 +8,20 @@ mod graph_file;
 mod images;
 
 use dualstep::Error;
+use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::data::graph::{Graph, Partition};
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType};
 use dualstep::kernels::batch::sub_batch_sizes;
 use dualstep::models::gcn::{Gcn, GcnConfig, GraphTensors, Layer, NodeList};
 use dualstep::models::mlp::{self, Activation, Initial, Loss, Mlp};
 use dualstep::reference::batch::{Cursor, taken};
-use dualstep::solvers::badm::{Badm, BadmConfig, Slots, SubBatches};
+use dualstep::solvers::badm::{Badm, BadmConfig, Slots, StateStorage, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
+use dualstep::solvers::nm::{NmConfig, Penalty, Rho};
+use dualstep::solvers::optimizer::Schedule;
 use dualstep::solvers::problem::{GraphProblem, Problem};
-use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig};
+use dualstep::solvers::sparsify::{SparseConfig, Way};
+use dualstep::solvers::training::{Model, Optimizer, Training, TrainingConfig, TrainingState};
 use images::{Images, PIXELS};
 
 const SEED: u64 = 5;
@@ -274,4 +278,137 @@ fn a_diverging_training_says_so() {
     training.run(1).unwrap();
     training.finish().unwrap();
     assert_eq!(training.layers().unwrap(), layers, "refused steps leave the parameters alone");
+}
+
+/// A state's way through a file.
+fn saved_and_loaded(training: &Training) -> TrainingState {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let state = training.state().unwrap();
+    let saved = Checkpoint::of_training(state.clone(), training.widths(), "somewhere".into());
+    checkpoint::save(&path, &saved).unwrap();
+    let loaded = checkpoint::load(&path).unwrap();
+    assert!(loaded == saved && loaded.training == Some(state.clone()));
+    state
+}
+
+/// ADMM whose ρ is chosen on the device, SR-STE that is watched, and a mask from the start.
+fn sparse_ways() -> [SparseConfig; 3] {
+    let patterns = "2:4".parse().unwrap();
+    let penalty = Penalty::Coupled { rho: Rho::Auto { kappa: 1.0 } };
+    let admm = NmConfig { penalty, interval: 3, updates: 9, leak: 0.5 };
+    [
+        SparseConfig { way: Way::Admm(admm), patterns, steps: 27, watch_every: 0 },
+        SparseConfig { watch_every: 4, ..SparseConfig::sr_ste("1:4".parse().unwrap(), 27) },
+        SparseConfig { watch_every: 5, ..SparseConfig::masked("2:4".parse().unwrap()) },
+    ]
+}
+
+/// N iterations have the bits of k, a stop, and N − k: weights, state, scores and what updates told.
+#[test]
+fn a_training_that_stopped_goes_on_bit_for_bit() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(90);
+    // Falling to 0 at the last step; an epoch's last batch is short.
+    let falling = FirstOrderConfig {
+        learning_rate: 3e-3,
+        schedule: Schedule::Linear { steps: 33 },
+        ..FirstOrderConfig::pytorch(Method::NAdam)
+    };
+    let falling = config(Optimizer::FirstOrder(falling), Some(40));
+    let stored = |storage, slots| Optimizer::Badm(BadmConfig { storage, slots, ..badm(3) });
+    let mut configs = vec![
+        config(adam(), None),
+        falling.clone(),
+        config(stored(StateStorage::Bf16, Slots::Shared), Some(40)),
+        config(stored(StateStorage::F16, Slots::PerBatch { batches: 3 }), Some(40)),
+    ];
+    // Of 784 inputs and 12 units, those of the first layer.
+    configs.extend(
+        sparse_ways().map(|sparse| TrainingConfig { sparse: Some(sparse), ..config(adam(), Some(40)) }),
+    );
+    for config in configs {
+        let problem = problem(&images);
+        let mut whole = Training::new(&gpu, &config, &problem).unwrap();
+        whole.run(33).unwrap();
+        let (records, updates) = (whole.finish().unwrap(), whole.poll_updates().unwrap());
+        // In the middle of an epoch, and of an interval; before weights are in their pattern, and after.
+        for stop in [0, 22, 29] {
+            let mut training = Training::new(&gpu, &config, &problem).unwrap();
+            training.run(stop).unwrap();
+            let state = saved_and_loaded(&training);
+            assert_eq!(state.iteration, stop);
+            drop(training);
+            let mut resumed = Training::resume(&gpu, &config, &problem, &state).unwrap();
+            resumed.run(33 - stop).unwrap();
+            assert_eq!(resumed.finish().unwrap(), records[stop as usize..], "from {stop} on: {config:?}");
+            let later = updates.iter().filter(|update| update.iteration > stop);
+            assert!(resumed.poll_updates().unwrap().iter().eq(later), "from {stop} on: {config:?}");
+            assert!(resumed.state().unwrap() == whole.state().unwrap(), "from {stop} on: {config:?}");
+        }
+    }
+}
+
+/// With the masks that dropout would have drawn.
+#[test]
+fn a_training_on_a_graph_goes_on_bit_for_bit() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (_folder, path) = graph_file::small().write();
+    let graph = Graph::read(&path).unwrap();
+    let problem = GraphProblem { graph: &graph, train: &[0, 1, 3, 5], test: &[2] };
+    let model =
+        Model::Gcn { hidden: vec![Layer::Convolution(4), Layer::Dense(4)], skips: false, dropout: 0.4 };
+    let config = TrainingConfig { model, ..config(Optimizer::Badm(badm(2)), None) };
+    let mut whole = Training::on_graph(&gpu, &config, &problem).unwrap();
+    whole.run(7).unwrap();
+    let mut training = Training::on_graph(&gpu, &config, &problem).unwrap();
+    training.run(4).unwrap();
+    let state = saved_and_loaded(&training);
+    let mut resumed = Training::resume_on_graph(&gpu, &config, &problem, &state).unwrap();
+    resumed.run(3).unwrap();
+    assert!(resumed.state().unwrap() == whole.state().unwrap());
+    assert!(state.layers != whole.layers().unwrap());
+}
+
+#[test]
+fn a_state_of_another_training_is_refused_by_name() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let images = Images::first(60);
+    let refusal = |state: &TrainingState, config: &TrainingConfig| {
+        let error = Training::resume(&gpu, config, &problem(&images), state).unwrap_err();
+        assert!(matches!(error, Error::Plan { .. }), "{error}");
+        error.to_string()
+    };
+    let state_of =
+        |config: &TrainingConfig| Training::new(&gpu, config, &problem(&images)).unwrap().state().unwrap();
+    let bf16 = |sub_batches| Optimizer::Badm(BadmConfig { storage: StateStorage::Bf16, ..badm(sub_batches) });
+    let of_badm = state_of(&config(bf16(2), Some(20)));
+    let [_, sr_ste, masked] = sparse_ways();
+    let sparse = |sparse| TrainingConfig { sparse: Some(sparse), ..config(adam(), None) };
+    let of_sparse = state_of(&sparse(masked.clone()));
+    let other_model = TrainingConfig { model: Model::Mlp { hidden: vec![9] }, ..config(bf16(2), Some(20)) };
+    let cases = [
+        (&of_badm, config(adam(), Some(20)), "method adam, but the state is of a run with method badm"),
+        (
+            &of_badm,
+            config(Optimizer::Badm(badm(2)), Some(20)),
+            "storage F32, but the state is of a run with storage Bf16",
+        ),
+        (&of_badm, config(bf16(2), Some(30)), "batch 30, but the state is of a run with batch 20"),
+        (&of_badm, config(bf16(2), None), "batch all"),
+        (&of_badm, config(bf16(4), Some(20)), "sub-batches 4"),
+        (&of_badm, other_model, "model mlp [9]"),
+        (&of_sparse, sparse(sr_ste), "pattern 1:4, but the state is of a run with pattern 2:4"),
+        (&of_sparse, config(adam(), None), "pattern none"),
+    ];
+    for (state, config, part) in &cases {
+        let message = refusal(state, config);
+        assert!(message.contains(part) && message.lines().count() == 1, "no `{part}` in: {message}");
+    }
+    // What fits by name but not by size is refused, too.
+    let short = TrainingState { cursor: vec![0; 3], ..of_badm.clone() };
+    assert!(refusal(&short, &config(bf16(2), Some(20))).contains("a snapshot of tensors of [3] words"));
+    let mut short = of_badm;
+    short.optimizer.tensors[1].pop();
+    assert!(refusal(&short, &config(bf16(2), Some(20))).contains("a snapshot of tensors of"));
 }

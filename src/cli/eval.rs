@@ -33,6 +33,7 @@ pub struct Arguments {
 /// Evaluates.
 pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     let loaded = checkpoint::load(&arguments.checkpoint)?;
+    samples::check_dense(&arguments.checkpoint, &loaded)?;
     let split = data(&loaded, arguments)?;
     samples::check_widths(&arguments.checkpoint, &loaded.widths, &split)?;
     let gpu = Gpu::open(options)?;

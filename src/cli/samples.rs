@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use dualstep::Error;
+use dualstep::checkpoint::Checkpoint;
 use dualstep::data::graph::Graph;
 use dualstep::data::{DataSource, Dataset, Split, Values};
 use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
+use dualstep::solvers::training::{Model, TrainingConfig, TrainingState};
 
 use super::Failure;
 
@@ -143,4 +145,17 @@ pub fn check_widths(checkpoint: &Path, widths: &[u32], split: &Split) -> Result<
         checkpoint.display(),
         split.train.name()
     )))
+}
+
+/// Makes sure that the network of a checkpoint takes samples by themselves.
+pub fn check_dense(path: &Path, checkpoint: &Checkpoint) -> Result<(), Failure> {
+    match &checkpoint.training {
+        Some(TrainingState { config: TrainingConfig { model: Model::Gcn { .. }, .. }, .. }) => {
+            Err(Failure(format!(
+                "{}: its network has graph convolutions, and takes no samples without their neighbours; use it with --resume",
+                path.display()
+            )))
+        }
+        _ => Ok(()),
+    }
 }

@@ -54,7 +54,7 @@
 //! ```
 
 use super::inputs::{self, Inputs, OwnedInputs};
-use super::mlp::{Activation, Initial, Loss, Mlp, Scores};
+use super::mlp::{Activation, Initial, InitialLayer, Loss, Mlp, Scores};
 use crate::Error;
 use crate::data::graph::Graph;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
@@ -299,6 +299,14 @@ impl Gcn {
     /// As [`Mlp::parameters`].
     pub fn parameters(&self, gpu: &Gpu, initial: Initial, seed: u64) -> Result<Tensor, Error> {
         self.dense.parameters(gpu, initial, seed)
+    }
+
+    /// A row of parameters from W and b of each layer.
+    ///
+    /// # Errors
+    /// As [`Mlp::upload`].
+    pub fn upload(&self, gpu: &Gpu, layers: &[InitialLayer]) -> Result<Tensor, Error> {
+        self.dense.upload(gpu, layers)
     }
 
     /// W and b of each layer, as views of a row of parameters.

@@ -35,6 +35,7 @@
 use std::fmt;
 
 use super::first_order::{FirstOrder, Method};
+use super::optimizer::{read_words, write_words};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use crate::kernels::elementwise;
@@ -595,6 +596,28 @@ impl NmAdmm {
     /// The mask that the last projection left of each sparse tensor: see [`kernels::nm`](kernel).
     pub fn masks(&self) -> impl Iterator<Item = &Tensor> {
         self.parts.iter().map(|part| &part.mask)
+    }
+
+    /// The state, every bit, beside the parameters: the words of T, of each tensor's penalties, and of what was found not
+    /// finite. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn snapshot(&self) -> Result<Vec<Vec<u32>>, Error> {
+        read_words(&self.gpu, &self.tensors())
+    }
+
+    /// Goes on from a state that [`snapshot`](Self::snapshot) took.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it is of other tensors.
+    pub fn restore(&self, snapshot: &[Vec<u32>]) -> Result<(), Error> {
+        write_words(&self.gpu, &self.tensors(), snapshot)
+    }
+
+    /// What changes from step to step and is not formed afresh.
+    fn tensors(&self) -> Vec<&Tensor> {
+        [&self.t, &self.settings, &self.status].into_iter().chain(&self.found).collect()
     }
 
     /// Whether every weight that was projected was finite, and every sum of an update. Waits for the device.

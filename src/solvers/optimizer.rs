@@ -172,30 +172,36 @@ impl Control {
     }
 
     pub fn snapshot(&self, tensors: &[&Tensor]) -> Result<Snapshot, Error> {
-        let words = |tensor: &&Tensor| Ok(bytemuck::pod_collect_to_vec(&self.gpu.read_bytes(tensor)?));
-        Ok(Snapshot {
-            clock: self.gpu.read_u32(&self.clock)?,
-            tensors: tensors.iter().map(words).collect::<Result<_, Error>>()?,
-        })
+        Ok(Snapshot { clock: self.gpu.read_u32(&self.clock)?, tensors: read_words(&self.gpu, tensors)? })
     }
 
     pub fn restore(&self, snapshot: &Snapshot, tensors: &[&Tensor]) -> Result<(), Error> {
-        let expected: Vec<_> = tensors.iter().map(|tensor| tensor.bytes() / 4).collect();
-        let actual: Vec<_> = snapshot.tensors.iter().map(|words| words.len() as u64).collect();
-        let clock = self.clock.shape().columns as usize;
-        if actual != expected || snapshot.clock.len() != clock {
-            let detail = format!(
-                "a snapshot of {} and {actual:?} words for an optimizer of {clock} and {expected:?}",
-                snapshot.clock.len()
-            );
+        let (expected, actual) = (self.clock.shape().columns as usize, snapshot.clock.len());
+        if actual != expected {
+            let detail =
+                format!("a snapshot with a clock of {actual} words for an optimizer's of {expected}");
             return Err(Error::Plan { plan: "restore".into(), detail });
         }
-        self.gpu.write_words(&self.clock, 0, &snapshot.clock)?;
-        for (tensor, words) in tensors.iter().zip(&snapshot.tensors) {
-            self.gpu.write_words(tensor, 0, words)?;
-        }
-        Ok(())
+        write_words(&self.gpu, tensors, &snapshot.tensors)?;
+        self.gpu.write_words(&self.clock, 0, &snapshot.clock)
     }
+}
+
+/// The words of each tensor, every bit.
+pub(super) fn read_words(gpu: &Gpu, tensors: &[&Tensor]) -> Result<Vec<Vec<u32>>, Error> {
+    let words = |tensor: &&Tensor| Ok(bytemuck::pod_collect_to_vec(&gpu.read_bytes(tensor)?));
+    tensors.iter().map(words).collect()
+}
+
+/// Puts the words of each tensor back, or none of them if some have another length.
+pub(super) fn write_words(gpu: &Gpu, tensors: &[&Tensor], words: &[Vec<u32>]) -> Result<(), Error> {
+    let expected: Vec<_> = tensors.iter().map(|tensor| tensor.bytes() / 4).collect();
+    let actual: Vec<_> = words.iter().map(|words| words.len() as u64).collect();
+    if actual != expected {
+        let detail = format!("a snapshot of tensors of {actual:?} words where they have {expected:?}");
+        return Err(Error::Plan { plan: "restore".into(), detail });
+    }
+    tensors.iter().zip(words).try_for_each(|(tensor, words)| gpu.write_words(tensor, 0, words))
 }
 
 /// Refuses parameters that are not one row of f32.

@@ -440,8 +440,26 @@ impl Sparsifier {
 
     /// Whether every weight that was projected was finite, and every update. Waits.
     pub fn check(&self) -> Result<(), Error> {
+        self.all().try_for_each(|nm| nm.check_naming(|place| weights_of(&self.layers, place)))
+    }
+
+    /// The state of the way, and of what looks are taken by. Waits.
+    pub fn snapshot(&self) -> Result<Vec<Vec<u32>>, Error> {
+        let parts: Vec<_> = self.all().map(NmAdmm::snapshot).collect::<Result<_, _>>()?;
+        Ok(parts.concat())
+    }
+
+    /// Goes on from a state that [`snapshot`](Self::snapshot) took.
+    pub fn restore(&self, snapshot: &[Vec<u32>]) -> Result<(), Error> {
+        let count = self.all().count();
+        // Both are over the same tensors.
+        let each = snapshot.len().div_ceil(count).max(1);
+        let mut parts = snapshot.chunks(each);
+        self.all().try_for_each(|nm| nm.restore(parts.next().unwrap_or_default()))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &NmAdmm> {
         let look = self.updates.iter().filter_map(|updates| updates.look.as_ref());
-        let mut all = std::iter::once(&self.nm).chain(look);
-        all.try_for_each(|nm| nm.check_naming(|place| weights_of(&self.layers, place)))
+        std::iter::once(&self.nm).chain(look)
     }
 }

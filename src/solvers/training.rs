@@ -8,11 +8,12 @@
 //! A full batch, which is the default, takes the samples as they lie. An epoch's last batch may be short: it has as many
 //! sub-batches as fit, of about the same size. On a graph every batch is full: each node reaches every other.
 
+mod state;
 mod task;
 
 use super::badm::{Badm, BadmConfig, Slots, SubBatches};
 use super::first_order::{FirstOrder, FirstOrderConfig};
-use super::optimizer::Tally;
+use super::optimizer::{Snapshot, Tally, write_words};
 use super::problem::{GraphProblem, Problem, Scores};
 use super::sparsify::{Phase, SparseConfig, Sparsifier, UpdateRecord};
 use crate::Error;
@@ -23,6 +24,7 @@ use crate::kernels::first_order::Penalty;
 use crate::kernels::reduce;
 use crate::models::gcn::Layer;
 use crate::models::mlp::{Activation, Initial, InitialLayer, Loss};
+pub use state::TrainingState;
 use std::collections::VecDeque;
 use task::Task;
 
@@ -192,6 +194,20 @@ impl Stepper {
         }
     }
 
+    fn snapshot(&self) -> Result<Snapshot, Error> {
+        match self {
+            Self::FirstOrder(method) => method.snapshot(),
+            Self::Badm(badm) => badm.snapshot(),
+        }
+    }
+
+    fn restore(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        match self {
+            Self::FirstOrder(method) => method.restore(snapshot),
+            Self::Badm(badm) => badm.restore(snapshot),
+        }
+    }
+
     /// A step by the gradients of batch `number` of an epoch, which has so many samples.
     fn record(
         &self,
@@ -276,6 +292,81 @@ impl Training {
     /// As [`Training::new`].
     pub fn on_graph(gpu: &Gpu, config: &TrainingConfig, problem: &GraphProblem<'_>) -> Result<Self, Error> {
         Self::of(gpu, config, Task::of_nodes(gpu, config, problem)?, None)
+    }
+
+    /// Goes on from a state, bit for bit.
+    ///
+    /// # Errors
+    /// As [`Training::new`]; [`Error::Plan`] when the state is one of another method, storage, batch, pattern or network, and
+    /// which.
+    pub fn resume(
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        problem: &Problem<'_>,
+        state: &TrainingState,
+    ) -> Result<Self, Error> {
+        Self::from_state(gpu, config, Task::of_samples(gpu, config, problem)?, state)
+    }
+
+    /// The same on the nodes of a graph.
+    ///
+    /// # Errors
+    /// As [`Training::resume`].
+    pub fn resume_on_graph(
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        problem: &GraphProblem<'_>,
+        state: &TrainingState,
+    ) -> Result<Self, Error> {
+        Self::from_state(gpu, config, Task::of_nodes(gpu, config, problem)?, state)
+    }
+
+    fn from_state(
+        gpu: &Gpu,
+        config: &TrainingConfig,
+        task: Task,
+        state: &TrainingState,
+    ) -> Result<Self, Error> {
+        state.check(config, task.samples().0)?;
+        let mut training = Self::of(gpu, config, task, Some(&state.layers))?;
+        let parts = &training.parts;
+        // What opens a sparse training may have put them in their pattern.
+        training.write_layers(&state.layers)?;
+        parts.stepper.restore(&state.optimizer)?;
+        write_words(gpu, &[&parts.cursor], std::slice::from_ref(&state.cursor))?;
+        match &parts.sparsifier {
+            Some(sparsifier) => sparsifier.restore(&state.sparse)?,
+            None => write_words(gpu, &[], &state.sparse)?,
+        }
+        training.submitted = state.iteration;
+        Ok(training)
+    }
+
+    /// Replaces W and b of each layer.
+    fn write_layers(&self, layers: &[InitialLayer]) -> Result<(), Error> {
+        let tensors = self.parts.task.layers(&self.parts.parameters)?;
+        for ((weights, bias), layer) in tensors.iter().zip(layers) {
+            self.gpu.write(weights, &layer.weights)?;
+            self.gpu.write(bias, &layer.bias)?;
+        }
+        Ok(())
+    }
+
+    /// Everything that the next iteration depends on, after all that were submitted. Waits.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn state(&self) -> Result<TrainingState, Error> {
+        let Parts { stepper, sparsifier, cursor, .. } = &self.parts;
+        Ok(TrainingState {
+            config: self.config.clone(),
+            samples: self.samples.0,
+            iteration: self.submitted,
+            layers: self.layers()?,
+            optimizer: stepper.snapshot()?,
+            cursor: self.gpu.read_u32(cursor)?,
+            sparse: sparsifier.as_ref().map_or(Ok(Vec::new()), Sparsifier::snapshot)?,
+        })
     }
 
     fn of(

@@ -63,6 +63,9 @@ pub struct MethodSettings {
     sparse: SparseSettings,
 }
 
+/// A flag, whether it is given, and where in the JSON of a [`TrainingConfig`] lies what it says.
+pub type FlagOfTraining = (&'static str, bool, &'static [&'static str]);
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum MethodName {
     /// A backward and a forward sweep of block updates over all samples.
@@ -117,6 +120,14 @@ enum InitialName {
 }
 
 impl MethodName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dladmm => "dladmm",
+            Self::Badm => "badm",
+            _ => self.first_order().map_or("", Method::name),
+        }
+    }
+
     fn first_order(self) -> Option<Method> {
         Some(match self {
             Self::Dladmm | Self::Badm => return None,
@@ -156,6 +167,38 @@ impl MethodSettings {
             ("--from", self.from.is_some()),
         ];
         flags.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
+    }
+
+    /// The method, if it is given.
+    pub fn given_name(&self) -> Option<&'static str> {
+        self.method.map(MethodName::name)
+    }
+
+    /// The same flags for a run that goes on by the recorded method.
+    pub fn resumed(&self, recorded: &str) -> Result<Self, Failure> {
+        if self.from.is_some() {
+            return Err(Failure("--from is for a run that begins; leave it or --resume out".into()));
+        }
+        let method = MethodName::value_variants().iter().find(|it| it.name() == recorded);
+        Ok(Self { method: method.copied(), ..self.clone() })
+    }
+
+    /// What a run that goes on is held against.
+    pub fn given(&self) -> [FlagOfTraining; 11] {
+        let rate = &["/optimizer/learning_rate", "/optimizer/rho", "/optimizer/sigma"];
+        [
+            ("learning-rate", self.learning_rate.is_some(), rate),
+            ("batch", self.batch.is_some(), &["/batch"]),
+            ("sub-batches", self.sub_batches.is_some(), &["/optimizer/sub_batches"]),
+            ("constants", self.constants.is_some(), &["/optimizer/slots", "/optimizer/bias_correction"]),
+            ("sigma", self.sigma.is_some(), &["/optimizer/sigma"]),
+            ("beta", self.beta.is_some(), &["/optimizer/beta"]),
+            ("state", self.state.is_some(), &["/optimizer/storage"]),
+            ("weight-decay", self.weight_decay.is_some(), &["/optimizer/weight_decay"]),
+            ("decay", self.decay.is_some(), &["/optimizer/schedule"]),
+            ("initial", self.initial.is_some(), &["/initial"]),
+            ("pattern", self.sparse.first_flag().is_some(), &["/sparse/patterns", "/sparse/way"]),
+        ]
     }
 
     /// Makes sure that no flag of sparse weights is given for a method whose steps do not make them.
@@ -253,6 +296,24 @@ impl MethodSettings {
         };
         config.check()?;
         Ok(config)
+    }
+}
+
+/// The method's name.
+pub fn name(config: &TrainingConfig) -> String {
+    match &config.optimizer {
+        Optimizer::FirstOrder(config) => config.method.name().into(),
+        Optimizer::Badm(_) => "badm".into(),
+    }
+}
+
+/// The iteration at which the learning rate has fallen to 0, if there is one.
+pub fn last_step(config: &TrainingConfig) -> Option<u32> {
+    let (Optimizer::FirstOrder(FirstOrderConfig { schedule, .. })
+    | Optimizer::Badm(BadmConfig { schedule, .. })) = &config.optimizer;
+    match schedule {
+        Schedule::Linear { steps } | Schedule::Cosine { steps } => Some(*steps),
+        Schedule::Constant | Schedule::Stepped { .. } => None,
     }
 }
 

@@ -99,6 +99,8 @@ struct Job {
 struct Resumed {
     path: PathBuf,
     widths: Vec<u32>,
+    iteration: u32,
+    /// Of a run by dlADMM.
     state: HostState,
 }
 
@@ -106,9 +108,10 @@ struct Resumed {
 pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     let job = Job::new(arguments)?;
     let results = &arguments.results;
-    if results.checkpoint.is_some() && job.plan.is_on_graph() {
+    if results.checkpoint_weights_only && job.plan.is_on_graph() {
         return Err(Failure(
-            "--checkpoint holds networks of dense layers alone; leave it or --model gcn out".into(),
+            "--checkpoint-weights-only is for eval, which takes dense layers alone; leave it or --model gcn out"
+                .into(),
         ));
     }
     if let Some(path) = &results.checkpoint {
@@ -155,14 +158,19 @@ impl Job {
 
     /// The run in the checkpoint at `path`, with which the flags must agree.
     fn resumed(path: &Path, given: Option<DataSource>, arguments: &Arguments) -> Result<Self, Failure> {
-        let Checkpoint { config, widths, samples, data, state } = checkpoint::load(path)?;
-        arguments.settings.check_agreement(&config, path)?;
+        let Checkpoint { config, widths, samples, data, state, training } = checkpoint::load(path)?;
         let agreement = Agreement { checkpoint: path };
+        let refuse = |detail: String| Err(Failure(format!("{}: {detail}", path.display())));
+        match &training {
+            Some(training) => {
+                arguments.settings.check_training(training, arguments.iterations, &agreement)?
+            }
+            None => arguments.settings.check_agreement(&config, path)?,
+        }
         agreement.check("data", given.map(|source| source.to_string()), data.clone())?;
         agreement.check("samples", arguments.data.samples, samples as usize)?;
         agreement.check("seed", arguments.seed, config.seed)?;
-        let refuse = |detail: String| Err(Failure(format!("{}: {detail}", path.display())));
-        if !state.is_whole() {
+        if training.is_none() && !state.is_whole() {
             return refuse(
                 "holds weights alone, enough for eval but not for --resume; use a whole checkpoint".into(),
             );
@@ -174,8 +182,22 @@ impl Job {
             ));
         }
         let Ok(data) = data.parse();
-        let resumed = Some(Resumed { path: path.to_owned(), widths, state });
-        Ok(Self { plan: Plan::DlAdmm(Box::new(config)), data, samples: Some(samples as usize), resumed })
+        let iteration = state.iteration;
+        let resumed = Some(Resumed { path: path.to_owned(), widths, iteration, state });
+        let Some(training) = training else {
+            let samples = Some(samples as usize);
+            return Ok(Self { plan: Plan::DlAdmm(Box::new(config)), data, samples, resumed });
+        };
+        if let Some(last) = method::last_step(&training.config).filter(|last| *last < arguments.iterations) {
+            tell(format_args!(
+                "warning: the learning rate of {} is 0 from iteration {last} on",
+                path.display()
+            ));
+        }
+        let config = Box::new(training.config.clone());
+        let plan = Plan::Gradients { config, start: None, resumed: Some(Box::new(training)) };
+        let samples = (!plan.is_on_graph()).then_some(samples as usize);
+        Ok(Self { plan, data, samples, resumed })
     }
 
     fn check_widths(&self, split: &Split) -> Result<(), Failure> {
@@ -211,7 +233,7 @@ impl Job {
             data: self.data.to_string(),
             samples: split.train.len() as u32,
         });
-        let first = self.resumed.as_ref().map_or(0, |resumed| resumed.state.iteration);
+        let first = self.resumed.as_ref().map_or(0, |resumed| resumed.iteration);
         let seconds = log.as_mut().map_or(Ok(0.0), |log| log.begin(first))?;
         Ok(Session::new(solver, (first, seconds), arguments.iterations, log, keeper))
     }
@@ -239,10 +261,7 @@ fn facts(gpu: &Gpu, solver: &Solver, job: &Job, split: &Split) -> Vec<(&'static 
         facts.push(("weights at the start", format!("those of {}", path.display())));
     }
     if let Some(resumed) = &job.resumed {
-        facts.push((
-            "resumed",
-            format!("{} after iteration {}", resumed.path.display(), resumed.state.iteration),
-        ));
+        facts.push(("resumed", format!("{} after iteration {}", resumed.path.display(), resumed.iteration)));
     }
     let gigaflops = counts.flops as f64 / 1e9;
     // Trials after the one that passes are counted, but cost nothing.
@@ -287,7 +306,8 @@ fn close(
     let saved = saved?;
     reported.transpose()?;
     if let End::Interrupted = end {
-        tell(interrupted(iteration, saved.as_ref(), session.solver().is_before_pattern()));
+        let is_whole = !results.checkpoint_weights_only;
+        tell(interrupted(iteration, saved.as_ref(), session.solver().is_before_pattern(), is_whole));
         return Ok(interrupt::status());
     }
     summarise(&session, saved.as_ref(), results)?;
@@ -307,15 +327,16 @@ fn diverged(error: &Error, saved: Result<Option<Saved>, Failure>, nothing_kept: 
     Failure(format!("{error}; {state}"))
 }
 
-fn interrupted(iteration: u32, saved: Option<&Saved>, is_before_pattern: bool) -> String {
-    let state = match saved.map(|(path, _)| path.display()) {
-        Some(path) if is_before_pattern => {
-            format!("saved as {path}, whose weights are not in their pattern yet")
-        }
-        Some(path) => format!("saved as {path}, go on with --resume {path}"),
-        None => "nothing was saved, give --checkpoint FILE to be able to go on".into(),
+fn interrupted(iteration: u32, saved: Option<&Saved>, is_before_pattern: bool, is_whole: bool) -> String {
+    let Some((path, _)) = saved else {
+        return format!(
+            "interrupted after iteration {iteration}; nothing was saved, give --checkpoint FILE to be able to go on"
+        );
     };
-    format!("interrupted after iteration {iteration}; {state}")
+    let path = path.display();
+    let pattern = if is_before_pattern { ", whose weights are not in their pattern yet" } else { "" };
+    let next = if is_whole { format!(", go on with --resume {path}") } else { String::new() };
+    format!("interrupted after iteration {iteration}; saved as {path}{pattern}{next}")
 }
 
 fn summarise(session: &Session, saved: Option<&Saved>, results: &Results) -> Result<(), Failure> {

@@ -8,9 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dualstep::Error;
-use dualstep::checkpoint::{self, Checkpoint};
+use dualstep::checkpoint;
 use dualstep::engine::Profile;
-use dualstep::solvers::dladmm::{HostLayer, HostState};
 use dualstep::solvers::nm::Warning;
 use dualstep::solvers::sparsify::UpdateRecord;
 
@@ -203,18 +202,11 @@ impl Session {
     /// Saves a checkpoint, if there is to be one, and returns its path and iteration.
     pub fn save(&mut self) -> Result<Option<(PathBuf, u32)>, Failure> {
         let Some(keeper) = &self.keeper else { return Ok(None) };
-        let (config, mut state) = self.solver.state(self.submitted)?;
+        let mut checkpoint = self.solver.checkpoint(keeper.samples, keeper.data.clone())?;
         if keeper.weights_only {
-            state = without_samples(state);
+            checkpoint = checkpoint.weights_alone();
         }
-        let iteration = state.iteration;
-        let checkpoint = Checkpoint {
-            config,
-            widths: self.solver.widths().to_vec(),
-            samples: keeper.samples,
-            data: keeper.data.clone(),
-            state,
-        };
+        let iteration = checkpoint.state.iteration;
         checkpoint::save(&keeper.path, &checkpoint)?;
         Ok(Some((keeper.path.clone(), iteration)))
     }
@@ -223,11 +215,4 @@ impl Session {
     pub fn profile(&self) -> Result<Profile, Error> {
         self.solver.iteration_plan().profile()
     }
-}
-
-/// Keeps W and b alone.
-fn without_samples(state: HostState) -> HostState {
-    let weights =
-        |layer: HostLayer| HostLayer { weights: layer.weights, bias: layer.bias, ..HostLayer::default() };
-    HostState { layers: state.layers.into_iter().map(weights).collect(), dual: Vec::new(), ..state }
 }

@@ -4,15 +4,17 @@ use std::fmt::Display;
 use std::path::Path;
 
 use clap::ValueEnum;
+use serde_json::Value;
+
 use dualstep::solvers::anderson::{AndersonConfig, Mode};
 use dualstep::solvers::dladmm::{
     Activation, Config, Exact, Mixed, Penalty, Schedule, Solver, Steps, SweepKind, ZLast,
 };
 
 use dualstep::models::gcn::Layer;
-use dualstep::solvers::training::{Model, TrainingConfig};
+use dualstep::solvers::training::{Model, TrainingConfig, TrainingState};
 
-use super::method::MethodSettings;
+use super::method::{self, FlagOfTraining, MethodSettings};
 use super::solver::{Plan, Start};
 use crate::cli::{Failure, text};
 
@@ -231,7 +233,7 @@ impl Settings {
             ..base
         };
         let config = Box::new(self.method.training(iterations, self.rho, base)?);
-        Ok(Plan::Gradients { config, start })
+        Ok(Plan::Gradients { config, start, resumed: None })
     }
 
     /// Makes sure that no flag asks for another network than that of the weights it begins with.
@@ -445,11 +447,52 @@ impl Settings {
         }
     }
 
+    /// The same for a run by gradients: the flags that are given, and the recorded method where none is, must make the
+    /// settings that were recorded.
+    pub fn check_training(
+        &self,
+        state: &TrainingState,
+        iterations: u32,
+        agree: &Agreement<'_>,
+    ) -> Result<(), Failure> {
+        let TrainingState { config, samples, .. } = state;
+        let recorded = method::name(config);
+        agree.check("method", self.method.given_name().map(String::from), recorded.clone())?;
+        let method = self.method.resumed(&recorded)?;
+        let model = self.model.or(matches!(config.model, Model::Gcn { .. }).then_some(ModelName::Gcn));
+        let Plan::Gradients { config: asked, .. } =
+            (Self { method, model, ..self.clone() }).plan(config.seed, iterations)?
+        else {
+            return Ok(());
+        };
+        let asked = method::settled(&asked, *samples as usize);
+        let given: [FlagOfTraining; 6] = [
+            ("model", self.model.is_some(), &["/model/kind"]),
+            ("hidden", self.hidden.is_some(), &["/model/hidden"]),
+            ("dropout", self.dropout.is_some(), &["/model/dropout"]),
+            ("activation", self.activation.is_some(), &["/activation"]),
+            ("rho", self.rho.is_some(), &["/optimizer/rho"]),
+            ("eval-every", self.eval_every.is_some(), &["/evaluate_every"]),
+        ];
+        let [asked, recorded] = [&asked, config].map(|config| {
+            // A struct of numbers, strings and lists always has a JSON form.
+            serde_json::to_value(config).expect("JSON of plain settings")
+        });
+        for (flag, is_given, places) in given.into_iter().chain(self.method.given()) {
+            for place in places.iter().filter(|_| is_given) {
+                agree.check(flag, Some(said(&asked, place)), said(&recorded, place))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes sure that no flag contradicts the settings of a run that goes on.
     pub fn check_agreement(&self, config: &Config, checkpoint: &Path) -> Result<(), Failure> {
         if self.method.is_by_gradients() {
             let file = checkpoint.display();
-            return Err(Failure(format!("{file} is of a run by dladmm; leave --method out")));
+            return Err(Failure(format!(
+                "{file} holds no run by gradients that could go on; leave --method out"
+            )));
         }
         self.method.check_sparse()?;
         let (iterations, eta) = match config.z_last {
@@ -518,6 +561,19 @@ impl Settings {
         agree.check("fista-eta", self.fista_eta.map(|it| it.to_string()), eta)?;
         agree.check("eval-every", self.eval_every, config.evaluate_every)?;
         agree.check("refresh-every", self.refresh_every, config.refresh_every)
+    }
+}
+
+/// What settings say in one place.
+fn said(settings: &Value, place: &str) -> String {
+    match settings.pointer(place) {
+        None | Some(Value::Null) => "none".into(),
+        Some(Value::String(text)) => text.clone(),
+        // One of several kinds.
+        Some(Value::Object(kind)) if kind.len() == 1 && kind.values().all(Value::is_string) => {
+            kind.values().filter_map(Value::as_str).collect()
+        }
+        Some(other) => other.to_string(),
     }
 }
 

@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use dualstep::Error;
-use dualstep::checkpoint;
+use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::data::Split;
 use dualstep::engine::Gpu;
 use dualstep::models::mlp::{Activation, InitialLayer};
-use dualstep::solvers::dladmm::{Config, DlAdmm, HostLayer, HostState, Record};
+use dualstep::solvers::dladmm::{Config, DlAdmm, HostLayer, Record};
 use dualstep::solvers::sparsify::{SparseConfig, UpdateRecord};
-use dualstep::solvers::training::{Model, ProjectedScores, Training, TrainingConfig, TrainingRecord};
+use dualstep::solvers::training::{
+    Model, ProjectedScores, Training, TrainingConfig, TrainingRecord, TrainingState,
+};
 
 use super::{method, settings};
-use crate::cli::samples::Data;
+use crate::cli::samples::{Data, Nodes};
 use crate::cli::{Failure, samples};
 
 /// What is to be done.
@@ -26,6 +28,8 @@ pub enum Plan {
         config: Box<TrainingConfig>,
         /// Weights to begin with instead of drawn ones.
         start: Option<Start>,
+        /// Where an earlier run stopped.
+        resumed: Option<Box<TrainingState>>,
     },
 }
 
@@ -48,6 +52,7 @@ impl Start {
             None => path.to_owned(),
         };
         let loaded = checkpoint::load(&path)?;
+        samples::check_dense(&path, &loaded)?;
         let layer = |HostLayer { weights, bias, .. }| InitialLayer { weights, bias };
         let layers = loaded.state.layers.into_iter().map(layer).collect();
         Ok(Self { path, activation: loaded.config.activation, widths: loaded.widths, layers })
@@ -62,20 +67,25 @@ impl Start {
 impl Plan {
     /// Puts data and the first state on the device; scaled samples are not kept on the host.
     pub fn begin(&self, gpu: &Gpu, data: &Data) -> Result<Solver, Error> {
-        let (config, start) = match self {
+        let (config, start, resumed) = match self {
             Self::DlAdmm(config) => {
                 let solver = data.with_problem(|problem| DlAdmm::new(gpu, config, problem))?;
                 return Ok(Solver::DlAdmm(Box::new(solver)));
             }
-            Self::Gradients { config, start } => (config, start),
+            Self::Gradients { config, start, resumed } => (config, start, resumed),
         };
         let config = method::settled(config, data.split.train.len());
-        let training = match (&data.nodes, start) {
-            (Some(nodes), _) if self.is_on_graph() => Training::on_graph(gpu, &config, &nodes.problem()),
-            (_, None) => data.with_problem(|problem| Training::new(gpu, &config, problem)),
-            (_, Some(Start { layers, .. })) => {
+        let nodes = data.nodes.as_ref().filter(|_| self.is_on_graph()).map(Nodes::problem);
+        let training = match (nodes, start, resumed) {
+            (Some(nodes), _, Some(state)) => Training::resume_on_graph(gpu, &config, &nodes, state),
+            (Some(nodes), _, None) => Training::on_graph(gpu, &config, &nodes),
+            (None, _, Some(state)) => {
+                data.with_problem(|problem| Training::resume(gpu, &config, problem, state))
+            }
+            (None, Some(Start { layers, .. }), None) => {
                 data.with_problem(|problem| Training::from_layers(gpu, &config, problem, layers))
             }
+            (None, None, None) => data.with_problem(|problem| Training::new(gpu, &config, problem)),
         };
         Ok(Solver::Gradients(Box::new(training?)))
     }
@@ -177,20 +187,15 @@ impl Solver {
         }
     }
 
-    /// What a checkpoint after `iteration` holds: of a training by gradients weights alone, enough for `eval`.
-    pub fn state(&mut self, iteration: u32) -> Result<(Config, HostState), Error> {
+    /// A checkpoint after all iterations that were submitted, of a run on so many samples of this data.
+    pub fn checkpoint(&mut self, samples: u32, data: String) -> Result<Checkpoint, Error> {
         match self {
-            Self::DlAdmm(solver) => Ok((solver.config().clone(), solver.state()?)),
+            Self::DlAdmm(solver) => {
+                let (config, widths) = (solver.config().clone(), solver.widths().to_vec());
+                Ok(Checkpoint { config, widths, samples, data, state: solver.state()?, training: None })
+            }
             Self::Gradients(training) => {
-                let TrainingConfig { activation, loss, seed, .. } = *training.config();
-                let widths = training.widths();
-                let hidden = widths[1..widths.len() - 1].to_vec();
-                let config = Config { hidden, activation, loss, seed, ..Config::default() };
-                let layer =
-                    |InitialLayer { weights, bias }| HostLayer { weights, bias, ..HostLayer::default() };
-                let layers = training.layers()?.into_iter().map(layer).collect();
-                let state = HostState { iteration, ..HostState::at_start(&config, layers) };
-                Ok((config, state))
+                Ok(Checkpoint::of_training(training.state()?, training.widths(), data))
             }
         }
     }

@@ -113,19 +113,18 @@ impl Task {
         }
     }
 
-    /// A row of parameters: drawn, or those of `layers`, which only dense ones may be.
+    /// A row of parameters: drawn, or those of `layers`.
     pub fn parameters(
         &self,
         gpu: &Gpu,
         config: &TrainingConfig,
         layers: Option<&[InitialLayer]>,
     ) -> Result<Tensor, Error> {
-        match self {
-            Self::Samples { network, .. } => match layers {
-                Some(layers) => network.upload(gpu, layers),
-                None => network.parameters(gpu, config.initial, config.seed),
-            },
-            Self::Nodes(on) => on.network.parameters(gpu, config.initial, config.seed),
+        match (self, layers) {
+            (Self::Samples { network, .. }, Some(layers)) => network.upload(gpu, layers),
+            (Self::Samples { network, .. }, None) => network.parameters(gpu, config.initial, config.seed),
+            (Self::Nodes(on), Some(layers)) => on.network.upload(gpu, layers),
+            (Self::Nodes(on), None) => on.network.parameters(gpu, config.initial, config.seed),
         }
     }
 
