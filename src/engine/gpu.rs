@@ -428,7 +428,9 @@ impl Gpu {
     /// Replaces a tensor's values; takes effect before anything submitted later.
     ///
     /// # Errors
-    /// [`Error::Plan`] when the number of values is not that of the shape or the element size differs.
+    /// [`Error::Plan`] when the number of values is not that of the shape, the element size differs, or the tensor is another
+    /// `Gpu`'s, a window, a temporary without memory, or in a buffer without `COPY_DST`; [`Error::DeviceFault`] when the
+    /// device failed.
     pub fn write<T: bytemuck::Pod + Default>(&self, tensor: &Tensor, values: &[T]) -> Result<(), Error> {
         let shape = tensor.shape();
         let (count, size) = (values.len() as u64, size_of::<T>() as u64);
@@ -455,7 +457,7 @@ impl Gpu {
     /// Replaces some 4-byte elements of a one-row tensor, from element `first` on.
     ///
     /// # Errors
-    /// [`Error::Plan`] when they do not lie inside the tensor.
+    /// [`Error::Plan`] when they do not lie inside the tensor, and as [`Gpu::write`].
     pub fn write_words<T: bytemuck::Pod>(
         &self,
         tensor: &Tensor,
@@ -481,12 +483,14 @@ impl Gpu {
     /// Where a tensor lies that is to be copied from or to, as `usage` says.
     ///
     /// # Errors
-    /// [`Error::Plan`] when it is another `Gpu`'s, has no memory yet, is a window or lies in a buffer without that usage.
+    /// [`Error::Plan`] when it is another `Gpu`'s, has no memory yet, is a window or lies in a buffer without that usage;
+    /// [`Error::DeviceFault`] when the device failed.
     pub(super) fn copied<'a>(
         &self,
         tensor: &'a Tensor,
         usage: wgpu::BufferUsages,
     ) -> Result<(&'a wgpu::Buffer, u64), Error> {
+        self.check()?;
         let shape = tensor.shape();
         let detail = match tensor.place() {
             _ if tensor.owner() != self.inner.number => format!("a tensor of {shape} of another Gpu"),

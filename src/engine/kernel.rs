@@ -154,8 +154,8 @@ impl Variant {
     /// variant: the text differs in the access mode alone, so results have the same bits.
     ///
     /// Some compilers (Tint, and FXC for Direct3D 12) take what is loaded from such a binding to differ between lanes, and
-    /// then refuse a barrier under its control. That is why other inputs stay `read`: what kernels are controlled by lies
-    /// in small buffers of the solvers' own.
+    /// then refuse a barrier under its control. That is why other inputs stay `read`: the two that decide about barriers
+    /// are small tensors of the solvers' own (`tests/shaders.rs` names them), which share no buffer.
     #[must_use]
     pub fn sharing(mut self, input: &'static str) -> Self {
         self.shared.push(input);

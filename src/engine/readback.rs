@@ -154,7 +154,6 @@ impl Gpu {
     /// [`Error::Plan`] when the tensor is another `Gpu`'s, a window, a temporary without memory, or in a buffer without
     /// `COPY_SRC`; [`Error::DeviceFault`] when the device failed.
     pub fn read_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, Error> {
-        self.check()?;
         let mut batch = Batch::new(self);
         let snapshot = InFlight::take(self, batch.encoder(), tensor, None)?;
         batch.submit()?;
