@@ -2,6 +2,7 @@
 //!
 //! Every fallible function returns it. Each message is one line that says what was wrong, where, and what to do.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// What went wrong, where, and the remedy.
@@ -18,7 +19,21 @@ pub enum Error {
         /// The adapters that were there, comma separated, or `none`.
         found: String,
     },
-    /// The adapter refused to make a device, or lacks something the crate needs.
+    /// A device or adapter lacks something the kernels need.
+    #[error(
+        "adapter {adapter}: {what} is {actual} but must be {needed}; Gpu::requirements says what to ask for"
+    )]
+    Requirement {
+        /// Adapter name.
+        adapter: String,
+        /// The limit or feature, as wgpu calls it.
+        what: &'static str,
+        /// What it must be.
+        needed: String,
+        /// What it is.
+        actual: String,
+    },
+    /// The adapter refused to make a device, or cannot compute.
     #[error("adapter {adapter}: {detail}")]
     Device {
         /// Adapter name.
@@ -42,15 +57,20 @@ pub enum Error {
     },
     /// Two operands of a kernel share memory although one of them is written.
     #[error(
-        "{kernel}: `{written}` is written but shares its buffer with `{other}`; give it memory of its own"
+        "{kernel}: `{written}` is written but overlaps `{other}`: bytes {written_bytes:?} and {other_bytes:?} of one \
+         buffer; give it memory of its own"
     )]
     Aliased {
         /// Kernel name.
         kernel: &'static str,
         /// The binding that is written.
         written: &'static str,
+        /// Where it lies in the buffer.
+        written_bytes: Range<u64>,
         /// The other binding.
         other: &'static str,
+        /// Where that lies.
+        other_bytes: Range<u64>,
     },
     /// A tensor, binding or dispatch exceeds what the device allows and cannot be cut into blocks.
     #[error("{what} needs {needed} but this device allows {allowed}; {remedy}")]

@@ -39,6 +39,15 @@
 //! was still finite, it decides on the device, in buffers that the next kernel reads. The host learns of it later,
 //! from copies of a ring of records.
 //!
+//! # In an app with a device of its own
+//!
+//! [`Gpu::requirements`](engine::Gpu::requirements) says what to ask of the device,
+//! [`Gpu::from_wgpu`](engine::Gpu::from_wgpu) works on it, [`Gpu::wrap`](engine::Gpu::wrap) makes tensors of the app's
+//! memory, and [`Plan::record`](engine::Plan::record) replays a plan in the app's own pass. An app that sub-allocates has
+//! inputs and outputs of a kernel in one buffer, which wgpu refuses as `read` and `read_write` together; the plan then binds
+//! those inputs `read_write`, by a [form](engine::Variant::sharing) of the kernel that the loader writes, and neither kernels
+//! nor solvers know. `examples/embed_wgpu.rs` is such an app, `tests/embed.rs` what one is promised.
+//!
 //! # One kernel, from WGSL to test
 //!
 //! A kernel has one name everywhere. `dladmm/hidden_z`, the hidden layer's z step, is
@@ -92,6 +101,8 @@ pub mod solvers;
 pub mod verify;
 
 pub use error::Error;
+/// The version that devices and buffers handed over must be of.
+pub use wgpu;
 
 /// Compiles the README's program.
 #[cfg(doctest)]

@@ -10,7 +10,7 @@ mod uniformity;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dualstep::engine::{Access, Kernel, Variant, flatten};
+use dualstep::engine::{Access, Kernel, Requirements, Variant, flatten};
 use dualstep::kernels;
 use naga::back::{glsl, hlsl, msl, spv};
 use naga::proc::BoundsCheckPolicies;
@@ -33,13 +33,26 @@ struct Shader {
     info: ModuleInfo,
 }
 
-/// All of them; subgroup operations are let through only where a variant says that it uses them.
+/// All of them.
 fn shaders() -> Vec<Shader> {
-    let pairs =
-        kernels::ALL.iter().flat_map(|kernel| (kernel.variants)().into_iter().map(move |v| (*kernel, v)));
-    pairs.map(|(kernel, variant)| shader(kernel, variant)).collect()
+    variants().map(|(kernel, variant)| shader(kernel, variant)).collect()
 }
 
+/// All that have inputs, with every input in one buffer with the outputs.
+fn sharing_shaders() -> Vec<Shader> {
+    let sharing = variants().filter_map(|(kernel, variant)| {
+        let inputs = kernel.bindings.iter().filter(|binding| !binding.access.writes());
+        let variant = inputs.fold(variant, |variant, input| variant.sharing(input.name));
+        (!variant.shared.is_empty()).then(|| shader(kernel, variant))
+    });
+    sharing.collect()
+}
+
+fn variants() -> impl Iterator<Item = (&'static Kernel, Variant)> {
+    kernels::ALL.iter().flat_map(|kernel| (kernel.variants)().into_iter().map(move |v| (*kernel, v)))
+}
+
+/// One of them, validated; subgroup operations are let through only where a variant says that it uses them.
 fn shader(kernel: &'static Kernel, variant: Variant) -> Shader {
     let imports: String = variant.imports.iter().map(|(_, to)| format!(" {to}")).collect();
     let name = format!("{} {variant}{imports}", kernel.name);
@@ -142,6 +155,23 @@ fn bindings_are_as_declared() {
 }
 
 #[test]
+fn inputs_in_one_buffer_with_outputs_are_bound_as_outputs_and_still_only_read() {
+    for Shader { name, kernel, module, info, .. } in sharing_shaders() {
+        let entry = info.get_entry_point(0);
+        for (handle, variable) in module.global_variables.iter() {
+            let (Some(binding), AddressSpace::Storage { access }) = (&variable.binding, variable.space)
+            else {
+                continue;
+            };
+            assert_eq!(access, StorageAccess::LOAD | StorageAccess::STORE, "{name}: {:?}", variable.name);
+            let declared = kernel.bindings[binding.binding as usize];
+            let stores = entry[handle].contains(GlobalUse::WRITE);
+            assert_eq!(stores, declared.access.writes(), "{name}: `{}`", declared.name);
+        }
+    }
+}
+
+#[test]
 fn parameter_structs_are_as_declared() {
     for Shader { name, kernel, module, .. } in shaders() {
         let uniform =
@@ -173,6 +203,17 @@ fn parameter_structs_are_as_declared() {
 }
 
 #[test]
+fn a_host_is_asked_for_what_kernels_are_held_to() {
+    let least: std::collections::HashMap<_, _> = Requirements::least().collect();
+    assert_eq!(least["max_storage_buffers_per_shader_stage"] as usize, STORAGE_BUFFERS);
+    // The parameters are one more.
+    assert_eq!(least["max_bindings_per_bind_group"] as usize, STORAGE_BUFFERS + 1);
+    assert_eq!(least["max_compute_invocations_per_workgroup"], LANES);
+    assert_eq!(least["max_compute_workgroup_size_x"], LANES);
+    assert_eq!(least["max_compute_workgroup_storage_size"], WORKGROUP_BYTES);
+}
+
+#[test]
 fn workgroups_fit_every_device() {
     for Shader { name, module, .. } in shaders() {
         let [entry] = module.entry_points.as_slice() else { panic!("{name}: not one entry point") };
@@ -193,6 +234,21 @@ fn barriers_and_subgroup_operations_stand_in_uniform_control_flow() {
     for Shader { name, module, .. } in shaders() {
         if let Err(complaint) = uniformity::check(&module) {
             panic!("{name}: {complaint}");
+        }
+    }
+}
+
+/// What is loaded from an input that shares its buffer with an output passes for different from lane to lane, in this check
+/// as in Tint and FXC. Two inputs decide whether a barrier is reached; both are small tensors of a solver's own.
+#[test]
+fn inputs_that_an_app_may_put_beside_outputs_decide_about_no_barrier() {
+    let own = [("anderson/columns", "ledger"), ("proximal/trial", "steps")];
+    for (kernel, variant) in variants() {
+        let inputs = kernel.bindings.iter().filter(|binding| !binding.access.writes());
+        let the_apps = inputs.filter(|input| !own.contains(&(kernel.name, input.name)));
+        let shader = shader(kernel, the_apps.fold(variant, |variant, input| variant.sharing(input.name)));
+        if let Err(complaint) = uniformity::check(&shader.module) {
+            panic!("{}: {complaint}", shader.name);
         }
     }
 }
@@ -227,26 +283,51 @@ fn a_barrier_after_a_lane_has_returned_is_found() {
 #[test]
 fn every_variant_translates() {
     for shader in shaders() {
-        let subgroups = shader.variant.subgroups;
-        let (spirv, metal, direct3d) = match subgroups {
-            false => ((1, 0), (1, 2), hlsl::ShaderModel::V5_1),
-            true => ((1, 3), (2, 1), hlsl::ShaderModel::V6_0),
-        };
-        let written = [
-            ("SPIR-V, least", to_spirv(&shader, spirv)),
+        expect_translated(&shader, oldest_languages(&shader));
+        let newer = [
             ("SPIR-V 1.5", to_spirv(&shader, (1, 5))),
-            ("MSL, least", to_msl(&shader, metal)),
             ("MSL 3.0", to_msl(&shader, (3, 0))),
-            ("HLSL, least", to_hlsl(&shader, direct3d)),
             ("HLSL 6.6", to_hlsl(&shader, hlsl::ShaderModel::V6_6)),
-            ("GLSL ES 3.10", to_glsl(&shader, glsl::Version::new_gles(310))),
             ("GLSL 4.30", to_glsl(&shader, glsl::Version::Desktop(430))),
         ];
-        for (language, outcome) in written {
-            match outcome {
-                Ok(text) => assert_eq!(mentions_subgroups(&text), subgroups, "{}: {language}", shader.name),
-                Err(error) => panic!("{} to {language}: {error}", shader.name),
+        expect_translated(&shader, newer);
+    }
+}
+
+#[test]
+fn every_variant_in_one_buffer_translates() {
+    for shader in sharing_shaders() {
+        expect_translated(&shader, oldest_languages(&shader));
+    }
+}
+
+type Translation = (&'static str, Result<String, String>);
+
+fn oldest_languages(shader: &Shader) -> [Translation; 4] {
+    let (spirv, metal, direct3d) = match shader.variant.subgroups {
+        false => ((1, 0), (1, 2), hlsl::ShaderModel::V5_1),
+        true => ((1, 3), (2, 1), hlsl::ShaderModel::V6_0),
+    };
+    [
+        ("SPIR-V, least", to_spirv(shader, spirv)),
+        ("MSL, least", to_msl(shader, metal)),
+        ("HLSL, least", to_hlsl(shader, direct3d)),
+        ("GLSL ES 3.10", to_glsl(shader, glsl::Version::new_gles(310))),
+    ]
+}
+
+fn expect_translated(shader: &Shader, written: [Translation; 4]) {
+    for (language, outcome) in written {
+        match outcome {
+            Ok(text) => {
+                assert_eq!(
+                    mentions_subgroups(&text),
+                    shader.variant.subgroups,
+                    "{}: {language}",
+                    shader.name
+                );
             }
+            Err(error) => panic!("{} to {language}: {error}", shader.name),
         }
     }
 }

@@ -4,7 +4,8 @@
 //! call and a device loss are kept and returned by the next fallible call.
 
 use super::kernel::Pipelines;
-use super::pool::{MemoryCounts, Pool, USAGE};
+use super::pool::{MemoryCounts, Pool};
+use super::requirements::{self, Requirements};
 use super::tensor::{Place, Shape, StorageType, Tensor};
 use crate::Error;
 use std::fmt;
@@ -134,7 +135,7 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// What has been done through a [`Gpu`], counted exactly.
+/// What has been done through a [`Gpu`], counted exactly. What a host records into commands of its own is the host's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Compute dispatches submitted.
@@ -143,8 +144,36 @@ pub struct Counters {
     pub submits: u64,
     /// Times the host waited for the device.
     pub host_waits: u64,
+    /// Uploads to device memory, those of parameters when a plan is finished among them.
+    pub uploads: u64,
     /// Device memory.
     pub memory: MemoryCounts,
+}
+
+/// The first fault of a device, kept for the next fallible call of this crate to return. Holds no device, so that a
+/// handler which the device keeps may hold it.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<OnceLock<String>>);
+
+impl Faults {
+    /// Keeps this, unless something was before it.
+    pub fn note(&self, detail: impl Into<String>) {
+        let _ = self.0.set(detail.into());
+    }
+
+    /// Makes the device tell of its faults here.
+    fn listen(&self, device: &wgpu::Device) {
+        let faults = self.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            tracing::error!("uncaptured device error: {error}");
+            faults.note(error.to_string());
+        }));
+        let faults = self.clone();
+        device.set_device_lost_callback(move |reason, message| match reason {
+            wgpu::DeviceLostReason::Destroyed => faults.note("the host app destroyed the device"),
+            _ => faults.note(format!("device lost: {message}")),
+        });
+    }
 }
 
 /// A device, its pipelines and its memory.
@@ -155,17 +184,23 @@ pub struct Gpu {
 
 #[derive(Debug)]
 pub(super) struct Inner {
+    /// Tells one `Gpu` from another; wgpu's own identifiers do not, across instances.
+    pub number: u64,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub capabilities: Capabilities,
     pub checks: Checks,
     pub pipelines: Pipelines,
     pub pool: Arc<Pool>,
-    fault: Arc<OnceLock<String>>,
+    faults: Faults,
     dispatches: AtomicU64,
     submits: AtomicU64,
     host_waits: AtomicU64,
+    uploads: AtomicU64,
 }
+
+/// How many were made.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Gpu {
     /// Opens the adapter that `options` names, or the fastest kind there is.
@@ -174,11 +209,11 @@ impl Gpu {
     /// [`Error::NoAdapter`] when none matches; [`Error::Device`] when the driver refuses.
     pub fn open(options: &GpuOptions) -> Result<Self, Error> {
         let adapter = choose_adapter(options)?;
-        let info = adapter.get_info();
+        let (info, requirements) = (adapter.get_info(), Requirements::of(&adapter)?);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("dualstep"),
-            required_features: adapter.features() & wanted_features(),
-            required_limits: wanted_limits(&adapter.limits()),
+            required_features: requirements.features,
+            required_limits: requirements.limits,
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         };
@@ -187,13 +222,15 @@ impl Gpu {
         Self::new(info, device, queue, options)
     }
 
-    /// Works on a device that the host app made and keeps.
+    /// Works on a device that the host app made and keeps; [`Gpu::requirements`] says what to ask for when making it.
     ///
     /// The device's uncaptured-error handler and lost callback are replaced, so that errors reach the next fallible
-    /// call of this crate instead of ending the program.
+    /// call of this crate instead of ending the program. A host that wants its own sets them afterwards, and passes on to
+    /// [`Gpu::faults`] what they are told.
     ///
     /// # Errors
-    /// [`Error::Device`] when the device binds fewer storage buffers than the kernels need.
+    /// [`Error::Requirement`] when a limit of the device is below what the kernels need, or `options` ask for a class of
+    /// device that this one is not.
     pub fn from_wgpu(
         info: wgpu::AdapterInfo,
         device: wgpu::Device,
@@ -209,29 +246,34 @@ impl Gpu {
         queue: wgpu::Queue,
         options: &GpuOptions,
     ) -> Result<Self, Error> {
-        let limits = device.limits();
-        if limits.max_storage_buffers_per_shader_stage < 7 {
-            let detail = format!(
-                "binds {} storage buffers per shader, the kernels need 7; ask for higher limits when making the device",
-                limits.max_storage_buffers_per_shader_stage
-            );
-            return Err(Error::Device { adapter: info.name, detail });
+        let (features, limits) = (device.features(), device.limits());
+        requirements::check(&info.name, &limits)?;
+        let lanes = options.class == Some(AdapterClass::SoftwareEightLanes);
+        if lanes && !features.contains(wgpu::Features::SUBGROUP) {
+            return Err(Error::Requirement {
+                adapter: info.name,
+                what: "Features::SUBGROUP",
+                needed: "enabled for the class SoftwareEightLanes".into(),
+                actual: "off".into(),
+            });
         }
-        let capabilities = capabilities(&info, device.features(), &limits, options);
-        let fault = Arc::new(OnceLock::new());
-        remember_faults(&device, &fault);
+        let capabilities = capabilities(&info, features, &limits, options);
+        let faults = Faults::default();
+        faults.listen(&device);
         let pool = Pool::new(device.clone(), queue.clone(), limits.max_buffer_size, options.poison);
         let inner = Inner {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             device,
             queue,
             capabilities,
             checks: options.checks,
             pipelines: Pipelines::default(),
             pool,
-            fault,
+            faults,
             dispatches: AtomicU64::new(0),
             submits: AtomicU64::new(0),
             host_waits: AtomicU64::new(0),
+            uploads: AtomicU64::new(0),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -241,12 +283,18 @@ impl Gpu {
         &self.inner.capabilities
     }
 
+    /// Where a host that keeps the device's handlers tells of what they were told.
+    pub fn faults(&self) -> Faults {
+        self.inner.faults.clone()
+    }
+
     /// Exact counts since the device was opened.
     pub fn counters(&self) -> Counters {
         Counters {
             dispatches: self.inner.dispatches.load(Ordering::Relaxed),
             submits: self.inner.submits.load(Ordering::Relaxed),
             host_waits: self.inner.host_waits.load(Ordering::Relaxed),
+            uploads: self.inner.uploads.load(Ordering::Relaxed),
             memory: self.inner.pool.counts(),
         }
     }
@@ -272,12 +320,19 @@ impl Gpu {
     }
 
     /// A tensor over the caller's memory, `offset` bytes into `buffer`: rows one after another, each padded with zeros
-    /// to whole `vec4`s. wgpu tracks a buffer as a whole, so a tensor that is written needs one of its own.
+    /// to whole `vec4`s, which is for the caller to see to.
+    ///
+    /// A buffer may hold any number of tensors. Those that one kernel reads and writes must not overlap, which is checked
+    /// when it is recorded; where they lie in one buffer, inputs are bound as outputs are
+    /// ([`Variant::sharing`](super::Variant::sharing)), which costs the driver some freedom, and nothing else.
+    ///
+    /// Plans need no more of the buffer than `STORAGE`; [`Gpu::read`] and [`Ring::push`](super::Ring::push) need
+    /// `COPY_SRC`, [`Gpu::write`] `COPY_DST`.
     ///
     /// # Errors
     /// [`Error::Plan`] when the tensor does not lie in the buffer, the offset is not one the device can bind, or the
-    /// buffer was made without `STORAGE`, `COPY_SRC` and `COPY_DST`; [`Error::Limit`] when the tensor exceeds one
-    /// binding.
+    /// buffer is destroyed, another device's, or was made without `STORAGE`; [`Error::Limit`] when the tensor exceeds one
+    /// binding. (A buffer of another *instance* of wgpu cannot be told from one of this device.)
     pub fn wrap(
         &self,
         buffer: &wgpu::Buffer,
@@ -311,11 +366,40 @@ impl Gpu {
                 "a tensor of {shape} at offset {offset} ends past the buffer's {size} bytes"
             ));
         }
-        if !buffer.usage().contains(USAGE) {
-            return refuse(format!("the buffer's usage is {:?}; it needs {USAGE:?}", buffer.usage()));
+        if !buffer.usage().contains(wgpu::BufferUsages::STORAGE) {
+            return refuse(format!("the buffer's usage is {:?}; it needs STORAGE", buffer.usage()));
+        }
+        if let Some(complaint) = self.complaint_about(buffer) {
+            return refuse(complaint);
         }
         let place = Place { buffer: buffer.clone(), offset, tail, _allocation: None };
-        Ok(Tensor::placed(shape, storage, place))
+        Ok(Tensor::placed(self.inner.number, shape, storage, place))
+    }
+
+    /// What the driver has against binding a buffer, if anything.
+    fn complaint_about(&self, buffer: &wgpu::Buffer) -> Option<String> {
+        let device = &self.inner.device;
+        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let ty = wgpu::BindingType::Buffer {
+            ty: wgpu::BufferBindingType::Storage { read_only: true },
+            has_dynamic_offset: false,
+            min_binding_size: None,
+        };
+        let entry = wgpu::BindGroupLayoutEntry {
+            binding: 0,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty,
+            count: None,
+        };
+        let layout = device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &[entry] });
+        let binding = wgpu::BufferBinding { buffer, offset: 0, size: wgpu::BufferSize::new(16) };
+        let _ = device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: None,
+            layout: &layout,
+            entries: &[wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(binding) }],
+        });
+        pollster::block_on(scope.pop()).map(|error| error.to_string())
     }
 
     /// A tensor of zeros.
@@ -325,7 +409,7 @@ impl Gpu {
     pub fn zeros(&self, shape: Shape, storage: StorageType) -> Result<Tensor, Error> {
         self.check()?;
         let place = self.place(shape, storage, true)?;
-        Ok(Tensor::placed(shape, storage, place))
+        Ok(Tensor::placed(self.inner.number, shape, storage, place))
     }
 
     /// An f32 tensor of `values`, `shape.rows` × `shape.columns`, unpadded.
@@ -351,20 +435,19 @@ impl Gpu {
     /// Replaces a tensor's values; takes effect before anything submitted later.
     ///
     /// # Errors
-    /// [`Error::Plan`] when the number of values is not that of the shape or the element size differs.
+    /// [`Error::Plan`] when the number of values is not that of the shape, the element size differs, or the tensor is another
+    /// `Gpu`'s, a window, a temporary without memory, or in a buffer without `COPY_DST`; [`Error::DeviceFault`] when the
+    /// device failed.
     pub fn write<T: bytemuck::Pod + Default>(&self, tensor: &Tensor, values: &[T]) -> Result<(), Error> {
         let shape = tensor.shape();
-        let place = tensor.place().filter(|_| {
-            !tensor.is_window()
-                && values.len() as u64 == shape.elements()
-                && size_of::<T>() as u64 == tensor.storage().bytes()
-        });
-        let Some((buffer, offset)) = place else {
-            let detail = format!("{} values of {} bytes written to {shape}", values.len(), size_of::<T>());
+        let (count, size) = (values.len() as u64, size_of::<T>() as u64);
+        if count != shape.elements() || size != tensor.storage().bytes() {
+            let detail = format!("{count} values of {size} bytes written to {shape}");
             return Err(Error::Plan { plan: "upload".into(), detail });
-        };
+        }
+        let (buffer, offset) = self.copied(tensor, wgpu::BufferUsages::COPY_DST)?;
         if shape.columns == shape.stride() {
-            self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
+            self.enqueue(buffer, offset, bytemuck::cast_slice(values));
         } else if !values.is_empty() {
             let mut padded = vec![T::default(); shape.stored() as usize];
             for (from, to) in values
@@ -373,7 +456,7 @@ impl Gpu {
             {
                 to[..from.len()].copy_from_slice(from);
             }
-            self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(&padded));
+            self.enqueue(buffer, offset, bytemuck::cast_slice(&padded));
         }
         Ok(())
     }
@@ -381,7 +464,7 @@ impl Gpu {
     /// Replaces some 4-byte elements of a one-row tensor, from element `first` on.
     ///
     /// # Errors
-    /// [`Error::Plan`] when they do not lie inside the tensor.
+    /// [`Error::Plan`] when they do not lie inside the tensor, and as [`Gpu::write`].
     pub fn write_words<T: bytemuck::Pod>(
         &self,
         tensor: &Tensor,
@@ -389,13 +472,44 @@ impl Gpu {
         values: &[T],
     ) -> Result<(), Error> {
         let end = u64::from(first) * 4 + size_of_val(values) as u64;
-        let Some((buffer, offset)) = tensor.place().filter(|_| end <= tensor.bytes()) else {
+        if end > tensor.bytes() {
             let detail = format!("bytes up to {end} written to {}", tensor.shape());
             return Err(Error::Plan { plan: "upload".into(), detail });
-        };
-        let offset = offset + u64::from(first) * 4;
-        self.inner.queue.write_buffer(buffer, offset, bytemuck::cast_slice(values));
+        }
+        let (buffer, offset) = self.copied(tensor, wgpu::BufferUsages::COPY_DST)?;
+        self.enqueue(buffer, offset + u64::from(first) * 4, bytemuck::cast_slice(values));
         Ok(())
+    }
+
+    /// Hands bytes to the queue. They arrive before anything submitted later.
+    pub(super) fn enqueue(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.inner.queue.write_buffer(buffer, offset, bytes);
+        self.inner.uploads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where a tensor lies that is to be copied from or to, as `usage` says.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it is another `Gpu`'s, has no memory yet, is a window or lies in a buffer without that usage;
+    /// [`Error::DeviceFault`] when the device failed.
+    pub(super) fn copied<'a>(
+        &self,
+        tensor: &'a Tensor,
+        usage: wgpu::BufferUsages,
+    ) -> Result<(&'a wgpu::Buffer, u64), Error> {
+        self.check()?;
+        let shape = tensor.shape();
+        let detail = match tensor.place() {
+            _ if tensor.owner() != self.inner.number => format!("a tensor of {shape} of another Gpu"),
+            None => format!("a temporary of {shape} before its plan is finished"),
+            Some(_) if tensor.is_window() => format!("a window of {shape}; copy the whole tensor"),
+            Some((buffer, _)) if !buffer.usage().contains(usage) => {
+                format!("a tensor of {shape} in a buffer of the app's without {usage:?}")
+            }
+            Some(place) => return Ok(place),
+        };
+        let plan = if usage == wgpu::BufferUsages::COPY_SRC { "read-back" } else { "upload" };
+        Err(Error::Plan { plan: plan.into(), detail })
     }
 
     /// The error that ended the device, if one did.
@@ -403,7 +517,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceFault`] with the first uncaptured error or the reason of the loss.
     pub fn check(&self) -> Result<(), Error> {
-        match self.inner.fault.get() {
+        match self.inner.faults.0.get() {
             Some(detail) => Err(Error::DeviceFault { detail: detail.clone() }),
             None => Ok(()),
         }
@@ -466,7 +580,7 @@ impl Gpu {
     pub fn wait(&self) -> Result<(), Error> {
         self.inner.host_waits.fetch_add(1, Ordering::Relaxed);
         if let Err(error) = self.inner.device.poll(wgpu::PollType::wait_indefinitely()) {
-            let _ = self.inner.fault.set(error.to_string());
+            self.inner.faults.note(error.to_string());
         }
         self.check()
     }
@@ -480,7 +594,7 @@ pub fn describe_adapters(backend: Option<BackendName>) -> Vec<Capabilities> {
         .map(|adapter| {
             capabilities(
                 &adapter.get_info(),
-                adapter.features() & wanted_features(),
+                adapter.features() & requirements::wanted_features(),
                 &adapter.limits(),
                 &options,
             )
@@ -497,10 +611,7 @@ fn adapters(backend: Option<BackendName>) -> Vec<wgpu::Adapter> {
         wgpu::InstanceFlags::from_build_config().with_env() - wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
     let instance = wgpu::Instance::new(descriptor);
     let mut found = pollster::block_on(instance.enumerate_adapters(backends));
-    found.retain(|adapter| {
-        adapter.get_downlevel_capabilities().flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
-            && adapter.limits().max_storage_buffers_per_shader_stage >= 7
-    });
+    found.retain(|adapter| Requirements::of(adapter).is_ok());
     found.sort_by_key(|adapter| {
         let info = adapter.get_info();
         let kind = match info.device_type {
@@ -544,28 +655,6 @@ fn choose_adapter(options: &GpuOptions) -> Result<wgpu::Adapter, Error> {
     }
 }
 
-/// Features that some kernel variant or measurement uses; each is optional.
-fn wanted_features() -> wgpu::Features {
-    wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP | wgpu::Features::TIMESTAMP_QUERY
-}
-
-/// The default limits, raised where large problems gain from what the adapter offers.
-fn wanted_limits(offered: &wgpu::Limits) -> wgpu::Limits {
-    let base = wgpu::Limits::downlevel_defaults();
-    wgpu::Limits {
-        max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-        max_buffer_size: offered.max_buffer_size,
-        max_storage_buffers_per_shader_stage: offered.max_storage_buffers_per_shader_stage.min(8),
-        max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
-        max_compute_invocations_per_workgroup: offered.max_compute_invocations_per_workgroup.min(1024),
-        max_compute_workgroup_size_x: offered.max_compute_workgroup_size_x.min(1024),
-        max_compute_workgroups_per_dimension: offered.max_compute_workgroups_per_dimension.min(65_535),
-        min_uniform_buffer_offset_alignment: offered.min_uniform_buffer_offset_alignment,
-        min_storage_buffer_offset_alignment: offered.min_storage_buffer_offset_alignment,
-        ..base.using_resolution(offered.clone())
-    }
-}
-
 fn capabilities(
     info: &wgpu::AdapterInfo,
     features: wgpu::Features,
@@ -597,18 +686,4 @@ fn capabilities(
         f16: features.contains(wgpu::Features::SHADER_F16),
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
     }
-}
-
-fn remember_faults(device: &wgpu::Device, fault: &Arc<OnceLock<String>>) {
-    let slot = Arc::clone(fault);
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        tracing::error!("uncaptured device error: {error}");
-        let _ = slot.set(error.to_string());
-    }));
-    let slot = Arc::clone(fault);
-    device.set_device_lost_callback(move |reason, message| {
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            let _ = slot.set(format!("device lost: {message}"));
-        }
-    });
 }

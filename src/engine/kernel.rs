@@ -100,12 +100,22 @@ pub struct Variant {
     pub subgroups: bool,
     /// Whether it is for software drivers, and never chosen on a GPU.
     pub software: bool,
+    /// Inputs declared `read` that are bound `read_write`, because they share a buffer with an output: see
+    /// [`sharing`](Self::sharing).
+    pub shared: Vec<&'static str>,
 }
 
 impl Variant {
     /// No replacement yet.
     pub const fn new(label: &'static str) -> Self {
-        Self { label, imports: Vec::new(), specs: Vec::new(), subgroups: false, software: false }
+        Self {
+            label,
+            imports: Vec::new(),
+            specs: Vec::new(),
+            subgroups: false,
+            software: false,
+            shared: Vec::new(),
+        }
     }
 
     /// Imports `to` where the file says `from`.
@@ -135,6 +145,22 @@ impl Variant {
         self.software = true;
         self
     }
+
+    /// Binds an input `read_write`, although the kernel only reads it.
+    ///
+    /// wgpu tracks a buffer as a whole and refuses one that is bound `read` and `read_write` in one dispatch, be the ranges
+    /// disjoint. A [plan](super::PlanBuilder) therefore adds this for every input that lies in one buffer with an output of
+    /// the same dispatch, after it has seen to it that they do not overlap. Kernels do not know, and declare no such
+    /// variant: the text differs in the access mode alone, so results have the same bits.
+    ///
+    /// Some compilers (Tint, and FXC for Direct3D 12) take what is loaded from such a binding to differ between lanes, and
+    /// then refuse a barrier under its control. That is why other inputs stay `read`: the two that decide about barriers
+    /// are small tensors of the solvers' own (`tests/shaders.rs` names them), which share no buffer.
+    #[must_use]
+    pub fn sharing(mut self, input: &'static str) -> Self {
+        self.shared.push(input);
+        self
+    }
 }
 
 impl fmt::Display for Variant {
@@ -142,6 +168,9 @@ impl fmt::Display for Variant {
         f.write_str(self.label)?;
         for (name, value) in &self.specs {
             write!(f, " {name}={value}")?;
+        }
+        for name in &self.shared {
+            write!(f, " sharing {name}")?;
         }
         Ok(())
     }
@@ -218,7 +247,7 @@ fn compile(gpu: &Gpu, kernel: &'static Kernel, variant: &Variant) -> Result<Pipe
             device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
         },
     };
-    let layout = bind_group_layout(device, kernel, &label);
+    let layout = bind_group_layout(device, kernel, variant, &label);
     let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
         label: Some(&label),
         bind_group_layouts: &[Some(&layout)],
@@ -242,7 +271,12 @@ fn compile(gpu: &Gpu, kernel: &'static Kernel, variant: &Variant) -> Result<Pipe
     }
 }
 
-fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel, label: &str) -> wgpu::BindGroupLayout {
+fn bind_group_layout(
+    device: &wgpu::Device,
+    kernel: &Kernel,
+    variant: &Variant,
+    label: &str,
+) -> wgpu::BindGroupLayout {
     let entry = |binding: usize, ty: wgpu::BufferBindingType| wgpu::BindGroupLayoutEntry {
         binding: binding as u32,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -254,7 +288,8 @@ fn bind_group_layout(device: &wgpu::Device, kernel: &Kernel, label: &str) -> wgp
         .iter()
         .enumerate()
         .map(|(index, binding)| {
-            entry(index, wgpu::BufferBindingType::Storage { read_only: !binding.access.writes() })
+            let read_only = !binding.access.writes() && !variant.shared.contains(&binding.name);
+            entry(index, wgpu::BufferBindingType::Storage { read_only })
         })
         .collect();
     if !kernel.params.members.is_empty() {

@@ -11,19 +11,21 @@ mod plan;
 mod pool;
 mod profile;
 mod readback;
+mod requirements;
 mod shader;
 mod slab;
 mod tensor;
 
 pub use blocks::{Cut, SampleTensor};
 pub use gpu::{
-    AdapterClass, BackendName, Capabilities, Checks, Counters, Gpu, GpuOptions, describe_adapters,
+    AdapterClass, BackendName, Capabilities, Checks, Counters, Faults, Gpu, GpuOptions, describe_adapters,
 };
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, ParamsLayout, Variant};
 pub use plan::{Arena, Batch, Counts, Dispatch, Groups, Operation, Plan, PlanBuilder};
 pub use profile::{Profile, ProfileRow};
 pub use readback::Ring;
+pub use requirements::Requirements;
 pub use shader::flatten;
 pub use slab::Slab;
 pub use tensor::{Shape, StorageType, Tensor};

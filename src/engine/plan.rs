@@ -3,7 +3,8 @@
 //! Kernel functions call [`PlanBuilder::dispatch`]; solvers finish the builder into a [`Plan`] and replay it in a
 //! [`Batch`]. A finished plan holds pipelines, bind groups and one parameter buffer; replaying it allocates nothing,
 //! uploads nothing and waits for nothing. Temporaries whose lifetimes do not meet share memory, and plans built with
-//! one [`Arena`] share it too, because the queue runs them one after another.
+//! one [`Arena`] share it too, because the queue runs them one after another. A host app replays a plan in commands of its
+//! own by [`Plan::record`], and keeps the plan until they are submitted.
 
 use super::gpu::Gpu;
 use super::kernel::{Access, Kernel, Pipeline, Variant};
@@ -147,7 +148,7 @@ impl PlanBuilder {
     /// An f32 tensor that lives from its first use to its last within one replay. Its contents are undefined until
     /// a kernel writes them.
     pub fn temporary(&mut self, shape: Shape) -> Tensor {
-        let tensor = Tensor::unplaced(shape, StorageType::F32);
+        let tensor = Tensor::unplaced(self.gpu.inner.number, shape, StorageType::F32);
         self.temporaries.push(Temporary {
             tensor: tensor.clone(),
             first: usize::MAX,
@@ -160,9 +161,10 @@ impl PlanBuilder {
     /// Adds a dispatch.
     ///
     /// # Errors
-    /// [`Error::Aliased`] when a written operand shares its buffer with another; [`Error::Plan`] when a temporary is
-    /// read before it is written or belongs to another plan; [`Error::Limit`] when the grid exceeds the device's;
-    /// [`Error::Shader`] when the kernel does not compile.
+    /// [`Error::Aliased`] when a written operand overlaps another; [`Error::Plan`] when an operand is another `Gpu`'s or a
+    /// view that the device cannot bind, or a temporary is read before it is written or belongs to another plan;
+    /// [`Error::Limit`] when the grid exceeds the device's; [`Error::Shader`] when the
+    /// kernel does not compile.
     pub fn dispatch(&mut self, dispatch: Dispatch<'_>) -> Result<(), Error> {
         self.dispatch_in_part(dispatch, 0)
     }
@@ -175,7 +177,8 @@ impl PlanBuilder {
         let Dispatch { kernel, variant, operands, params, groups, flops } = dispatch;
         debug_assert_eq!(operands.len(), kernel.bindings.len(), "{}: operands", kernel.name);
         debug_assert_eq!(params.len(), kernel.params.members.len() * 4, "{}: parameters", kernel.name);
-        check_aliasing(kernel, operands)?;
+        self.check_places(kernel, operands)?;
+        let variant = sharing_buffers(kernel, variant, operands)?;
         check_windows(kernel, operands)?;
         self.mark_lifetimes(kernel, operands)?;
         if groups.0 == 0 {
@@ -204,6 +207,24 @@ impl PlanBuilder {
         let pipeline = self.gpu.inner.pipelines.get(&self.gpu, kernel, &variant)?;
         let operands = operands.iter().map(|tensor| (*tensor).clone()).collect();
         self.steps.push(Step { operation, pipeline, operands, params: params.into(), grid });
+        Ok(())
+    }
+
+    /// Whether the operands are of this device, and where it can bind them.
+    fn check_places(&self, kernel: &Kernel, operands: &[&Tensor]) -> Result<(), Error> {
+        let alignment = u64::from(self.gpu.inner.device.limits().min_storage_buffer_offset_alignment);
+        for (binding, operand) in kernel.bindings.iter().zip(operands) {
+            let first = operand.range().start;
+            let complaint = if operand.owner() != self.gpu.inner.number {
+                "is a tensor of another Gpu".into()
+            } else if !first.is_multiple_of(alignment) {
+                format!("begins at byte {first} of its buffer, not a multiple of {alignment}")
+            } else {
+                continue;
+            };
+            let detail = format!("{}: `{}` {complaint}", kernel.name, binding.name);
+            return Err(Error::Plan { plan: self.label.clone(), detail });
+        }
         Ok(())
     }
 
@@ -318,24 +339,30 @@ impl PlanBuilder {
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
-        self.gpu.inner.queue.write_buffer(&buffer, 0, &bytes);
+        self.gpu.enqueue(&buffer, 0, &bytes);
         (buffer, offsets)
     }
 }
 
-/// wgpu tracks usage per whole buffer: a written operand must not share one with any other operand.
-fn check_aliasing(kernel: &'static Kernel, operands: &[&Tensor]) -> Result<(), Error> {
-    for (i, (binding, operand)) in kernel.bindings.iter().zip(operands).enumerate() {
-        if !binding.access.writes() {
-            continue;
-        }
-        let clash = (0..operands.len()).find(|&j| j != i && operands[j].shares_buffer(operand));
-        if let Some(other) = clash {
-            let other = kernel.bindings[other].name;
-            return Err(Error::Aliased { kernel: kernel.name, written: binding.name, other });
+/// The variant in which inputs may lie in one buffer with an output, though they must not overlap it.
+fn sharing_buffers(kernel: &Kernel, mut variant: Variant, operands: &[&Tensor]) -> Result<Variant, Error> {
+    let bound: Vec<_> = kernel.bindings.iter().zip(operands).collect();
+    for (i, (binding, operand)) in bound.iter().enumerate() {
+        for (j, (written, output)) in bound.iter().enumerate() {
+            if i == j || !written.access.writes() || !operand.shares_buffer(output) {
+                continue;
+            }
+            let (other_bytes, written_bytes) = (operand.range(), output.range());
+            if other_bytes.start < written_bytes.end && written_bytes.start < other_bytes.end {
+                let (kernel, written, other) = (kernel.name, written.name, binding.name);
+                return Err(Error::Aliased { kernel, written, written_bytes, other, other_bytes });
+            }
+            if !binding.access.writes() && !variant.shared.contains(&binding.name) {
+                variant = variant.sharing(binding.name);
+            }
         }
     }
-    Ok(())
+    Ok(variant)
 }
 
 /// A window's rows lie apart, which only kernels of matrix products are told.
@@ -425,11 +452,14 @@ impl Plan {
         self.inner.steps.iter().map(|step| &step.operation)
     }
 
-    /// Records one replay into a pass of the caller's: no submit, no upload, no allocation.
+    /// Records one replay into a pass of the caller's: no submit, no upload, no allocation. Keep the plan until the pass
+    /// is submitted, because its temporaries go back to the pool with it.
     pub fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        pass.push_debug_group(self.label());
         for step in &self.inner.steps {
             step.record(pass);
         }
+        pass.pop_debug_group();
     }
 
     /// Replays once and hands it to the queue, without waiting.
@@ -458,11 +488,8 @@ impl Batch {
         Self { gpu: gpu.clone(), encoder: None, dispatches: 0, flops: 0 }
     }
 
-    pub(super) fn gpu(&self) -> &Gpu {
-        &self.gpu
-    }
-
-    pub(super) fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
+    /// The commands so far, for copies between replays.
+    pub fn encoder(&mut self) -> &mut wgpu::CommandEncoder {
         let device = &self.gpu.inner.device;
         self.encoder
             .get_or_insert_with(|| device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default()))

@@ -21,27 +21,30 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Copies `tensor` at this point of the batch.
-    fn take(batch: &mut Batch, tensor: &Tensor, reuse: Option<wgpu::Buffer>) -> Self {
+    /// Copies `tensor` at this point of the commands.
+    fn take(
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        tensor: &Tensor,
+        reuse: Option<wgpu::Buffer>,
+    ) -> Result<Self, Error> {
+        let (source, offset) = gpu.copied(tensor, wgpu::BufferUsages::COPY_SRC)?;
         let bytes = tensor.bytes();
-        let device = batch.gpu().inner.device.clone();
         let buffer = reuse.unwrap_or_else(|| {
-            device.create_buffer(&wgpu::BufferDescriptor {
+            gpu.inner.device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("dualstep read-back"),
                 size: bytes,
                 usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
                 mapped_at_creation: false,
             })
         });
-        let (source, offset) = tensor.place().expect("solvers read tensors of their own, never temporaries");
         let state = Arc::new(AtomicU8::new(PENDING));
         let signal = Arc::clone(&state);
-        let encoder = batch.encoder();
         encoder.copy_buffer_to_buffer(source, offset, &buffer, 0, bytes);
         encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Read, 0..bytes, move |result| {
             signal.store(if result.is_ok() { READY } else { FAILED }, Ordering::Release);
         });
-        Self { buffer, bytes, state }
+        Ok(Self { buffer, bytes, state })
     }
 
     /// The bytes, and the buffer for reuse. Call only when the state is no longer pending.
@@ -71,13 +74,23 @@ impl Ring {
         Self { capacity, pending: VecDeque::new(), spare: Vec::new() }
     }
 
-    /// Takes a copy of `tensor` at this point of the batch. Returns false, and takes none, when the ring is full.
-    pub fn push(&mut self, batch: &mut Batch, tensor: &Tensor) -> bool {
+    /// Takes a copy of `tensor` at this point of a [batch](Batch::encoder)'s commands or of the caller's own, which must be
+    /// submitted. Returns false, and takes none, when the ring is full. Copies of one ring are of tensors of one size.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when the tensor is another `Gpu`'s, a window, a temporary without memory, or in a buffer without
+    /// `COPY_SRC`.
+    pub fn push(
+        &mut self,
+        gpu: &Gpu,
+        encoder: &mut wgpu::CommandEncoder,
+        tensor: &Tensor,
+    ) -> Result<bool, Error> {
         if self.pending.len() == self.capacity {
-            return false;
+            return Ok(false);
         }
-        self.pending.push_back(InFlight::take(batch, tensor, self.spare.pop()));
-        true
+        self.pending.push_back(InFlight::take(gpu, encoder, tensor, self.spare.pop())?);
+        Ok(true)
     }
 
     /// Copies on their way.
@@ -138,14 +151,11 @@ impl Gpu {
     /// All bytes of the tensor, padding included. Waits for the device.
     ///
     /// # Errors
-    /// [`Error::DeviceFault`] when the device failed.
+    /// [`Error::Plan`] when the tensor is another `Gpu`'s, a window, a temporary without memory, or in a buffer without
+    /// `COPY_SRC`; [`Error::DeviceFault`] when the device failed.
     pub fn read_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, Error> {
-        if tensor.is_window() {
-            let detail = format!("reading a window of {}; read the whole tensor", tensor.shape());
-            return Err(Error::Plan { plan: "read-back".into(), detail });
-        }
         let mut batch = Batch::new(self);
-        let snapshot = InFlight::take(&mut batch, tensor, None);
+        let snapshot = InFlight::take(self, batch.encoder(), tensor, None)?;
         batch.submit()?;
         self.wait()?;
         Ok(snapshot.into_bytes()?.0)

@@ -2,8 +2,9 @@
 //!
 //! Called by the pipeline cache and by the tests that validate every kernel × variant without a GPU. Two directives,
 //! nothing more: `#import "folder/file.wgsl"` puts a file in place of the line, once per flattened file; a line that
-//! ends in `// @spec` may have its right-hand side replaced. A variant that names an import or a spec line that is
-//! not there is an error: a misspelt variant must not silently be the default.
+//! ends in `// @spec` may have its right-hand side replaced. The access mode of an input that shares its buffer with an
+//! output is replaced, too. A variant that names an import, a spec line or an input that is not there is an error: a
+//! misspelt variant must not silently be the default.
 
 use super::kernel::Variant;
 use crate::Error;
@@ -14,13 +15,13 @@ static SOURCES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/shaders.rs
 /// The WGSL of `kernel` with its imports in place and the variant's choices made.
 ///
 /// # Errors
-/// [`Error::Shader`] when a file is missing, or the variant names an import or spec line that does not exist.
+/// [`Error::Shader`] when a file is missing, or the variant names an import, spec line or input that does not exist.
 pub fn flatten(kernel: &str, variant: &Variant) -> Result<String, Error> {
     let mut flattener = Flattener { variant, seen: Vec::new(), used: Vec::new(), text: String::new() };
     flattener.file(kernel, kernel)?;
-    let choices =
-        variant.imports.iter().map(|(from, _)| *from).chain(variant.specs.iter().map(|(name, _)| *name));
-    for choice in choices {
+    let imports = variant.imports.iter().map(|(from, _)| *from);
+    let specs = variant.specs.iter().map(|(name, _)| *name);
+    for choice in imports.chain(specs).chain(variant.shared.iter().copied()) {
         if !flattener.used.iter().any(|used| used == choice) {
             let detail = format!("variant {} sets `{choice}`, which no line names", variant.label);
             return Err(Error::Shader { shader: kernel.into(), detail });
@@ -54,6 +55,7 @@ impl Flattener<'_> {
                 self.file(&chosen, kernel)?;
             } else {
                 let line = self.specialise(line);
+                let line = self.widen(&line).unwrap_or(line);
                 self.text.push_str(&line);
                 self.text.push('\n');
             }
@@ -84,6 +86,15 @@ impl Flattener<'_> {
             None => line.into(),
         }
     }
+
+    /// The declaration of an input, if the variant shares its buffer, as that of an output.
+    fn widen(&mut self, line: &str) -> Option<String> {
+        let (before, declared) = line.split_once("var<storage, read> ")?;
+        let (name, _) = declared.split_once(':')?;
+        let shared = self.variant.shared.iter().find(|shared| **shared == name)?;
+        self.used.push((*shared).into());
+        Some(format!("{before}var<storage, read_write> {declared}"))
+    }
 }
 
 /// The file a line imports, without `.wgsl`.
@@ -100,6 +111,16 @@ mod tests {
         let variant = Variant::new("wrong").spec("NO_SUCH_CONSTANT", 4u32);
         let message = flatten("elementwise/fill", &variant).unwrap_err().to_string();
         assert!(message.contains("NO_SUCH_CONSTANT"), "{message}");
+    }
+
+    #[test]
+    fn an_input_is_widened_and_no_other() {
+        let text = flatten("dladmm/hidden_z", &Variant::new("relu").sharing("bias")).unwrap();
+        assert!(text.contains("@binding(1) var<storage, read_write> bias: array<vec4f>;"), "{text}");
+        assert!(text.contains("@binding(0) var<storage, read> product: array<vec4f>;"), "{text}");
+        // An output is `read_write` as it is.
+        let message = flatten("dladmm/hidden_z", &Variant::new("relu").sharing("z")).unwrap_err().to_string();
+        assert!(message.contains("`z`"), "{message}");
     }
 
     #[test]

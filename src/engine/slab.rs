@@ -66,8 +66,7 @@ impl Slab {
         self.parts[index].0
     }
 
-    /// One part of one row of `flat`, sharing its memory. It shares the buffer too, which wgpu tracks as a whole: a kernel
-    /// that writes one part cannot read another of the same tensor.
+    /// One part of one row of `flat`, sharing its memory.
     ///
     /// # Errors
     /// [`Error::Plan`] when `flat` is not made of such rows, or there is no such row or part.

@@ -1,7 +1,8 @@
 //! Tensors: a shape, a storage type, and one buffer each.
 //!
 //! Made by [`Gpu`](super::Gpu) (owned memory), by [`PlanBuilder::temporary`](super::PlanBuilder::temporary) (memory
-//! assigned when the plan is finished) or over a host app's buffer. Clones share memory.
+//! assigned when the plan is finished) or over a host app's buffer. Clones share memory. A tensor serves the `Gpu` that it
+//! was made by, and is refused by others.
 
 use super::pool::Allocation;
 use crate::Error;
@@ -102,6 +103,8 @@ pub struct Tensor {
 /// Where a tensor lives. Empty until a temporary's plan is finished.
 #[derive(Debug)]
 struct Memory {
+    /// The [`Gpu`](super::Gpu) that made it, by its number.
+    owner: u64,
     place: OnceLock<Place>,
 }
 
@@ -117,24 +120,19 @@ pub(super) struct Place {
 }
 
 impl Tensor {
-    pub(super) fn placed(shape: Shape, storage: StorageType, place: Place) -> Self {
-        Self {
-            shape,
-            storage,
-            memory: Arc::new(Memory { place: OnceLock::from(place) }),
-            start: 0,
-            pitch: shape.quads(),
-        }
+    pub(super) fn placed(owner: u64, shape: Shape, storage: StorageType, place: Place) -> Self {
+        let memory = Arc::new(Memory { owner, place: OnceLock::from(place) });
+        Self { shape, storage, memory, start: 0, pitch: shape.quads() }
     }
 
-    pub(super) fn unplaced(shape: Shape, storage: StorageType) -> Self {
-        Self {
-            shape,
-            storage,
-            memory: Arc::new(Memory { place: OnceLock::new() }),
-            start: 0,
-            pitch: shape.quads(),
-        }
+    pub(super) fn unplaced(owner: u64, shape: Shape, storage: StorageType) -> Self {
+        let memory = Arc::new(Memory { owner, place: OnceLock::new() });
+        Self { shape, storage, memory, start: 0, pitch: shape.quads() }
+    }
+
+    /// The number of the [`Gpu`](super::Gpu) that made it.
+    pub(super) fn owner(&self) -> u64 {
+        self.memory.owner
     }
 
     /// Gives a temporary its memory; the plan that made it calls this once.
@@ -242,5 +240,11 @@ impl Tensor {
     /// Whether two tensors live in one buffer, which wgpu tracks as a whole.
     pub(super) fn shares_buffer(&self, other: &Self) -> bool {
         self.is(other) || matches!((self.place(), other.place()), (Some((a, _)), Some((b, _))) if a == b)
+    }
+
+    /// Bytes of the buffer that a binding covers; of a temporary's memory as long as it has none.
+    pub(super) fn range(&self) -> Range<u64> {
+        let first = self.place().map_or(self.start, |(_, offset)| offset);
+        first..first + self.bound_bytes()
     }
 }

@@ -67,12 +67,12 @@
 //!
 //! An app with an encoder and buffers of its own wraps them ([`Gpu::from_wgpu`], [`Gpu::wrap`]), records as above, and
 //! replays the plan into its own pass by [`Plan::record`](crate::engine::Plan::record): no submit, no wait and no upload
-//! of ours. Gradients that lie in buffers of their own get into the rows by
+//! of ours (`examples/embed_wgpu.rs`). State may lie in its buffers, too ([`Badm::with_state`]). Gradients that lie in buffers of their own get into the rows by
 //! [`elementwise::copy`](crate::kernels::elementwise::copy) into each [part](crate::engine::Slab::part), 8 bytes a parameter.
 
 use std::fmt;
 
-use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, log};
+use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_state, fill, log};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 pub use crate::kernels::badm::SecondMoment;
@@ -111,7 +111,8 @@ pub enum StateStorage {
 }
 
 impl StateStorage {
-    fn storage(self) -> StorageType {
+    /// As tensors have it.
+    pub fn storage(self) -> StorageType {
         match self {
             Self::F32 => StorageType::F32,
             Self::Bf16 => StorageType::Bf16,
@@ -203,10 +204,16 @@ impl BadmConfig {
         }
     }
 
+    /// Tensors of state, the duals and the second moments of each batch that has slots of its own, and the shape that each
+    /// has for so many parameters: a row for each sub-batch.
+    pub fn state(&self, parameters: u32) -> (usize, Shape) {
+        (2 * self.batches() as usize, Shape::new(self.sub_batches, parameters))
+    }
+
     /// Bytes of duals and second moments for so many parameters.
     pub fn state_bytes(&self, parameters: u32) -> u64 {
-        let rows = Shape::new(self.sub_batches, parameters).stored() * self.storage.storage().bytes();
-        2 * u64::from(self.batches()) * rows
+        let (tensors, shape) = self.state(parameters);
+        tensors as u64 * shape.stored() * self.storage.storage().bytes()
     }
 
     /// Refuses settings outside their range.
@@ -346,23 +353,47 @@ impl Badm {
     /// Those of [`BadmConfig::check`]; [`Error::Shape`] when the parameters are not one row of f32; [`Error::Limit`] when
     /// the state exceeds [`BadmConfig::memory_limit`], or a batch's rows exceed one binding of the device.
     pub fn new(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<Self, Error> {
-        config.check()?;
-        expect_flat(kernel::STEP.name, parameters)?;
-        let columns = parameters.shape().columns;
-        let (needed, batches) = (config.state_bytes(columns), config.batches());
-        if needed > config.memory_limit {
-            let copies = 2 * u64::from(batches) * u64::from(config.sub_batches);
-            return Err(Error::Limit {
-                what: format!("the state of BADM, {copies} copies of the model,"),
-                needed: format!("{} MiB", needed.div_ceil(1 << 20)),
-                allowed: format!("{} MiB by memory_limit", config.memory_limit >> 20),
-                remedy: "share the slots, store the state in 16 bits, use fewer sub-batches, or raise the limit",
-            });
+        let (tensors, shape) = check_state(gpu, config, parameters)?;
+        let zeros = |_| gpu.zeros(shape, config.storage.storage());
+        let state = (0..tensors).map(zeros).collect::<Result<Vec<_>, _>>()?;
+        Self::at_start(gpu, config, parameters, &state)
+    }
+
+    /// BADM at its first step, with its state in tensors of the caller's: as many as [`BadmConfig::state`] says, in the
+    /// order of [`tensors`](Self::tensors). What they hold is replaced, by uploads.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) and of [`Gpu::write`]; [`Error::Shape`] when the tensors are not what the state is.
+    pub fn with_state(
+        gpu: &Gpu,
+        config: &BadmConfig,
+        parameters: &Tensor,
+        state: &[Tensor],
+    ) -> Result<Self, Error> {
+        let (tensors, shape) = check_state(gpu, config, parameters)?;
+        expect_state(kernel::STEP.name, state, tensors, (shape, config.storage.storage()))?;
+        state.iter().try_for_each(|tensor| fill(gpu, tensor, 0.0))?;
+        Self::at_start(gpu, config, parameters, state)
+    }
+
+    /// Over a state of zeros.
+    fn at_start(
+        gpu: &Gpu,
+        config: &BadmConfig,
+        parameters: &Tensor,
+        state: &[Tensor],
+    ) -> Result<Self, Error> {
+        let start = config.initial_moment as f32;
+        let start = if config.storage == StateStorage::F16 { start.sqrt() } else { start };
+        let mut rows = Vec::new();
+        for pair in state.chunks_exact(2) {
+            let (pi, m) = (pair[0].clone(), pair[1].clone());
+            if start > 0.0 {
+                fill(gpu, &m, start)?;
+            }
+            rows.push(Rows { pi, m });
         }
-        let shape = Shape::new(config.sub_batches, columns);
-        gpu.check_shape(shape, StorageType::F32)?;
-        let rows = (0..batches).map(|_| rows(gpu, config, shape)).collect::<Result<_, _>>()?;
-        let clock = vec![0; clock_length(config.sub_batches * batches) as usize];
+        let clock = vec![0; clock_length(config.sub_batches * config.batches()) as usize];
         let control = Control::new(gpu, &config.settings(), &clock)?;
         Ok(Self { config: *config, parameters: parameters.clone(), rows, control })
     }
@@ -482,19 +513,24 @@ impl Badm {
     }
 }
 
-/// Duals of zero, and second moments as they start.
-fn rows(gpu: &Gpu, config: &BadmConfig, shape: Shape) -> Result<Rows, Error> {
-    let storage = config.storage.storage();
-    let (pi, m) = (gpu.zeros(shape, storage)?, gpu.zeros(shape, storage)?);
-    if config.initial_moment > 0.0 {
-        let (count, start) = (shape.elements() as usize, config.initial_moment as f32);
-        match config.storage {
-            StateStorage::F32 => gpu.write(&m, &vec![start; count])?,
-            StateStorage::Bf16 => gpu.write(&m, &vec![half::bf16::from_f32(start); count])?,
-            StateStorage::F16 => gpu.write(&m, &vec![half::f16::from_f32(start.sqrt()); count])?,
-        }
+/// How many tensors of which shape the state takes, once settings, parameters and limits allow it.
+fn check_state(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<(usize, Shape), Error> {
+    config.check()?;
+    expect_flat(kernel::STEP.name, parameters)?;
+    let columns = parameters.shape().columns;
+    let (needed, batches) = (config.state_bytes(columns), config.batches());
+    if needed > config.memory_limit {
+        let copies = 2 * u64::from(batches) * u64::from(config.sub_batches);
+        return Err(Error::Limit {
+            what: format!("the state of BADM, {copies} copies of the model,"),
+            needed: format!("{} MiB", needed.div_ceil(1 << 20)),
+            allowed: format!("{} MiB by memory_limit", config.memory_limit >> 20),
+            remedy: "share the slots, store the state in 16 bits, use fewer sub-batches, or raise the limit",
+        });
     }
-    Ok(Rows { pi, m })
+    let (tensors, shape) = config.state(columns);
+    gpu.check_shape(shape, StorageType::F32)?;
+    Ok((tensors, shape))
 }
 
 fn check_weights(weights: &[f32], count: u32) -> Result<(), Error> {

@@ -40,7 +40,7 @@
 //! }
 //! ```
 
-use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, log};
+use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_state, fill, log};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 pub use crate::kernels::first_order::Method;
@@ -130,6 +130,11 @@ impl FirstOrderConfig {
         }
     }
 
+    /// The shape of the state for so many parameters: a row for each value that the method keeps of one.
+    pub fn state(&self, parameters: u32) -> Shape {
+        Shape::new(self.method.rows(), parameters)
+    }
+
     /// Refuses settings outside their range.
     ///
     /// # Errors
@@ -194,16 +199,40 @@ impl FirstOrder {
     /// Those of [`FirstOrderConfig::check`]; [`Error::Shape`] when the parameters are not one row of f32; [`Error::Limit`]
     /// when the state exceeds one binding.
     pub fn new(gpu: &Gpu, config: &FirstOrderConfig, parameters: &Tensor) -> Result<Self, Error> {
-        config.check()?;
-        expect_flat(kernel::STEP.name, parameters)?;
+        let shape = check_state(config, parameters)?;
+        let state = (shape.rows > 0).then(|| gpu.zeros(shape, StorageType::F32)).transpose()?;
+        Self::at_start(gpu, config, parameters, state)
+    }
+
+    /// A method at its first step, with its state in a tensor of the caller's, of the shape that
+    /// [`FirstOrderConfig::state`] says and f32. What it holds is replaced, by uploads.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new) and of [`Gpu::write`]; [`Error::Shape`] when the tensor is not what the state is.
+    pub fn with_state(
+        gpu: &Gpu,
+        config: &FirstOrderConfig,
+        parameters: &Tensor,
+        state: &Tensor,
+    ) -> Result<Self, Error> {
+        let shape = check_state(config, parameters)?;
+        expect_state(kernel::STEP.name, std::slice::from_ref(state), 1, (shape, StorageType::F32))?;
+        fill(gpu, state, 0.0)?;
+        Self::at_start(gpu, config, parameters, (shape.rows > 0).then(|| state.clone()))
+    }
+
+    /// Over a state of zeros.
+    fn at_start(
+        gpu: &Gpu,
+        config: &FirstOrderConfig,
+        parameters: &Tensor,
+        state: Option<Tensor>,
+    ) -> Result<Self, Error> {
         let mut clock = [0; CLOCK_LENGTH as usize];
         clock[MU_PRODUCT as usize] = 1.0f32.to_bits();
         let control = Control::new(gpu, &config.settings(), &clock)?;
-        let rows = config.method.rows();
-        let shape = Shape::new(rows, parameters.shape().columns);
-        let state = (rows > 0).then(|| gpu.zeros(shape, StorageType::F32)).transpose()?;
         if let (Some(state), true) = (&state, config.initial > 0.0) {
-            gpu.write(state, &vec![config.initial as f32; shape.elements() as usize])?;
+            fill(gpu, state, config.initial as f32)?;
         }
         Ok(Self { config: *config, parameters: parameters.clone(), state, control })
     }
@@ -319,4 +348,11 @@ impl FirstOrder {
     pub fn restore(&self, snapshot: &Snapshot) -> Result<(), Error> {
         self.control.restore(snapshot, &self.tensors())
     }
+}
+
+/// The shape of the state, once settings and parameters allow it.
+fn check_state(config: &FirstOrderConfig, parameters: &Tensor) -> Result<Shape, Error> {
+    config.check()?;
+    expect_flat(kernel::STEP.name, parameters)?;
+    Ok(config.state(parameters.shape().columns))
 }

@@ -215,6 +215,36 @@ pub(super) fn expect_flat(kernel: &'static str, parameters: &Tensor) -> Result<(
     Err(Error::Shape { kernel, detail })
 }
 
+/// Refuses tensors that are not `count` of this shape and storage.
+pub(super) fn expect_state(
+    kernel: &'static str,
+    state: &[Tensor],
+    count: usize,
+    (shape, storage): (Shape, StorageType),
+) -> Result<(), Error> {
+    let wrong = state.iter().find(|tensor| (tensor.shape(), tensor.storage()) != (shape, storage));
+    let detail = match wrong {
+        Some(tensor) => {
+            let (shape_given, given) = (tensor.shape(), tensor.storage());
+            format!("a tensor of {shape_given} of {given:?} for state that is {shape} of {storage:?}")
+        }
+        None if state.len() != count => format!("{} tensors for state that takes {count}", state.len()),
+        None => return Ok(()),
+    };
+    Err(Error::Shape { kernel, detail })
+}
+
+/// Uploads one value for every element, in whatever floating storage.
+pub(super) fn fill(gpu: &Gpu, tensor: &Tensor, value: f32) -> Result<(), Error> {
+    let count = tensor.shape().elements() as usize;
+    match tensor.storage() {
+        StorageType::F32 => gpu.write(tensor, &vec![value; count]),
+        StorageType::Bf16 => gpu.write(tensor, &vec![half::bf16::from_f32(value); count]),
+        StorageType::F16 => gpu.write(tensor, &vec![half::f16::from_f32(value); count]),
+        StorageType::U32 => gpu.write(tensor, &vec![value as u32; count]),
+    }
+}
+
 /// ln β, finite for β = 0 too: e^{-10⁴} is no f32.
 pub(super) fn log(beta: f64) -> f32 {
     beta.ln().max(-1e4) as f32

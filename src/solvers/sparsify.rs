@@ -390,11 +390,11 @@ impl Sparsifier {
     }
 
     /// Adds what follows a step, counted from 1, before scores are taken: an update that is due.
-    pub fn after_step(&mut self, batch: &mut Batch, step: u32) -> Result<(), Error> {
+    pub fn after_step(&mut self, gpu: &Gpu, batch: &mut Batch, step: u32) -> Result<(), Error> {
         let Some(Updates { plan, interval, count, measures, .. }) = &self.updates else { return Ok(()) };
         if step.is_multiple_of(*interval) && step / interval <= *count {
             batch.replay(plan, 1)?;
-            if self.measures.push(batch, measures) {
+            if self.measures.push(gpu, batch.encoder(), measures)? {
                 self.pending.push_back(step);
             }
         }

@@ -431,13 +431,13 @@ impl Training {
             batch.replay(self.step_plan(self.submitted), 1)?;
             self.submitted += 1;
             if let Some(sparsifier) = &mut self.parts.sparsifier {
-                sparsifier.after_step(&mut batch, self.submitted)?;
+                sparsifier.after_step(&self.gpu, &mut batch, self.submitted)?;
             }
             // Nothing but 0 is a multiple of 0, so 0 means never.
             if self.submitted.is_multiple_of(self.config.evaluate_every) {
                 batch.replay(&self.scores, 1)?;
-                if self.totals.push(&mut batch, &self.parts.totals) {
-                    self.clocks.push(&mut batch, self.parts.stepper.clock());
+                if self.totals.push(&self.gpu, batch.encoder(), &self.parts.totals)? {
+                    self.clocks.push(&self.gpu, batch.encoder(), self.parts.stepper.clock())?;
                     self.pending.push_back(self.submitted);
                 }
             }

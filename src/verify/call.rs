@@ -1,4 +1,4 @@
-//! One kernel's session and one recorded call in it: operands between canaries, two runs, the verdict.
+//! One kernel's session and one recorded call in it: operands between canaries, its runs, the verdict.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -64,8 +64,9 @@ impl<'a> Session<'a> {
         self.row
     }
 
-    /// Runs one case, twice. `record` makes the operands and calls the kernel; it must do the same each time. Nothing
-    /// runs after a failure.
+    /// Runs one case, twice, and if its number is a power of two once more with all operands in one buffer. (That takes a
+    /// pipeline of its own for each variant, and compiling those takes longer than all cases do.) `record` makes the operands
+    /// and calls the kernel; it must do the same each time. Nothing runs after a failure.
     pub fn check<'e>(
         &mut self,
         case: &str,
@@ -75,23 +76,71 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         self.row.cases += 1;
-        let (call, words) = Call::run(self.gpu, &record)?;
+        let (call, words) = Call::run(self.gpu, Room::Apart, &record)?;
         match call.judge(&words) {
             Ok(worst) => self.row.worst = self.row.worst.max(worst),
             Err(complaint) => self.fail(format!("{case}: {complaint}")),
         }
-        let (_, again) = Call::run(self.gpu, &record)?;
-        if let Some((frame, _)) = call.frames.iter().zip(words.iter().zip(&again)).find(|(_, (a, b))| a != b)
-        {
-            self.fail(format!("{case}: a second run left other bits in `{}`", frame.name));
+        let (_, again) = Call::run(self.gpu, Room::Apart, &record)?;
+        if let Some(name) = call.differing(&words, &again) {
+            self.fail(format!("{case}: a second run left other bits in `{name}`"));
+        }
+        if self.row.cases.is_power_of_two() {
+            let (_, together) = Call::run(self.gpu, Room::together(self.gpu, &call.frames), &record)?;
+            if let Some(name) = call.differing(&words, &together) {
+                self.fail(format!("{case}: with all operands in one buffer `{name}` has other bits"));
+            }
         }
         Ok(())
     }
 }
 
+/// Where operands lie.
+enum Room {
+    /// Each in a buffer of its own.
+    Apart,
+    /// All in this buffer, the next from this byte on.
+    Together(wgpu::Buffer, u64),
+}
+
+impl Room {
+    /// One buffer for operands such as these, with their canaries.
+    fn together(gpu: &Gpu, frames: &[Frame<'_>]) -> Self {
+        let bytes = frames.iter().map(|frame| Self::granules(gpu, frame.all.bytes())).sum();
+        Self::Together(buffer(gpu, "verify", bytes), 0)
+    }
+
+    /// A buffer, and an offset in it from which on so many bytes are free.
+    fn take(&mut self, gpu: &Gpu, name: &'static str, bytes: u64) -> (wgpu::Buffer, u64) {
+        match self {
+            Self::Apart => (buffer(gpu, name, bytes), 0),
+            Self::Together(buffer, next) => {
+                let offset = *next;
+                *next += Self::granules(gpu, bytes);
+                (buffer.clone(), offset)
+            }
+        }
+    }
+
+    /// So many bytes and more, up to where the device can bind what follows.
+    fn granules(gpu: &Gpu, bytes: u64) -> u64 {
+        bytes.next_multiple_of(gpu.device().limits().min_storage_buffer_offset_alignment.into())
+    }
+}
+
+fn buffer(gpu: &Gpu, name: &str, size: u64) -> wgpu::Buffer {
+    gpu.device().create_buffer(&wgpu::BufferDescriptor {
+        label: Some(name),
+        size,
+        usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
+        mapped_at_creation: false,
+    })
+}
+
 /// One recorded call.
 pub(super) struct Call<'e> {
     gpu: Gpu,
+    room: Room,
     /// Where the kernel's function records.
     pub plan: PlanBuilder,
     frames: Vec<Frame<'e>>,
@@ -102,11 +151,11 @@ struct Frame<'e> {
     name: &'static str,
     /// As 4-byte elements.
     shape: Shape,
-    /// The whole buffer.
+    /// The operand and its canaries.
     all: Tensor,
-    /// Word of the buffer at which the operand begins.
+    /// Word of them at which the operand begins.
     start: usize,
-    /// The buffer's words before the call.
+    /// The words before the call.
     before: Vec<u32>,
     expected: Expected<'e>,
 }
@@ -190,18 +239,13 @@ impl<'e> Call<'e> {
     ) -> Result<Tensor, Error> {
         let head = u64::from(self.gpu.device().limits().min_storage_buffer_offset_alignment);
         let bytes = (shape.stored() * storage.bytes()).max(16).next_multiple_of(16);
-        let buffer = self.gpu.device().create_buffer(&wgpu::BufferDescriptor {
-            label: Some(name),
-            size: head + bytes + TAIL,
-            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let (buffer, offset) = self.room.take(&self.gpu, name, head + bytes + TAIL);
         let start = head as usize / 4;
         let mut before = vec![canary(self.frames.len()); (head + bytes + TAIL) as usize / 4];
         before[start..start + stored.len()].copy_from_slice(stored);
-        let all = self.gpu.wrap(&buffer, 0, Shape::vector(before.len() as u32), StorageType::U32)?;
+        let all = self.gpu.wrap(&buffer, offset, Shape::vector(before.len() as u32), StorageType::U32)?;
         self.gpu.write_words(&all, 0, &before)?;
-        let tensor = self.gpu.wrap_with_tail(&buffer, head, shape, storage, TAIL)?;
+        let tensor = self.gpu.wrap_with_tail(&buffer, offset + head, shape, storage, TAIL)?;
         self.frames.push(Frame { name, shape: judged, all, start, before, expected });
         Ok(tensor)
     }
@@ -209,14 +253,22 @@ impl<'e> Call<'e> {
     /// Records, runs, and reads every operand back, canaries included.
     fn run(
         gpu: &Gpu,
+        room: Room,
         record: &impl Fn(&mut Self) -> Result<(), Error>,
     ) -> Result<(Self, Vec<Vec<u32>>), Error> {
-        let mut call = Self { gpu: gpu.clone(), plan: PlanBuilder::new(gpu, "verify"), frames: Vec::new() };
+        let (frames, plan) = (Vec::new(), PlanBuilder::new(gpu, "verify"));
+        let mut call = Self { gpu: gpu.clone(), room, plan, frames };
         record(&mut call)?;
         let plan = std::mem::replace(&mut call.plan, PlanBuilder::new(gpu, "verify"));
         plan.finish()?.run()?;
         let words = call.frames.iter().map(|frame| gpu.read_u32(&frame.all)).collect::<Result<_, _>>()?;
         Ok((call, words))
+    }
+
+    /// The first operand in which two runs left other bits.
+    fn differing(&self, one: &[Vec<u32>], other: &[Vec<u32>]) -> Option<&'static str> {
+        let mut frames = self.frames.iter().zip(one.iter().zip(other));
+        frames.find(|(_, (one, other))| one != other).map(|(frame, _)| frame.name)
     }
 
     fn judge(&self, words: &[Vec<u32>]) -> Result<f64, String> {

@@ -9,7 +9,8 @@
 //!   times the magnitude that the oracle computed, and where values may be flushed to zero, as WGSL permits, the
 //!   smallest normal number beside ε.
 //! - The padding of every row that is written in full is zero.
-//! - Each case runs twice, and the two leave the same bits.
+//! - Each case runs twice, and the two leave the same bits. So does a third run of some cases of every kernel, with all
+//!   operands in one buffer, as a host app that sub-allocates has them.
 //!
 //! A value that is not finite reaches what depends on it, in every kernel but those whose formula has a maximum,
 //! minimum or threshold: WGSL leaves `max(NaN, 0)` open, so `elementwise/activate` and `dladmm/hidden_z` may turn a NaN

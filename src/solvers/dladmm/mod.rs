@@ -162,19 +162,46 @@ impl DlAdmm {
     pub fn run(&mut self, iterations: u32) -> Result<(), Error> {
         let mut batch = Batch::new(&self.gpu);
         for k in 1..=iterations {
-            let iteration = self.submitted + 1;
-            // Nothing but 0 is a multiple of 0, so 0 means never.
-            let scores = iteration.is_multiple_of(self.config.evaluate_every);
-            batch.replay(self.plans.iteration(self.is_due(iteration), scores), 1)?;
-            if iteration.is_multiple_of(self.config.refresh_every) {
-                batch.replay(&self.plans.refresh, 1)?;
+            for plan in self.next_plans() {
+                batch.replay(&plan, 1)?;
             }
-            self.submitted = iteration;
             if k % ITERATIONS_PER_COPY == 0 || k == iterations {
-                self.ring.push(&mut batch, &self.state.ring);
+                self.copy_records(batch.encoder())?;
             }
         }
         batch.submit()
+    }
+
+    /// Records the next iteration into a pass of the caller's, for an app that submits its own commands: no submit, no
+    /// upload, no allocation, and nothing waits. Iterations run in the order they were recorded in, so passes are submitted
+    /// in that order, each once.
+    ///
+    /// Records wait on the device, those of the last 64 iterations, for [`copy_records`](Self::copy_records) or
+    /// [`finish`](Self::finish).
+    pub fn record(&mut self, pass: &mut wgpu::ComputePass<'_>) {
+        for plan in self.next_plans() {
+            plan.record(pass);
+        }
+    }
+
+    /// Copies the records on the device at this point of the caller's commands, for [`poll`](Self::poll) to find once they
+    /// have run. Does nothing where 64 copies are on their way. Memory for a copy is taken once and then used again.
+    ///
+    /// # Errors
+    /// None in the state that a network is in.
+    pub fn copy_records(&mut self, encoder: &mut wgpu::CommandEncoder) -> Result<(), Error> {
+        self.ring.push(&self.gpu, encoder, &self.state.ring).map(|_| ())
+    }
+
+    /// Counts an iteration as submitted, and says what it is replayed from.
+    fn next_plans(&mut self) -> impl Iterator<Item = Plan> + use<> {
+        let iteration = self.submitted + 1;
+        self.submitted = iteration;
+        // Nothing but 0 is a multiple of 0, so 0 means never.
+        let scores = iteration.is_multiple_of(self.config.evaluate_every);
+        let refresh = iteration.is_multiple_of(self.config.refresh_every);
+        let plan = self.plans.iteration(self.is_due(iteration), scores).clone();
+        [Some(plan), refresh.then(|| self.plans.refresh.clone())].into_iter().flatten()
     }
 
     /// Whether the accelerator tries a candidate after this iteration. Its history begins where the run did.
