@@ -205,8 +205,10 @@ impl BadmConfig {
 
     /// Bytes of duals and second moments for so many parameters.
     pub fn state_bytes(&self, parameters: u32) -> u64 {
-        let rows = Shape::new(self.sub_batches, parameters).stored() * self.storage.storage().bytes();
-        2 * u64::from(self.batches()) * rows
+        let rows = Shape::new(self.sub_batches, parameters).stored();
+        // Settings may ask for more than a u64 holds.
+        let row_bytes = rows.saturating_mul(self.storage.storage().bytes());
+        row_bytes.saturating_mul(2 * u64::from(self.batches()))
     }
 
     /// Refuses settings outside their range.
@@ -351,7 +353,7 @@ impl Badm {
         let columns = parameters.shape().columns;
         let (needed, batches) = (config.state_bytes(columns), config.batches());
         if needed > config.memory_limit {
-            let copies = 2 * u64::from(batches) * u64::from(config.sub_batches);
+            let copies = 2 * u128::from(batches) * u128::from(config.sub_batches);
             return Err(Error::Limit {
                 what: format!("the state of BADM, {copies} copies of the model,"),
                 needed: format!("{} MiB", needed.div_ceil(1 << 20)),
