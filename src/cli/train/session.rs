@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use dualstep::Error;
 use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::engine::Profile;
-use dualstep::solvers::dladmm::{HostLayer, HostState};
 use dualstep::solvers::nm::Warning;
 use dualstep::solvers::sparsify::UpdateRecord;
 
@@ -205,7 +204,7 @@ impl Session {
         let Some(keeper) = &self.keeper else { return Ok(None) };
         let (config, mut state) = self.solver.state(self.submitted)?;
         if keeper.weights_only {
-            state = without_samples(state);
+            state = state.weights_alone();
         }
         let iteration = state.iteration;
         let checkpoint = Checkpoint {
@@ -223,11 +222,4 @@ impl Session {
     pub fn profile(&self) -> Result<Profile, Error> {
         self.solver.iteration_plan().profile()
     }
-}
-
-/// Keeps W and b alone.
-fn without_samples(state: HostState) -> HostState {
-    let weights =
-        |layer: HostLayer| HostLayer { weights: layer.weights, bias: layer.bias, ..HostLayer::default() };
-    HostState { layers: state.layers.into_iter().map(weights).collect(), dual: Vec::new(), ..state }
 }
