@@ -83,6 +83,11 @@ impl Fault {
         Self::new(DUALSTEP_ERROR_ARGUMENT, message)
     }
 
+    /// Why, for programs.
+    pub fn status(&self) -> dualstep_status {
+        self.status
+    }
+
     /// A panic that was caught.
     fn from_panic(payload: &(dyn Any + Send)) -> Self {
         let words = payload.downcast_ref::<&str>().copied();
@@ -195,4 +200,30 @@ pub extern "C" fn dualstep_status_name(status: i32) -> *const c_char {
 pub extern "C" fn dualstep_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
     VERSION.as_ptr().cast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said() -> String {
+        // SAFETY: never NULL, and no call fails meanwhile.
+        unsafe { CStr::from_ptr(dualstep_last_error_message()) }.to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_panic_becomes_a_status() {
+        assert_eq!(guarded(|| panic!("of {}", 2 + 2)), DUALSTEP_ERROR_INTERNAL);
+        assert!(said().ends_with("of 4"), "{}", said());
+        assert_eq!(guarded(|| std::panic::panic_any(5)), DUALSTEP_ERROR_INTERNAL);
+        assert!(said().ends_with("a panic without words"), "{}", said());
+    }
+
+    #[test]
+    fn a_message_stays_until_the_next() {
+        guarded(|| Err(Fault::argument("first\0one")));
+        guarded(|| Ok(()));
+        assert_eq!(said(), "first one");
+        std::thread::spawn(|| assert_eq!(said(), "")).join().unwrap();
+    }
 }

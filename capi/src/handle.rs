@@ -23,10 +23,10 @@ pub trait Object: Any + Send + Sync {
     const KIND: &'static str;
 }
 
-/// The first handle. No pointer to an object of C's is odd or so small.
+/// The first handle. They are odd, as no pointer to a structure is.
 const FIRST: usize = 0x1001;
 
-/// The next handle; they are odd.
+/// The next handle.
 static NEXT: AtomicUsize = AtomicUsize::new(FIRST);
 
 /// The objects by their handles.
@@ -89,4 +89,39 @@ fn unknown(kind: &str, number: usize) -> Fault {
 
 fn wrong(wanted: &str, kind: &str) -> Fault {
     Fault::new(DUALSTEP_ERROR_HANDLE, format!("the handle of a {wanted} is one of a {kind}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Counted(#[allow(dead_code)] Arc<()>);
+
+    impl Object for Counted {
+        const KIND: &'static str = "counted";
+    }
+
+    #[test]
+    fn an_object_lives_as_long_as_its_handle_and_calls_with_it() {
+        let alive = Arc::new(());
+        let handle = give(Counted(Arc::clone(&alive)));
+        let held = get(handle.cast_const()).unwrap();
+        free(handle).unwrap();
+        assert_eq!(Arc::strong_count(&alive), 2, "a call works with it");
+        drop(held);
+        assert_eq!(Arc::strong_count(&alive), 1);
+        assert!(get(handle.cast_const()).is_err() && free(handle).is_err());
+    }
+
+    #[test]
+    fn a_lock_that_a_fault_left_behind_refuses() {
+        let lock = Mutex::new(0);
+        let status = crate::error::guarded(|| {
+            let _guard = exclusive("test", &lock)?;
+            panic!("half done")
+        });
+        assert_eq!(status, DUALSTEP_ERROR_INTERNAL);
+        assert!(matches!(exclusive("test", &lock), Err(fault) if fault.status() == DUALSTEP_ERROR_INTERNAL));
+    }
 }

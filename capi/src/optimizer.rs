@@ -379,6 +379,8 @@ unsafe impl Versioned for dualstep_counts {
     }
 }
 
+const NOT_FIRST_ORDER: &str = "the optimizer is BADM; this call takes a first-order method";
+
 /// The rule of an optimizer, with its state on the device.
 #[derive(Debug)]
 pub(crate) enum Rule {
@@ -390,17 +392,14 @@ impl Rule {
     pub fn first_order(&self) -> Result<&FirstOrder, Fault> {
         match self {
             Self::FirstOrder(method) => Ok(method),
-            Self::Badm(_) => {
-                Err(Fault::argument("the optimizer is BADM; this call takes a first-order method"))
-            }
+            Self::Badm(_) => Err(Fault::argument(NOT_FIRST_ORDER)),
         }
     }
 
     fn first_order_mut(&mut self) -> Result<&mut FirstOrder, Fault> {
-        self.first_order()?;
         match self {
             Self::FirstOrder(method) => Ok(method),
-            Self::Badm(_) => unreachable!("refused above"),
+            Self::Badm(_) => Err(Fault::argument(NOT_FIRST_ORDER)),
         }
     }
 

@@ -262,3 +262,71 @@ fn check<T>(name: &str, pointer: *const T, count: usize) -> Result<(), Fault> {
         false => Err(Fault::argument(format!("{name}: no memory holds {count} values"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A structure that has grown by its last field.
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Grown {
+        size: usize,
+        old: u64,
+        new: u64,
+    }
+
+    // SAFETY: `repr(C)`, `size` is first, and any bytes are numbers.
+    unsafe impl Versioned for Grown {
+        const NAME: &'static str = "grown";
+        const LEAST: usize = end!(old: u64);
+        const END: usize = end!(new: u64);
+
+        fn standard() -> Self {
+            Self { size: size_of::<Self>(), old: 1, new: 2 }
+        }
+    }
+
+    fn pointers() -> Pointers {
+        // SAFETY: tests hand over what C would.
+        unsafe { Pointers::new() }
+    }
+
+    #[test]
+    fn an_older_program_knows_nothing_of_new_fields() {
+        // What lies behind its structure is not the library's to read or write.
+        let mut older = Grown { size: Grown::LEAST, old: 7, new: 99 };
+        assert_eq!(
+            pointers().settings(&raw const older).unwrap(),
+            Grown { size: Grown::LEAST, old: 7, new: 2 }
+        );
+        pointers().fill(&raw mut older, &Grown { size: 0, old: 5, new: 6 }).unwrap();
+        assert_eq!(older, Grown { size: Grown::LEAST, old: 5, new: 99 });
+    }
+
+    #[test]
+    fn a_newer_program_may_not_use_what_this_library_does_not_know() {
+        #[repr(C)]
+        struct Newer {
+            known: Grown,
+            unknown: u64,
+        }
+        let size = size_of::<Newer>();
+        let mut newer = Newer { known: Grown { size, old: 7, new: 8 }, unknown: 9 };
+        let known = (&raw mut newer).cast::<Grown>();
+        let refused = pointers().settings(known.cast_const()).unwrap_err();
+        assert_eq!(refused.status(), DUALSTEP_ERROR_VERSION);
+        pointers().fill(known, &Grown::standard()).unwrap();
+        assert_eq!((newer.known, newer.unknown), (Grown { size, old: 1, new: 2 }, 0));
+        assert!(pointers().settings(known.cast_const()).is_ok());
+    }
+
+    #[test]
+    fn sizes_that_nobody_set_are_refused() {
+        for size in [0, Grown::LEAST - 1, LARGEST + 1, usize::MAX] {
+            let strange = Grown { size, ..Grown::standard() };
+            let refused = pointers().settings(&raw const strange).unwrap_err();
+            assert_eq!(refused.status(), DUALSTEP_ERROR_ARGUMENT, "{size}");
+        }
+    }
+}

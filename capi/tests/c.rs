@@ -228,6 +228,19 @@ fn the_readmes_program_compiles() {
     installed.compile(source.to_str().unwrap(), &[]);
 }
 
+/// As a C++ program includes it.
+#[test]
+fn the_header_is_cpp_too() {
+    let compiler = env::var("CXX").unwrap_or("c++".into());
+    if !is_there(&compiler) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: there is no C++ compiler");
+        return;
+    }
+    let mut command = Command::new(compiler);
+    command.args(["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only", "-x", "c++"]);
+    run(command.arg("-include").arg(capi().join("include/dualstep.h")).arg("/dev/null"));
+}
+
 /// Linked into the program, with the libraries that the `.pc` file names for it.
 #[test]
 fn the_static_library_links() {
