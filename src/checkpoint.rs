@@ -67,11 +67,7 @@ impl Checkpoint {
 
     /// Weights and biases alone: small, and enough to evaluate.
     pub fn weights_alone(self) -> Self {
-        let alone =
-            |layer: HostLayer| HostLayer { weights: layer.weights, bias: layer.bias, ..HostLayer::default() };
-        let layers = self.state.layers.into_iter().map(alone).collect();
-        let state = HostState { layers, dual: Vec::new(), ..self.state };
-        Self { state, training: None, ..self }
+        Self { state: self.state.weights_alone(), training: None, ..self }
     }
 }
 

@@ -13,7 +13,7 @@ use dualstep::files::write_atomically;
 use serde::Serialize;
 
 use super::report::{self, comparison};
-use super::samples::{self, Data, DataArguments};
+use super::samples::{Data, DataArguments};
 use super::train::{End, History, Plan, Session, Settings, UpdateLine};
 use super::{Failure, Outcome, interrupt, outputs, print, tell, text};
 
@@ -101,7 +101,7 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
     if let Some(path) = &arguments.json {
         outputs::check_file("--json", path)?;
     }
-    let data = samples::absolute(arguments.data.data.clone().unwrap_or_default())?;
+    let data = arguments.data.data.clone().unwrap_or_default().absolute()?;
     let on_graph = planned.iter().any(|(_, plans)| plans.iter().any(Plan::is_on_graph));
     let sources = sources(&data, arguments)?;
     let load = |source| Data::load(source, arguments.data.samples, on_graph);

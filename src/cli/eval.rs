@@ -8,9 +8,10 @@ use dualstep::checkpoint::{self, Checkpoint};
 use dualstep::data::{DataSource, Dataset, Split};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::solvers::dladmm::evaluate;
+use dualstep::solvers::problem::HostSamples;
 use serde::Serialize;
 
-use super::samples::{self, HostSamples};
+use super::samples;
 use super::{Failure, Outcome, print, text};
 
 /// Flags of `dualstep eval`.

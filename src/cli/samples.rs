@@ -1,12 +1,12 @@
 //! Data on its way to the device, for the commands that need some.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dualstep::Error;
 use dualstep::checkpoint::Checkpoint;
 use dualstep::data::graph::Graph;
-use dualstep::data::{DataSource, Dataset, Split, Values};
-use dualstep::solvers::problem::{GraphProblem, Problem, Rows, Samples, Targets};
+use dualstep::data::{DataSource, Split};
+use dualstep::solvers::problem::{GraphProblem, HostSamples, Problem};
 use dualstep::solvers::training::{Model, TrainingConfig, TrainingState};
 
 use super::Failure;
@@ -22,36 +22,6 @@ pub struct DataArguments {
     /// Train on the first so many samples [default: all].
     #[arg(long, value_name = "COUNT")]
     pub samples: Option<usize>,
-}
-
-/// Samples as solvers take them.
-pub struct HostSamples<'a> {
-    /// None of sparse samples, which are taken as they are.
-    values: Vec<f32>,
-    set: &'a Dataset,
-}
-
-impl<'a> HostSamples<'a> {
-    /// Scales the values of a set.
-    pub fn new(set: &'a Dataset) -> Result<Self, Error> {
-        let values = match set.values() {
-            Values::Sparse(_) => Vec::new(),
-            _ => set.scaled_rows(0..set.len(), set.features())?,
-        };
-        Ok(Self { values, set })
-    }
-
-    /// The view that solvers take.
-    pub fn view(&self) -> Samples<'_> {
-        Samples {
-            features: self.set.features() as u32,
-            values: match self.set.values() {
-                Values::Sparse(rows) => Rows::Sparse(rows),
-                _ => Rows::Dense(&self.values),
-            },
-            targets: Targets::Classes(self.set.labels()),
-        }
-    }
 }
 
 /// What is trained on.
@@ -117,19 +87,6 @@ pub fn load(source: &DataSource, samples: Option<usize>) -> Result<Split, Error>
         None => train,
     };
     Ok(Split { train, test })
-}
-
-/// The same source, named so that it is found from any folder.
-pub fn absolute(source: DataSource) -> Result<DataSource, Failure> {
-    let absolute = |path: PathBuf| match std::path::absolute(&path) {
-        Ok(path) => Ok(path),
-        Err(error) => Err(Failure(format!("--data {}: {error}; name a folder or file", path.display()))),
-    };
-    Ok(match source {
-        DataSource::Folder(folder) => DataSource::Folder(absolute(folder)?),
-        DataSource::Graph { path, partition } => DataSource::Graph { path: absolute(path)?, partition },
-        known => known,
-    })
 }
 
 /// Makes sure that the network of a checkpoint takes this data.

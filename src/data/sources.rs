@@ -145,6 +145,21 @@ impl DataSource {
         }
     }
 
+    /// The same source, named so that it is found from any folder.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when its path is empty or the folder that it is relative to is gone.
+    pub fn absolute(self) -> Result<Self, Error> {
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).map_err(|source| Error::Io { action: "find", path, source })
+        };
+        Ok(match self {
+            Self::Folder(folder) => Self::Folder(absolute(folder)?),
+            Self::Graph { path, partition } => Self::Graph { path: absolute(path)?, partition },
+            known => known,
+        })
+    }
+
     /// The same graph with the halves that this seed draws; none where nothing is drawn.
     pub fn with_halves(&self, seed: u64) -> Option<Self> {
         match self {

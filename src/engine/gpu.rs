@@ -354,7 +354,7 @@ impl Gpu {
     ) -> Result<Tensor, Error> {
         self.check()?;
         let refuse = |detail: String| Err(Error::Plan { plan: "wrap".into(), detail });
-        let bytes = (shape.stored() * storage.bytes()).max(16) + tail;
+        let bytes = bytes_of(shape, storage).max(16).saturating_add(tail);
         self.check_binding(shape, bytes)?;
         let alignment = u64::from(self.inner.device.limits().min_storage_buffer_offset_alignment);
         if !offset.is_multiple_of(alignment) {
@@ -525,7 +525,7 @@ impl Gpu {
 
     /// Memory for one tensor, checked against the device's limits.
     pub(super) fn place(&self, shape: Shape, storage: StorageType, zeroed: bool) -> Result<Place, Error> {
-        let bytes = (shape.stored() * storage.bytes()).max(16);
+        let bytes = bytes_of(shape, storage).max(16);
         self.check_binding(shape, bytes)?;
         let scope = self.inner.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let allocation = Arc::new(self.inner.pool.allocate(bytes, zeroed));
@@ -545,7 +545,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::Limit`] when it exceeds one binding of the device.
     pub fn check_shape(&self, shape: Shape, storage: StorageType) -> Result<(), Error> {
-        self.check_binding(shape, shape.stored() * storage.bytes())
+        self.check_binding(shape, bytes_of(shape, storage))
     }
 
     fn check_binding(&self, shape: Shape, bytes: u64) -> Result<(), Error> {
@@ -584,6 +584,11 @@ impl Gpu {
         }
         self.check()
     }
+}
+
+/// Bytes of a tensor that may be too large for any device; more than a u64 holds are as many as it does.
+fn bytes_of(shape: Shape, storage: StorageType) -> u64 {
+    shape.stored().saturating_mul(storage.bytes())
 }
 
 /// One block of text for each adapter of `backend`, or of all backends.

@@ -32,7 +32,8 @@ impl Slab {
             // The check below covers every start, for none is larger than the end.
             parts.push((end as u32, *shape));
             // A binding cannot be empty, so a part without elements has room for some.
-            end = (end + shape.stored().max(1)).next_multiple_of(GRANULE.into());
+            let next = end.checked_add(shape.stored().max(1));
+            end = next.and_then(|next| next.checked_next_multiple_of(GRANULE.into())).unwrap_or(u64::MAX);
         }
         let length = u32::try_from(end).map_err(|_| Error::Limit {
             what: format!("a slab of {} tensors", shapes.len()),
@@ -105,7 +106,8 @@ mod tests {
         }
         assert_eq!(slab.shapes().collect::<Vec<_>>(), shapes);
         assert!(slab.length() >= end && slab.length().is_multiple_of(128));
-        let huge = [Shape::new(1 << 16, 1 << 15); 2];
-        assert!(matches!(Slab::new(&huge), Err(Error::Limit { .. })));
+        for huge in [Shape::new(1 << 16, 1 << 15), Shape::new(u32::MAX, u32::MAX)] {
+            assert!(matches!(Slab::new(&[huge; 3]), Err(Error::Limit { .. })), "{huge}");
+        }
     }
 }

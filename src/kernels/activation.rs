@@ -28,7 +28,12 @@ const TANH: &str = "shared/activation_tanh";
 
 impl Activation {
     /// One of each kind.
-    pub const KINDS: [Self; 4] = [Self::Relu, Self::LeakyRelu { slope: 0.01 }, Self::Sigmoid, Self::Tanh];
+    pub const KINDS: [Self; 4] = [Self::Relu, Self::leaky_relu(), Self::Sigmoid, Self::Tanh];
+
+    /// Leaky ReLU with its usual slope.
+    pub const fn leaky_relu() -> Self {
+        Self::LeakyRelu { slope: 0.01 }
+    }
 
     /// `variant` of a kernel that imports f, with this f.
     pub(super) fn choose(self, variant: Variant) -> Variant {

@@ -213,7 +213,8 @@ impl BadmConfig {
     /// Bytes of duals and second moments for so many parameters.
     pub fn state_bytes(&self, parameters: u32) -> u64 {
         let (tensors, shape) = self.state(parameters);
-        tensors as u64 * shape.stored() * self.storage.storage().bytes()
+        // Settings may ask for more than a u64 holds.
+        shape.stored().saturating_mul(self.storage.storage().bytes()).saturating_mul(tensors as u64)
     }
 
     /// Refuses settings outside their range.
@@ -520,7 +521,7 @@ fn check_state(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<(u
     let columns = parameters.shape().columns;
     let (needed, batches) = (config.state_bytes(columns), config.batches());
     if needed > config.memory_limit {
-        let copies = 2 * u64::from(batches) * u64::from(config.sub_batches);
+        let copies = 2 * u128::from(batches) * u128::from(config.sub_batches);
         return Err(Error::Limit {
             what: format!("the state of BADM, {copies} copies of the model,"),
             needed: format!("{} MiB", needed.div_ceil(1 << 20)),

@@ -1,8 +1,8 @@
 //! What a network is trained on, as every solver that trains one takes it, and how it does.
 
 use crate::Error;
-use crate::data::SparseRows;
 use crate::data::graph::Graph;
+use crate::data::{Dataset, SparseRows, Values};
 use crate::kernels::loss::Loss;
 
 /// What a network's outputs are to be.
@@ -121,6 +121,40 @@ impl Samples<'_> {
         checked
             .and_then(|()| self.targets.check(loss, samples, outputs))
             .map_err(|detail| Error::Samples { what, detail })
+    }
+}
+
+/// A data set as solvers take it: pixels scaled once, sparse samples as they are.
+#[derive(Debug)]
+pub struct HostSamples<'a> {
+    /// None of sparse samples.
+    values: Vec<f32>,
+    set: &'a Dataset,
+}
+
+impl<'a> HostSamples<'a> {
+    /// Scales the values of a set.
+    ///
+    /// # Errors
+    /// None that a [`Dataset`] could cause.
+    pub fn new(set: &'a Dataset) -> Result<Self, Error> {
+        let values = match set.values() {
+            Values::Sparse(_) => Vec::new(),
+            _ => set.scaled_rows(0..set.len(), set.features())?,
+        };
+        Ok(Self { values, set })
+    }
+
+    /// The view that solvers take.
+    pub fn view(&self) -> Samples<'_> {
+        Samples {
+            features: self.set.features() as u32,
+            values: match self.set.values() {
+                Values::Sparse(rows) => Rows::Sparse(rows),
+                _ => Rows::Dense(&self.values),
+            },
+            targets: Targets::Classes(self.set.labels()),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use clap::Parser;
 /// Where full data sets lie: the library's own file, so that both agree.
 #[path = "../../src/data/cache.rs"]
 mod cache;
+mod capi;
 mod cora;
 mod data;
 mod demo;
@@ -34,6 +35,7 @@ enum Command {
     Test,
     Results(results::Args),
     Isa(isa::Args),
+    Capi(capi::Args),
     /// Have Tint, the compiler of WGSL within Chrome, validate every kernel, where node is installed.
     Tint,
     /// Check format, clippy's lints and the documentation.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Results(args) => results::run(&args),
         Command::Isa(args) => isa::run(&args),
+        Command::Capi(args) => capi::run(&args),
         Command::Tint => tint::run(),
         Command::Lint => lint::run(),
     };

@@ -31,14 +31,19 @@ pub fn compilers() -> Result<PathBuf> {
     program("dualstep-compilers", "debug")
 }
 
+/// The folder that cargo builds into.
+pub fn target() -> Result<PathBuf> {
+    let this = env::current_exe().context("cannot find out where xtask itself lies")?;
+    let target = this.ancestors().nth(2).context("xtask does not lie in a target folder")?;
+    Ok(target.to_owned())
+}
+
 /// A program of the workspace as cargo has built it.
 ///
 /// Asking `cargo run` for it would be shorter, but after `cargo test` that builds wgpu a second time: the tests'
 /// naga has features of its own.
 fn program(name: &str, profile: &str) -> Result<PathBuf> {
-    let this = env::current_exe().context("cannot find out where xtask itself lies")?;
-    let target = this.ancestors().nth(2).context("xtask does not lie in a target folder")?;
-    let program = target.join(profile).join(format!("{name}{EXE_SUFFIX}"));
+    let program = target()?.join(profile).join(format!("{name}{EXE_SUFFIX}"));
     ensure!(program.is_file(), "cargo has built no {}", program.display());
     Ok(program)
 }

@@ -137,7 +137,7 @@ pub fn run(options: &GpuOptions, arguments: &Arguments) -> Outcome {
 
 impl Job {
     fn new(arguments: &Arguments) -> Result<Self, Failure> {
-        let given = arguments.data.data.clone().map(samples::absolute).transpose()?;
+        let given = arguments.data.data.clone().map(DataSource::absolute).transpose()?;
         let mut job = match &arguments.results.resume {
             Some(path) => Self::resumed(path, given, arguments)?,
             None => Self {

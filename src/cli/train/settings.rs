@@ -22,12 +22,6 @@ use crate::cli::{Failure, text};
 const HIDDEN: [u32; 2] = [200, 200];
 /// Dropout of graph convolutional networks unless said otherwise.
 const DROPOUT: f32 = 0.5;
-/// FISTA iterations unless said otherwise: where its error falls below that of f32 for moderate penalties.
-const FISTA_ITERATIONS: u32 = 100;
-/// The usual slope of leaky ReLU below zero.
-const LEAKY_SLOPE: f32 = 0.01;
-/// The authors' η.
-const FISTA_ETA: f32 = 4.0;
 
 /// What is computed, and how. A run that is resumed takes all of it from its checkpoint.
 #[derive(Clone, clap::Args)]
@@ -368,11 +362,10 @@ impl Settings {
             Some(StepsName::Exact) => Steps::Exact(exact),
             Some(StepsName::Quadratic) => Steps::Quadratic,
             Some(StepsName::LineSearch) => Steps::LineSearch,
-            // The other schedules are the paper's and made for its steps.
-            None if schedule == Schedule::Constant && !matches!(self.penalty, Some(Penalty::L1 { .. })) => {
-                Steps::Exact(exact)
-            }
-            None => Steps::Quadratic,
+            None => match Steps::usual(schedule, self.penalty.unwrap_or_default()) {
+                Steps::Exact(_) => Steps::Exact(exact),
+                others => others,
+            },
         };
         match flags.iter().find(|(_, given)| *given && !matches!(steps, Steps::Exact(_))) {
             Some((flag, _)) => {
@@ -415,7 +408,7 @@ impl Settings {
             }
             Some(AccelerateName::Weights) => (Some(anderson), Mixed::Weights),
             None => {
-                let usual = steps.usual_acceleration().filter(|_| z_last == ZLast::Newton);
+                let usual = steps.usual_acceleration(z_last);
                 (usual.map(|usual| AndersonConfig { memory: anderson.memory, ..usual }), Mixed::All)
             }
         };
@@ -431,13 +424,16 @@ impl Settings {
 
     fn z_last(&self, otherwise: ZLast) -> Result<ZLast, Failure> {
         let flags = self.flags_of_fista();
-        let method = match self.z_last {
-            Some(ZLastName::Newton) => ZLast::Newton,
-            Some(ZLastName::Fista) => ZLast::Fista {
-                iterations: self.fista_iterations.unwrap_or(FISTA_ITERATIONS),
-                eta: self.fista_eta.unwrap_or(FISTA_ETA),
+        let usual = self.z_last.map_or(otherwise, |name| match name {
+            ZLastName::Newton => ZLast::Newton,
+            ZLastName::Fista => ZLast::fista(),
+        });
+        let method = match usual {
+            ZLast::Fista { iterations, eta } => ZLast::Fista {
+                iterations: self.fista_iterations.unwrap_or(iterations),
+                eta: self.fista_eta.unwrap_or(eta),
             },
-            None => otherwise,
+            ZLast::Newton => ZLast::Newton,
         };
         match flags.iter().find(|(_, given)| *given && method == ZLast::Newton) {
             Some((flag, _)) => {
@@ -606,7 +602,7 @@ impl Agreement<'_> {
 fn activation(text: &str) -> Result<Activation, String> {
     match text.split_once(':') {
         None if text == "relu" => Ok(Activation::Relu),
-        None if text == "leaky-relu" => Ok(Activation::LeakyRelu { slope: LEAKY_SLOPE }),
+        None if text == "leaky-relu" => Ok(Activation::leaky_relu()),
         None if text == "sigmoid" => Ok(Activation::Sigmoid),
         None if text == "tanh" => Ok(Activation::Tanh),
         Some(("leaky-relu", slope)) => match slope.parse() {

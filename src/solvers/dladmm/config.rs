@@ -127,11 +127,21 @@ pub enum Steps {
 }
 
 impl Steps {
+    /// The steps that go with a schedule and a penalty where nothing else is said: exact ones, but the paper's with its
+    /// schedules, which were made for them, and with [`Penalty::L1`], which needs them.
+    pub fn usual(schedule: Schedule, penalty: Penalty) -> Self {
+        match (schedule, penalty) {
+            (Schedule::Constant, Penalty::None | Penalty::L2 { .. }) => Self::Exact(Exact::default()),
+            _ => Self::Quadratic,
+        }
+    }
+
     /// The acceleration that goes with these steps where nothing else is said: they profit from it, or are the paper's.
-    pub fn usual_acceleration(self) -> Option<AndersonConfig> {
-        match self {
-            Self::Exact(_) => Some(AndersonConfig::default()),
-            Self::Quadratic | Self::LineSearch => None,
+    /// None where the last z is found by FISTA, which an accelerated run cannot have.
+    pub fn usual_acceleration(self, z_last: ZLast) -> Option<AndersonConfig> {
+        match (self, z_last) {
+            (Self::Exact(_), ZLast::Newton) => Some(AndersonConfig::default()),
+            _ => None,
         }
     }
 
@@ -317,6 +327,14 @@ pub enum ZLast {
     },
     /// Exactly, by damped Newton steps.
     Newton,
+}
+
+impl ZLast {
+    /// FISTA as it is run unless said otherwise: with the authors' η, until its error falls below that of f32 for
+    /// moderate penalties.
+    pub const fn fista() -> Self {
+        Self::Fista { iterations: 100, eta: 4.0 }
+    }
 }
 
 impl Config {

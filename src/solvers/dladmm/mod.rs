@@ -253,6 +253,17 @@ impl DlAdmm {
         }
     }
 
+    /// W and b of each layer, of the same state. Waits.
+    ///
+    /// # Errors
+    /// As [`DlAdmm::state`].
+    pub fn layers(&mut self) -> Result<Vec<HostLayer>, Error> {
+        match self.failure {
+            None => self.state.read_layers(&self.gpu),
+            Some(_) => Ok(self.state()?.weights_alone().layers),
+        }
+    }
+
     /// The settings of the run.
     pub fn config(&self) -> &Config {
         &self.config

@@ -31,6 +31,13 @@ pub struct HostLayer {
     pub product: Vec<f32>,
 }
 
+impl HostLayer {
+    /// W and b.
+    fn weights_alone(self) -> Self {
+        Self { weights: self.weights, bias: self.bias, ..Self::default() }
+    }
+}
+
 /// Everything an iteration depends on besides the samples.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HostState {
@@ -66,6 +73,13 @@ impl HostState {
     /// Whether z, a and u are there besides the weights.
     pub fn is_whole(&self) -> bool {
         !self.dual.is_empty()
+    }
+
+    /// The same without what is kept of samples: small, enough to compute the network with, but not to go on bit for bit.
+    #[must_use]
+    pub fn weights_alone(self) -> Self {
+        let layers = self.layers.into_iter().map(HostLayer::weights_alone).collect();
+        Self { layers, dual: Vec::new(), ..self }
     }
 
     /// Checks the sizes of all parts.
@@ -348,6 +362,15 @@ impl State {
         self.read_parts(gpu, &self.kept, iteration)
     }
 
+    /// W and b of each layer.
+    pub fn read_layers(&self, gpu: &Gpu) -> Result<Vec<HostLayer>, Error> {
+        let read = |layer: &Layer| {
+            let (weights, bias) = (gpu.read(&layer.weights)?, gpu.read(&layer.bias)?);
+            Ok(HostLayer { weights, bias, ..HostLayer::default() })
+        };
+        self.layers.iter().map(read).collect()
+    }
+
     /// Reads tensors in the order of [`State::parts`].
     fn read_parts(&self, gpu: &Gpu, parts: &[Tensor], iteration: u32) -> Result<HostState, Error> {
         let blocks = self.cut.blocks().len();
@@ -434,7 +457,7 @@ impl State {
     fn form_gram(&mut self, gpu: &Gpu, config: &Config, samples: &Samples<'_>) -> Result<(), Error> {
         let features = self.widths[0];
         let shape = Shape::new(features, features);
-        let fits = shape.stored() * StorageType::F32.bytes() <= gpu.capabilities().binding_limit;
+        let fits = gpu.check_shape(shape, StorageType::F32).is_ok();
         let (entries, is_sparse) = match samples.values {
             Rows::Dense(values) => (values.len(), false),
             Rows::Sparse(rows) => (rows.entries(), true),
