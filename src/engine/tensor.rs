@@ -1,4 +1,4 @@
-//! Tensors: a shape, a storage type, and one buffer each.
+//! Tensors: a shape, a storage type, and a place in a buffer.
 //!
 //! Made by [`Gpu`](super::Gpu) (owned memory), by [`PlanBuilder::temporary`](super::PlanBuilder::temporary) (memory
 //! assigned when the plan is finished) or over a host app's buffer. Clones share memory. A tensor serves the `Gpu` that it

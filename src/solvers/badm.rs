@@ -67,8 +67,9 @@
 //!
 //! An app with an encoder and buffers of its own wraps them ([`Gpu::from_wgpu`], [`Gpu::wrap`]), records as above, and
 //! replays the plan into its own pass by [`Plan::record`](crate::engine::Plan::record): no submit, no wait and no upload
-//! of ours (`examples/embed_wgpu.rs`). State may lie in its buffers, too ([`Badm::with_state`]). Gradients that lie in buffers of their own get into the rows by
-//! [`elementwise::copy`](crate::kernels::elementwise::copy) into each [part](crate::engine::Slab::part), 8 bytes a parameter.
+//! of ours (`examples/embed_wgpu.rs`). State may lie in its buffers, too ([`Badm::with_state`]). Gradients that lie in
+//! buffers of their own get into the rows by [`elementwise::copy`](crate::kernels::elementwise::copy) into each
+//! [part](crate::engine::Slab::part), 8 bytes a parameter.
 
 use std::fmt;
 
