@@ -210,7 +210,7 @@ fn mistakes_are_errors() {
 #[test]
 fn mistakes_with_a_device_are_errors() {
     let Some(installed) = Installed::new().filter(|_| has_device()) else { return };
-    run(installed.sanitized("tests/c/misuse.c").arg("device"));
+    run(installed.sanitized("tests/c/misuse.c").arg("device").arg(installed.folder.path()));
 }
 
 /// Says that a program runs without what would find its faults.

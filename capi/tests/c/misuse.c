@@ -3,8 +3,8 @@
  * handles of another type, wrong sizes and shapes, codes that are none, a second call while one is under way. Each call must
  * fail with the status that says so, say why, and leave NULL where a result would be.
  *
- *     misuse host      what needs no device
- *     misuse device    the rest
+ *     misuse host             what needs no device
+ *     misuse device FOLDER    the rest, with files in FOLDER
  */
 #include <dualstep.h>
 #include <float.h>
@@ -435,7 +435,7 @@ static int free_at_once(const dualstep_record *record, void *user) {
     return 0;
 }
 
-static void trainings(const dualstep_gpu *gpu) {
+static dualstep_data *own_data(void) {
     float values[64 * 4];
     uint32_t labels[64];
     for (int i = 0; i < 64; i++) {
@@ -445,8 +445,13 @@ static void trainings(const dualstep_gpu *gpu) {
     dualstep_samples samples = {.count = 64, .values = values, .labels = labels};
     dualstep_data *data;
     EXPECT(OK, dualstep_data_new("own", 4, 2, &samples, NULL, &data));
+    return data;
+}
 
-    const uint32_t hidden[] = {8};
+static const uint32_t hidden[] = {8};
+
+static void trainings(const dualstep_gpu *gpu) {
+    dualstep_data *data = own_data();
     dualstep_training_settings settings = {.size = sizeof settings};
     EXPECT(OK, dualstep_training_settings_default(&settings));
     settings.hidden = hidden;
@@ -496,7 +501,43 @@ static void trainings(const dualstep_gpu *gpu) {
     EXPECT(ERROR_HANDLE, dualstep_training_run(training, 1, NULL, NULL));
 }
 
-static void on_device(void) {
+/* From a checkpoint a run goes on as if it had not stopped; from weights alone it can at least be scored. */
+static void resumptions(const dualstep_gpu *gpu, const char *folder) {
+    char whole[512], small[512];
+    REQUIRE(snprintf(whole, sizeof whole, "%s/whole.safetensors", folder) < (int)sizeof whole);
+    REQUIRE(snprintf(small, sizeof small, "%s/small.safetensors", folder) < (int)sizeof small);
+    dualstep_data *data = own_data();
+    dualstep_training_settings settings = {.size = sizeof settings};
+    EXPECT(OK, dualstep_training_settings_default(&settings));
+    settings.hidden = hidden;
+    settings.hidden_count = 1;
+    settings.acceleration = DUALSTEP_ACCELERATE_NONE; /* what an accelerator remembers is in no checkpoint */
+    dualstep_training *first, *second, *third = STALE(dualstep_training);
+    EXPECT(OK, dualstep_training_new(gpu, &settings, data, &first));
+    EXPECT(OK, dualstep_training_run(first, 2, NULL, NULL));
+    EXPECT(OK, dualstep_training_save(first, whole, 0));
+    EXPECT(OK, dualstep_training_save(first, small, 1));
+    EXPECT(OK, dualstep_training_load(gpu, whole, data, &second));
+    EXPECT(OK, dualstep_training_run(first, 3, NULL, NULL));
+    EXPECT(OK, dualstep_training_run(second, 3, NULL, NULL));
+    float weights[2][8 * 4];
+    EXPECT(OK, dualstep_training_weights(first, 0, NULL, weights[0], NULL));
+    EXPECT(OK, dualstep_training_weights(second, 0, NULL, weights[1], NULL));
+    REQUIRE(memcmp(weights[0], weights[1], sizeof weights[0]) == 0);
+
+    EXPECT(ERROR_DATA, dualstep_training_load(gpu, whole, NULL, &third)); /* "own" is no data set of the library's */
+    REQUIRE(third == NULL);
+    EXPECT(OK, dualstep_training_load(gpu, small, data, &third));
+    dualstep_scores scores = {.size = sizeof scores};
+    EXPECT(OK, dualstep_training_scores(third, DUALSTEP_TRAIN, &scores));
+    REQUIRE(scores.accuracy > 0.5f);
+    EXPECT(OK, dualstep_training_free(third));
+    EXPECT(OK, dualstep_training_free(second));
+    EXPECT(OK, dualstep_training_free(first));
+    EXPECT(OK, dualstep_data_free(data));
+}
+
+static void on_device(const char *folder) {
     dualstep_gpu *gpu = STALE(dualstep_gpu);
     dualstep_gpu_options options = {.size = sizeof options};
     EXPECT(OK, dualstep_gpu_options_default(&options));
@@ -511,6 +552,7 @@ static void on_device(void) {
     optimizers(gpu);
     sparsity(gpu);
     trainings(gpu);
+    resumptions(gpu, folder);
     dualstep_counters counters = {.size = sizeof counters};
     EXPECT(OK, dualstep_gpu_counters(gpu, &counters));
     REQUIRE(counters.dispatches > 0 && counters.memory_in_use == 0);
@@ -520,17 +562,17 @@ static void on_device(void) {
 }
 
 int main(int argc, char **argv) {
-    const char *what = argc == 2 ? argv[1] : "";
-    if (strcmp(what, "host") == 0) {
+    const char *what = argc > 1 ? argv[1] : "";
+    if (strcmp(what, "host") == 0 && argc == 2) {
         errors();
         handles();
         structures();
         data_sets();
         threads();
-    } else if (strcmp(what, "device") == 0) {
-        on_device();
+    } else if (strcmp(what, "device") == 0 && argc == 3) {
+        on_device(argv[2]);
     } else {
-        printf("usage: misuse host|device\n");
+        printf("usage: misuse host, or misuse device FOLDER\n");
         return 2;
     }
     printf("%d failures\n", failures);
