@@ -81,16 +81,22 @@ fn folded_grids() {
     }
 }
 
-/// The matrix products that other kinds of device get. (Those for eight-lane subgroups need such a device.)
+/// What other kinds of device get. (Products for eight-lane subgroups need such a device.)
 #[test]
-fn tiles_of_other_devices() {
+fn variants_of_other_devices() {
     for class in [AdapterClass::Gpu, AdapterClass::Software] {
         let Some(gpu) = gpu::open(GpuOptions { class: Some(class), ..Default::default() }) else { return };
-        expect_all_right(&gpu, Effort::Quick, "linalg");
-        expect_all_right(&gpu, Effort::Quick, "dladmm/activation_gradient");
-        expect_all_right(&gpu, Effort::Quick, "mlp");
-        expect_all_right(&gpu, Effort::Quick, "proximal/trial");
-        expect_all_right(&gpu, Effort::Quick, "sparse");
+        for family in [
+            "linalg",
+            "dladmm/activation_gradient",
+            "mlp",
+            "proximal/trial",
+            "sparse",
+            "nm/project",
+            "nm/admm_update",
+        ] {
+            expect_all_right(&gpu, Effort::Quick, family);
+        }
     }
 }
 
