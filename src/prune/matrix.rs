@@ -112,8 +112,7 @@ pub(super) fn choose(file: &ArchiveFile, selection: &Selection) -> Result<Vec<Ta
     }
     let mut targets = Vec::new();
     for (name, info) in &tensors {
-        let rule = rules.iter().rev().find(|rule| rule.names.matches(name));
-        let Some(rule) = rule.filter(|_| is_meant(name, selection)) else { continue };
+        let Some(rule) = Rule::find(rules, name).filter(|_| is_meant(name, selection)) else { continue };
         if is_matrix_of_weights(file, name, info, selection)? {
             targets.push(target(file, name, info, rule.pattern, selection.pad)?);
         }

@@ -58,6 +58,40 @@ pub struct Rule {
     pub pattern: NmPattern,
 }
 
+impl Rule {
+    /// The rule for a name: of those for names of its form the last.
+    pub fn find<'a>(rules: &'a [Self], name: &str) -> Option<&'a Self> {
+        rules.iter().rev().find(|rule| rule.names.matches(name))
+    }
+
+    /// The places of the names that there is a rule for, each with its pattern: the parts of a slab that are to become
+    /// sparse, for [`NmAdmm::new`](crate::solvers::nm::NmAdmm::new), from the names that a model gives them.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when no name is of the form that a rule is for.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use dualstep::prune::Rule;
+    ///
+    /// let rules = ["layers.*.weight=2:4", "*.2.*=1:8"].map(|rule| rule.parse().unwrap());
+    /// let parts = Rule::choose(&rules, &["layers.1.weight", "layers.1.bias", "layers.2.weight"])?;
+    /// let texts: Vec<_> = parts.iter().map(|(part, pattern)| format!("{part} {pattern}")).collect();
+    /// assert_eq!(texts, ["0 2:4", "2 1:8"]);
+    /// # Ok::<(), dualstep::Error>(())
+    /// ```
+    pub fn choose(rules: &[Self], names: &[&str]) -> Result<Vec<(usize, NmPattern)>, Error> {
+        if let Some(idle) = rules.iter().find(|rule| !names.iter().any(|name| rule.names.matches(name))) {
+            let expected = "must match a name from end to end";
+            return Err(Error::Setting { setting: "pattern", value: idle.names.to_string(), expected });
+        }
+        let found =
+            names.iter().enumerate().filter_map(|(at, name)| Some((at, Self::find(rules, name)?.pattern)));
+        Ok(found.collect())
+    }
+}
+
 impl From<NmPattern> for Rule {
     /// For all names.
     fn from(pattern: NmPattern) -> Self {
@@ -179,6 +213,17 @@ mod tests {
         for (glob, name, expected) in cases {
             assert_eq!(Glob::new(glob).matches(name), expected, "{glob} and {name}");
         }
+    }
+
+    #[test]
+    fn the_last_rule_for_a_name_holds_and_none_may_be_idle() {
+        let rules = |texts: [&str; 2]| texts.map(|text| text.parse::<Rule>().unwrap());
+        let names = ["a.w", "a.b", "c.w"];
+        let pattern = |text: &str| text.parse::<NmPattern>().unwrap();
+        let chosen = Rule::choose(&rules(["*.w=2:4", "a.*=1:8"]), &names).unwrap();
+        assert_eq!(chosen, [(0, pattern("1:8")), (1, pattern("1:8")), (2, pattern("2:4"))]);
+        let idle = Rule::choose(&rules(["*.w=2:4", "b.*=1:8"]), &names).unwrap_err().to_string();
+        assert!(idle.contains("b.*"), "{idle}");
     }
 
     #[test]

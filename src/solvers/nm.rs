@@ -400,7 +400,8 @@ pub struct NmAdmm {
 }
 
 impl NmAdmm {
-    /// Over the parts of `parameters` that `sparse` names, by their place in the slab, each with its pattern.
+    /// Over the parts of `parameters` that `sparse` names, by their place in the slab, each with its pattern;
+    /// [`Rule::choose`](crate::prune::Rule::choose) finds them by name.
     ///
     /// # Errors
     /// Those of [`NmConfig::check`]; [`Error::Shape`] when a pattern does not divide its part's columns; [`Error::Plan`] when
