@@ -515,12 +515,9 @@ pub fn matmul_nm(
     packed: Packed<'_>,
     product: &Tensor,
 ) -> Result<(), Error> {
-    let (samples, rows) = (left.shape().rows, packed.values.shape().rows);
-    packed.expect(&MATMUL_NM, pattern, Shape::new(rows, left.shape().columns))?;
-    nm::expect_storage(&MATMUL_NM, "left", left, StorageType::F32)?;
-    expect_shape(&MATMUL_NM, "product", product, Shape::new(samples, rows))?;
-    nm::expect_storage(&MATMUL_NM, "product", product, StorageType::F32)?;
+    expect_packed_product(&MATMUL_NM, ("left", left), pattern, packed, product)?;
     let Packed { values, places } = packed;
+    let (samples, rows) = (left.shape().rows, values.shape().rows);
     let params = MatmulNmParams {
         samples,
         rows,
@@ -542,6 +539,21 @@ pub fn matmul_nm(
         groups: Groups(tiles(samples) * tiles(product.shape().stride())),
         flops: 2 * u64::from(samples) * values.shape().elements(),
     })
+}
+
+/// Refuses operands that are not a product left Wᵀ with a packed W.
+fn expect_packed_product(
+    kernel: &'static Kernel,
+    (name, left): (&str, &Tensor),
+    pattern: NmPattern,
+    packed: Packed<'_>,
+    product: &Tensor,
+) -> Result<(), Error> {
+    let (Shape { rows: samples, columns }, rows) = (left.shape(), packed.values.shape().rows);
+    packed.expect(kernel, pattern, Shape::new(rows, columns))?;
+    nm::expect_storage(kernel, name, left, StorageType::F32)?;
+    expect_shape(kernel, "product", product, Shape::new(samples, rows))?;
+    nm::expect_storage(kernel, "product", product, StorageType::F32)
 }
 
 /// `linalg/matvec_nm`
@@ -588,11 +600,8 @@ pub fn matvec_nm(
 ) -> Result<(), Error> {
     let Packed { values, places } = packed;
     let (rows, columns) = (values.shape().rows, x.shape().columns);
-    packed.expect(&MATVEC_NM, pattern, Shape::new(rows, columns))?;
     expect_shape(&MATVEC_NM, "x", x, Shape::vector(columns))?;
-    nm::expect_storage(&MATVEC_NM, "x", x, StorageType::F32)?;
-    expect_shape(&MATVEC_NM, "product", product, Shape::vector(rows))?;
-    nm::expect_storage(&MATVEC_NM, "product", product, StorageType::F32)?;
+    expect_packed_product(&MATVEC_NM, ("x", x), pattern, packed, product)?;
     let params = MatvecNmParams {
         rows,
         columns,

@@ -27,7 +27,7 @@ pub mod sparse;
 pub use activation::Activation;
 
 use crate::Error;
-use crate::engine::{Groups, Kernel, Shape, StorageType, Tensor, Variant};
+use crate::engine::{AdapterClass, Groups, Kernel, Shape, StorageType, Tensor, Variant};
 
 /// Every kernel of the crate.
 pub static ALL: &[&Kernel] = &[
@@ -122,6 +122,9 @@ pub static ALL: &[&Kernel] = &[
 fn plain() -> Vec<Variant> {
     vec![Variant::new("plain")]
 }
+
+/// A class of each kind for kernels that ask [`AdapterClass::is_software`] and nothing more.
+const LANES_OR_LOOPS: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Software];
 
 /// Lanes of a workgroup in elementwise kernels.
 const WG_SIZE: u32 = 256;

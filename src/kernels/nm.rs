@@ -25,7 +25,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::first_order::{CLOCK_LENGTH, Method};
-use super::{WG_SIZE, expect_length, expect_shape, plain};
+use super::{LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, plain};
 use crate::Error;
 use crate::engine::{
     AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
@@ -305,9 +305,6 @@ impl Place {
     }
 }
 
-/// The classes of device that kernels of sparsity tell apart.
-const CLASSES: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Software];
-
 /// Lanes that share a chunk of an update: where they are a loop, few, since adding up what each has found takes as many
 /// barriers as there are halvings.
 pub(crate) fn update_lanes(class: AdapterClass) -> u32 {
@@ -342,7 +339,8 @@ fn groups_and_storages() -> impl Iterator<Item = (u32, StorageType)> {
 
 fn update_variants() -> Vec<Variant> {
     let all = groups_and_storages().filter(|(group, storage)| can_update(*group, *storage));
-    all.flat_map(|(group, storage)| CLASSES.map(|class| update_variant(group, storage, class))).collect()
+    all.flat_map(|(group, storage)| LANES_OR_LOOPS.map(|class| update_variant(group, storage, class)))
+        .collect()
 }
 
 /// Whether an update takes weights in groups of this width stored so: groups of 16 bits that end inside a vec4 would share
@@ -386,8 +384,9 @@ fn project_variant(group: u32, storage: StorageType, class: AdapterClass) -> Var
 
 fn project_variants() -> Vec<Variant> {
     let ways = |(group, storage)| {
-        let classes =
-            CLASSES.into_iter().filter(move |class| *class == AdapterClass::Gpu || run(group, *class) > 1);
+        let classes = LANES_OR_LOOPS
+            .into_iter()
+            .filter(move |class| *class == AdapterClass::Gpu || run(group, *class) > 1);
         classes.map(move |class| project_variant(group, storage, class))
     };
     groups_and_storages().flat_map(ways).collect()

@@ -3,7 +3,7 @@
 use super::batch::CURSOR_LENGTH;
 use super::elementwise::Dropout;
 use super::mlp::Gradients;
-use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
+use super::{LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, plain, quads};
 use crate::Error;
 use crate::engine::{
     AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
@@ -130,7 +130,7 @@ pub static WEIGHT_GRADIENT: Kernel = Kernel {
         Binding::update("gradient"),
     ],
     params: WeightGradientParams::LAYOUT,
-    variants: || [AdapterClass::Gpu, AdapterClass::Software].map(strands).into(),
+    variants: || LANES_OR_LOOPS.map(strands).into(),
 };
 
 /// Lanes that share the sum over a feature's entries: on a CPU one, which has no lanes to wait for and saves the barriers.
