@@ -4,15 +4,20 @@
 //
 // The importing file provides `places`, and `params` with `bits` and `place_words`, the words of a row.
 
-// The place of an entry of a row in its group.
-fn place_of(row: u32, entry: u32) -> u32 {
+// The places of so many entries of a row from `entry` on, or as many as 32 bits hold, the first in the lowest bits.
+fn places_from(row: u32, entry: u32, count: u32) -> u32 {
     let bit = entry * params.bits;
     let first_bit = bit % 32u;
     let word = row * params.place_words + bit / 32u;
-    var place = places[word] >> first_bit;
-    // The second word is looked at only where the place ends in it, and is then in the row.
-    if first_bit + params.bits > 32u {
-        place |= places[word + 1u] << (32u - first_bit);
+    let here = places[word] >> first_bit;
+    // The second word is looked at only where the places go on in it, and is then in the row.
+    if first_bit + count * params.bits > 32u {
+        return here | (places[word + 1u] << (32u - first_bit));
     }
-    return place & ((1u << params.bits) - 1u);
+    return here;
+}
+
+// The place of an entry of a row in its group.
+fn place_of(row: u32, entry: u32) -> u32 {
+    return places_from(row, entry, 1u) & ((1u << params.bits) - 1u);
 }

@@ -332,15 +332,19 @@ fn packed_products(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     for (samples, side) in stage.size.sizes().packed {
         let (left, weights) = (Shape::new(samples, side), Shape::new(side, side));
         product(cases, (samples, side, side), (Transposed::No, Transposed::Yes))?;
-        cases.add("linalg/matmul_nm", format!("{samples} × {side} × {side}, {pattern}"), |plan| {
+        let kernel = if samples == 1 { "linalg/matvec_nm" } else { "linalg/matmul_nm" };
+        cases.add(kernel, format!("{samples} × {side} × {side}, {pattern}"), |plan| {
             let places = pattern.places(weights)?;
             let words: Vec<u32> = (0..places.elements() as u32).map(two_of_each_four).collect();
             let packed = Packed {
                 values: &stage.input(1, pattern.values(weights)?)?,
                 places: &stage.gpu.upload_u32(places, &words)?,
             };
-            let product = stage.output(0, Shape::new(samples, side))?;
-            linalg::matmul_nm(plan, &stage.input(0, left)?, pattern, packed, &product)
+            let (left, product) = (stage.input(0, left)?, stage.output(0, Shape::new(samples, side))?);
+            match samples {
+                1 => linalg::matvec_nm(plan, &left, pattern, packed, &product),
+                _ => linalg::matmul_nm(plan, &left, pattern, packed, &product),
+            }
         })?;
     }
     Ok(())

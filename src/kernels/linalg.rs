@@ -156,6 +156,12 @@ pub(super) fn tile_for(gpu: &Gpu, output: Shape) -> Tile {
     choose(gpu.capabilities().class, output)
 }
 
+/// The same where the right operand is dear to read: of two tiles of one size, that whose lanes read half as much of it.
+fn tile_for_packed(gpu: &Gpu, output: Shape) -> Tile {
+    let tile = tile_for(gpu, output);
+    if tile.file == BROADCAST.file { TURNED } else { tile }
+}
+
 /// The variant for this device and these operands.
 pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
     let tile = tile_for(gpu, shape.output());
@@ -481,16 +487,19 @@ pub static MATMUL_NM: Kernel = Kernel {
         Binding::write("product"),
     ],
     params: MatmulNmParams::LAYOUT,
-    variants: nm::value_variants,
+    variants: || {
+        let of_tile = |tile: &Tile| nm::STORAGES.map(|storage| nm::with_values(tile.variant(), storage));
+        TILES.iter().flat_map(of_tile).collect()
+    },
 };
 
 params! {
     struct MatmulNmParams {
-        samples: u32,
         rows: u32,
-        stride: u32,
+        columns: u32,
+        inner: u32,
         left_stride: u32,
-        entries: u32,
+        product_stride: u32,
         keep: u32,
         width: u32,
         bits: u32,
@@ -499,11 +508,9 @@ params! {
     }
 }
 
-/// Rows, and samples, that a workgroup of [`matmul_nm`] owns.
-const NM_TILE: u32 = 32;
-
-/// product = left Wᵀ with W in its packed form, read as it is: `left` is samples × columns, W rows × columns, `product`
-/// samples × rows; values in any storage, the rest f32. For a single sample there is [`matvec_nm`].
+/// product = left Wᵀ with W in its packed form, read as it is, and the bits of [`matmul`] by the unpacked W: `left` is
+/// samples × columns, W rows × columns, `product` samples × rows; values in any storage, the rest f32. For a single sample
+/// there is [`matvec_nm`].
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
@@ -517,27 +524,27 @@ pub fn matmul_nm(
 ) -> Result<(), Error> {
     expect_packed_product(&MATMUL_NM, ("left", left), pattern, packed, product)?;
     let Packed { values, places } = packed;
-    let (samples, rows) = (left.shape().rows, values.shape().rows);
+    let (output, inner) = (product.shape(), left.shape().columns);
     let params = MatmulNmParams {
-        samples,
-        rows,
-        stride: product.shape().stride(),
-        left_stride: left.shape().stride(),
-        entries: values.shape().columns,
+        rows: output.rows,
+        columns: output.columns,
+        inner,
+        left_stride: left.shape().quads(),
+        product_stride: output.quads(),
         keep: pattern.keep(),
         width: pattern.group(),
         bits: pattern.place_bits(),
         value_words: nm::row_words(values),
         place_words: places.shape().stride(),
     };
-    let tiles = |size: u32| u64::from(size.div_ceil(NM_TILE));
+    let tile = tile_for_packed(plan.gpu(), output);
     plan.dispatch(Dispatch {
         kernel: &MATMUL_NM,
-        variant: nm::value_variant(values.storage()),
+        variant: nm::with_values(tile.variant(), values.storage()),
         operands: &[left, values, places, product],
         params: bytemuck::bytes_of(&params),
-        groups: Groups(tiles(samples) * tiles(product.shape().stride())),
-        flops: 2 * u64::from(samples) * values.shape().elements(),
+        groups: Groups(tile.count(output)),
+        flops: 2 * output.elements() * u64::from(inner),
     })
 }
 

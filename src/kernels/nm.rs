@@ -330,7 +330,7 @@ fn update_variant(group: u32, storage: StorageType, class: AdapterClass) -> Vari
 }
 
 /// What weights may be stored as.
-const STORAGES: [StorageType; 3] = [StorageType::F32, StorageType::Bf16, StorageType::F16];
+pub(super) const STORAGES: [StorageType; 3] = [StorageType::F32, StorageType::Bf16, StorageType::F16];
 
 /// Every width of group with every storage.
 fn groups_and_storages() -> impl Iterator<Item = (u32, StorageType)> {
@@ -407,12 +407,20 @@ fn unpack_variants() -> Vec<Variant> {
 
 /// The way of reading packed values as numbers.
 pub(super) fn value_variant(storage: StorageType) -> Variant {
+    let label = match storage {
+        StorageType::F32 | StorageType::U32 => "f32",
+        StorageType::Bf16 => "bf16",
+        StorageType::F16 => "f16",
+    };
+    with_values(Variant::new(label), storage)
+}
+
+/// A variant that reads packed values of this storage.
+pub(super) fn with_values(variant: Variant, storage: StorageType) -> Variant {
     match storage {
-        StorageType::F32 | StorageType::U32 => Variant::new("f32"),
-        StorageType::Bf16 => {
-            Variant::new("bf16").spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_bf16")
-        }
-        StorageType::F16 => Variant::new("f16").spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_f16"),
+        StorageType::F32 | StorageType::U32 => variant,
+        StorageType::Bf16 => variant.spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_bf16"),
+        StorageType::F16 => variant.spec("WEIGHTS", 2).import("nm/number_f32", "nm/number_f16"),
     }
 }
 

@@ -774,7 +774,7 @@ pub(super) fn matmul_nm(session: &mut Session<'_>) -> Result<(), Error> {
     for (pattern, example) in examples(session, &STORAGES) {
         let Example { case, shape, packed, .. } = &example;
         // Part of a tile of samples, and more than one.
-        let samples = if shape.elements() < 300 { &[6, 37][..] } else { &[6] };
+        let samples = if shape.elements() < 300 { &[6, 67][..] } else { &[6] };
         for &samples in samples {
             let left = session.matrix(Shape::new(samples, shape.columns), Profile::Ordinary);
             let expected = crate::reference::linalg::matmul_nm(&left, packed, counts(pattern));
