@@ -428,7 +428,9 @@ const ROWS: &[(&str, Record)] = &[
         anderson::judge(plan, (&b.list(4)?, 0), (&b.list(4)?, 1), &b.ledger()?, rule)
     }),
     ("optimizer/finite", |b, plan| {
-        optimizer::finite(plan, &b.slab(SUB_BATCHES)?, f32::MAX, &b.words(&[optimizer::NOTHING_FOUND])?)
+        let gradients = b.slab(SUB_BATCHES)?;
+        let place = optimizer::Place::whole(&gradients);
+        optimizer::finite(plan, &gradients, place, f32::MAX, &b.words(&[optimizer::NOTHING_FOUND])?)
     }),
     ("first_order/clock", |b, plan| {
         let settings = b.list(first_order::SETTINGS_LENGTH)?;
@@ -465,6 +467,7 @@ const ROWS: &[(&str, Record)] = &[
             gradients: &b.slab(SUB_BATCHES)?,
             clock: &b.going(badm::clock_length(SUB_BATCHES))?,
             first: 0,
+            row: 0,
             pi: &b.slab(SUB_BATCHES)?,
             m: &b.slab(SUB_BATCHES)?,
             moment: SecondMoment::Dual,

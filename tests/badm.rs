@@ -103,7 +103,7 @@ fn eliminating_the_local_parameters_changes_nothing() {
             literal.step(&mut w, &mut slots, &rows, &weights);
             clock = twin::clock(&settings, &clock, &weights, 0, None);
             let gradients = Matrix::new(rows.len(), LENGTH, rows.concat());
-            let after = twin::step(Moment::Dual, &clock, 0, &gradients, &state, |dual, _, _| dual);
+            let after = twin::step(Moment::Dual, &clock, (0, 0), &gradients, &state, |dual, _, _| dual);
             state = twin::State { pi: after.pi.value, m: after.m.value, w: after.w.value };
         }
         assert!(state.w.relative_error(&Matrix::new(1, LENGTH, w)) < 1e-12);
@@ -136,7 +136,11 @@ fn the_device_follows_the_paper_over_epochs_of_uneven_batches() {
         let plans: Vec<_> = (0..3)
             .map(|b| {
                 let weights = Some(shares[b]);
-                plan(&gpu, &badm, &SubBatches { gradients: &gradients[b], weights, batch: b as u32 })
+                plan(
+                    &gpu,
+                    &badm,
+                    &SubBatches { gradients: vec![gradients[b].as_ref()], weights, batch: b as u32 },
+                )
             })
             .collect();
         let BadmConfig { rho, sigma, beta, epsilon, bias_correction, .. } = config;

@@ -213,7 +213,7 @@ fn sparse_admm_steps_and_updates_in_the_apps_passes_and_memory() {
             let config = NmConfig { penalty, interval: 2, updates: 10, leak: 0.5 };
             let nm = NmAdmm::new(gpu, &config, &slab, &w, &patterns).expect("sound settings");
             let start = finished(gpu, |plan| nm.start(plan));
-            let step = finished(gpu, |plan| adam.record_sparse(plan, &gradient, nm.penalty()));
+            let step = finished(gpu, |plan| adam.record_sparse(plan, &gradient, &[Some(nm.penalty())]));
             let update = finished(gpu, |plan| nm.update(plan, &adam));
             let finish = finished(gpu, |plan| nm.finish(plan));
             let t = nm.t().cloned();

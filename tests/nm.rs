@@ -348,7 +348,7 @@ fn a_network_ends_in_its_pattern() {
     };
     let step = record(&|plan| {
         images.gradient(plan, &w, &gradient);
-        solver.record_sparse(plan, &gradient, nm.penalty()).unwrap();
+        solver.record_sparse(plan, &gradient, &[Some(nm.penalty())]).unwrap();
     });
     let update = record(&|plan| nm.update(plan, &solver).unwrap());
     record(&|plan| nm.start(plan).unwrap()).run().unwrap();
@@ -370,7 +370,7 @@ fn a_network_ends_in_its_pattern() {
 
     let masked = record(&|plan| {
         images.gradient(plan, &w, &gradient);
-        solver.record_sparse(plan, &gradient, nm.masked()).unwrap();
+        solver.record_sparse(plan, &gradient, &[Some(nm.masked())]).unwrap();
     });
     (0..5).for_each(|_| masked.run().unwrap());
     let tuned = sparse(&w);
@@ -402,7 +402,7 @@ fn dense_parameters_are_untouched() {
                 let mut plan = PlanBuilder::new(&gpu, "step");
                 nm.start(&mut plan).unwrap();
                 match is_sparse {
-                    true => solver.record_sparse(&mut plan, &gradient, nm.penalty()).unwrap(),
+                    true => solver.record_sparse(&mut plan, &gradient, &[Some(nm.penalty())]).unwrap(),
                     false => solver.record(&mut plan, &gradient).unwrap(),
                 }
                 plan.finish().unwrap().run().unwrap();
@@ -495,7 +495,7 @@ impl Listed {
             plan.finish().unwrap()
         };
         record(&|plan| nm.start(plan).unwrap()).run().unwrap();
-        let step = record(&|plan| solver.record_sparse(plan, &gradient, nm.penalty()).unwrap());
+        let step = record(&|plan| solver.record_sparse(plan, &gradient, &[Some(nm.penalty())]).unwrap());
         let update = record(&|plan| nm.update(plan, &solver).unwrap());
         let expected = self.parts.map(|(part, pattern)| {
             let gradients: Vec<_> = self.gradients.iter().map(|row| self.part(row, part)).collect();

@@ -241,7 +241,7 @@ fn weights_without_a_loss_are_pulled_by_the_recursion() {
         nm.start(&mut plan).unwrap();
         plan.finish().unwrap().run().unwrap();
         let mut plan = PlanBuilder::new(&gpu, "round");
-        (0..INTERVAL).for_each(|_| adam.record_sparse(&mut plan, &gradient, nm.penalty()).unwrap());
+        (0..INTERVAL).for_each(|_| adam.record_sparse(&mut plan, &gradient, &[Some(nm.penalty())]).unwrap());
         nm.update(&mut plan, &adam).unwrap();
         let plan = plan.finish().unwrap();
         let read = || gpu.read(&network.slab().part(&w, 0, 0).unwrap()).unwrap();

@@ -87,7 +87,7 @@ fn by_hand(gpu: &Gpu, images: &Images, optimizer: Optimizer, size: u32, batches:
         if let Some(badm) = &badm {
             let shares: Vec<f32> =
                 sub_batch_sizes(samples, sub_batches).map(|size| size as f32 / samples as f32).collect();
-            let batch = SubBatches { gradients: &gradients, weights: Some(&shares), batch: 0 };
+            let batch = SubBatches { gradients: vec![gradients.as_ref()], weights: Some(&shares), batch: 0 };
             badm.record(&mut plan, &batch).unwrap();
         }
         plan.finish().unwrap().run().unwrap();
@@ -165,8 +165,11 @@ fn a_graph_is_trained_on_in_full_batches() {
             }
             Optimizer::Badm(config) => {
                 let sizes: Vec<f32> = sub_batch_sizes(3, 2).map(|size| size as f32 / 3.0).collect();
-                let sub_batches =
-                    SubBatches { gradients: &gradients, weights: Some(sizes.as_slice()), batch: 0 };
+                let sub_batches = SubBatches {
+                    gradients: vec![gradients.as_ref()],
+                    weights: Some(sizes.as_slice()),
+                    batch: 0,
+                };
                 Badm::new(&gpu, &config, &w).unwrap().record(&mut plan, &sub_batches).unwrap();
             }
         }

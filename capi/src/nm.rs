@@ -282,7 +282,7 @@ pub unsafe extern "C" fn dualstep_nm_record_step(
         let rule = exclusive(dualstep_optimizer::KIND, &optimizer.rule)?;
         let penalty = if is_masked == 0 { admm.penalty() } else { admm.masked() };
         let mut plan = PlanBuilder::new(&nm.gpu, "nm step");
-        rule.first_order()?.record_sparse(&mut plan, &gradient.tensor, penalty)?;
+        rule.first_order()?.record_sparse(&mut plan, &gradient.tensor, &[Some(penalty)])?;
         let owner = Owner::Optimizer(Arc::clone(&optimizer.rule));
         place.put(handle::give(dualstep_step::finish(&nm.gpu, plan, owner)?));
         Ok(())

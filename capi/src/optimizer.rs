@@ -616,7 +616,7 @@ pub unsafe extern "C" fn dualstep_badm_record(
             false => Some(pointers.slice("shares", shares, gradients.shape().rows as usize)?),
         };
         let mut plan = PlanBuilder::new(&optimizer.gpu, "badm");
-        let batch = SubBatches { gradients, weights, batch };
+        let batch = SubBatches { gradients: vec![gradients.as_ref()], weights, batch };
         exclusive(dualstep_optimizer::KIND, &optimizer.rule)?.badm_mut()?.record(&mut plan, &batch)?;
         let owner = Owner::Optimizer(Arc::clone(&optimizer.rule));
         place.put(handle::give(dualstep_step::finish(&optimizer.gpu, plan, owner)?));

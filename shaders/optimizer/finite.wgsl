@@ -1,17 +1,21 @@
 // optimizer/finite: looks for gradients that no step can use, before anything is changed by them.
 //
-//   found = max(found, ~i) over all elements i with |g_i| >= limit, or NaN
+//   found = max(found, ~place(r, c)) over all elements with |g_rc| >= limit, or NaN,   place(r, c) = first + r stride + c
 //
-// `limit` is the bits of a float, so that infinities and NaN are past every limit. As indices are inverted, what stays
-// is the first of them; 0 is none. g: `quads` vec4s in all; one lane owns one vec4. No lane writes unless it found
-// something, so the pass costs one read of the gradients. Oracle: reference::optimizer::finite.
+// `limit` is the bits of a float, so that infinities and NaN are past every limit. As places are inverted, what stays is
+// the first of them; 0 is none. g: `quads` vec4s in all, rows of `columns` elements; what pads a row is not looked at. One
+// lane owns one vec4. No lane writes unless it found something, so the pass costs one read of the gradients. Oracle:
+// reference::optimizer::finite.
 #import "shared/index.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
 
 struct Params {
     quads: u32,
+    columns: u32,
     limit: u32,
+    first: u32,
+    stride: u32,
 }
 
 @group(0) @binding(0) var<storage, read> gradient: array<vec4u>;
@@ -27,8 +31,17 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
     let is_past = (gradient[i] & vec4u(0x7fffffffu)) >= vec4u(params.limit);
     if any(is_past) {
-        let places = select(vec4u(4u), vec4u(0u, 1u, 2u, 3u), is_past);
-        let first = min(min(places.x, places.y), min(places.z, places.w));
-        atomicMax(&found[0], ~(4u * i + first));
+        note(i, is_past);
+    }
+}
+
+// Notes the first of these elements of a vec4 that is in its row.
+fn note(i: u32, is_past: vec4<bool>) {
+    let row_quads = (params.columns + 3u) / 4u;
+    let columns = vec4u(4u * (i % row_quads)) + vec4u(0u, 1u, 2u, 3u);
+    let candidates = select(vec4u(params.columns), columns, is_past);
+    let column = min(min(candidates.x, candidates.y), min(candidates.z, candidates.w));
+    if column < params.columns {
+        atomicMax(&found[0], ~(params.first + i / row_quads * params.stride + column));
     }
 }

@@ -286,6 +286,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
                 gradients: &stage.input(0, rows)?,
                 clock: &stage.going(badm::clock_length(SUB_BATCHES))?,
                 first: 0,
+                row: 0,
                 pi: &stage.stored_output(0, rows, storage)?,
                 m: &stage.stored_output(1, rows, storage)?,
                 moment: badm::SecondMoment::Dual,

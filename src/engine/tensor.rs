@@ -119,6 +119,13 @@ pub(super) struct Place {
     pub _allocation: Option<Arc<Allocation>>,
 }
 
+/// One tensor where there may be several.
+impl AsRef<[Self]> for Tensor {
+    fn as_ref(&self) -> &[Self] {
+        std::slice::from_ref(self)
+    }
+}
+
 impl Tensor {
     pub(super) fn placed(owner: u64, shape: Shape, storage: StorageType, place: Place) -> Self {
         let memory = Arc::new(Memory { owner, place: OnceLock::from(place) });

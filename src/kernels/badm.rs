@@ -118,7 +118,7 @@ pub static STEP: Kernel = Kernel {
 };
 
 params! {
-    struct StepParams { quads: u32, columns: u32, sub_batches: u32, first: u32 }
+    struct StepParams { quads: u32, columns: u32, sub_batches: u32, first: u32, row: u32 }
 }
 
 fn step_variants() -> Vec<Variant> {
@@ -148,6 +148,8 @@ pub struct Step<'a> {
     pub clock: &'a Tensor,
     /// The first slot; that of sub-batch n is n further.
     pub first: u32,
+    /// The row of `pi` and `m` that is the first sub-batch's.
+    pub row: u32,
     /// Duals, a row for each sub-batch or more; f32, bf16 or f16.
     pub pi: &'a Tensor,
     /// Second moments, as `pi`; in f16 their roots.
@@ -163,7 +165,7 @@ pub struct Step<'a> {
 /// # Errors
 /// [`Error::Shape`] when shapes or storages disagree or a list is too short, and those of [`PlanBuilder::dispatch`].
 pub fn step(plan: &mut PlanBuilder, args: &Step<'_>) -> Result<(), Error> {
-    let Step { gradients, clock, first, pi, m, moment, w } = *args;
+    let Step { gradients, clock, first, row, pi, m, moment, w } = *args;
     let refuse = |detail: String| Err(Error::Shape { kernel: STEP.name, detail });
     let columns = w.shape().columns;
     let sub_batches = gradients.shape().rows;
@@ -172,14 +174,15 @@ pub fn step(plan: &mut PlanBuilder, args: &Step<'_>) -> Result<(), Error> {
     expect_shape(&STEP, "m", m, pi.shape())?;
     expect_shape(&STEP, "pi", pi, Shape::new(pi.shape().rows, columns))?;
     expect_slots(&STEP, clock, first, sub_batches)?;
-    if pi.shape().rows < sub_batches {
-        return refuse(format!("{sub_batches} sub-batches but `pi` has {} rows", pi.shape().rows));
+    if u64::from(pi.shape().rows) < u64::from(row) + u64::from(sub_batches) {
+        let rows = pi.shape().rows;
+        return refuse(format!("{sub_batches} sub-batches from row {row} on but `pi` has {rows} rows"));
     }
     if pi.storage() != m.storage() || pi.storage() == StorageType::U32 {
         let (pi, m) = (pi.storage(), m.storage());
         return refuse(format!("`pi` is stored as {pi:?} and `m` as {m:?}; both must be F32, Bf16 or F16"));
     }
-    let params = StepParams { quads: w.shape().quads(), columns, sub_batches, first };
+    let params = StepParams { quads: w.shape().quads(), columns, sub_batches, first, row };
     plan.dispatch(Dispatch {
         kernel: &STEP,
         variant: step_variant(pi.storage(), moment),

@@ -35,22 +35,47 @@ pub static FINITE: Kernel = Kernel {
 };
 
 params! {
-    struct FiniteParams { quads: u32, limit: u32 }
+    struct FiniteParams { quads: u32, columns: u32, limit: u32, first: u32, stride: u32 }
+}
+
+/// Where gradients lie among those of a step, which are counted as one matrix: a row for each sub-batch, with the gradients of
+/// each part of the parameters beside those of the last, as a [`Slab`](crate::engine::Slab) lays them out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The number of the first element.
+    pub first: u32,
+    /// What the first element of the next row has more.
+    pub stride: u32,
+}
+
+impl Place {
+    /// Of gradients that are all there are.
+    pub fn whole(gradient: &Tensor) -> Self {
+        Self { first: 0, stride: gradient.shape().stride() }
+    }
 }
 
 /// Notes in `found` the first element of `gradient` that is NaN or no smaller than `limit` in magnitude, unless an
-/// earlier one stands there: its stored index, inverted, so that [`NOTHING_FOUND`] is zero.
+/// earlier one stands there: its number, inverted, so that [`NOTHING_FOUND`] is zero. Padding is not looked at.
 ///
 /// # Errors
 /// [`Error::Shape`] when `found` has no element, and those of [`PlanBuilder::dispatch`].
-pub fn finite(plan: &mut PlanBuilder, gradient: &Tensor, limit: f32, found: &Tensor) -> Result<(), Error> {
+pub fn finite(
+    plan: &mut PlanBuilder,
+    gradient: &Tensor,
+    place: Place,
+    limit: f32,
+    found: &Tensor,
+) -> Result<(), Error> {
     expect_length(&FINITE, "found", found, 1)?;
+    let Place { first, stride } = place;
+    let (quads, columns, limit) = (quads(gradient), gradient.shape().columns, limit.to_bits());
     plan.dispatch(Dispatch {
         kernel: &FINITE,
         variant: Variant::new("plain"),
         operands: &[gradient, found],
-        params: bytemuck::bytes_of(&FiniteParams { quads: quads(gradient), limit: limit.to_bits() }),
-        groups: Groups::over(quads(gradient).into(), WG_SIZE),
+        params: bytemuck::bytes_of(&FiniteParams { quads, columns, limit, first, stride }),
+        groups: Groups::over(quads.into(), WG_SIZE),
         flops: 0,
     })
 }

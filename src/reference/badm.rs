@@ -103,8 +103,8 @@ pub struct State<T> {
     pub w: T,
 }
 
-/// One step of as many sub-batches as `gradients` has rows, where the clock lets it. `stored` is what storing a dual at a
-/// row and column makes of it.
+/// One step of as many sub-batches as `gradients` has rows, where the clock lets it: of the slots from `first` on, whose duals
+/// are the rows from `row` on. `stored` is what storing a dual at a row and column makes of it.
 ///
 /// Magnitudes are to first order: a root halves what is under it.
 ///
@@ -113,7 +113,7 @@ pub struct State<T> {
 pub fn step(
     moment: Moment,
     clock: &Clock,
-    first: usize,
+    (first, row): (usize, usize),
     gradients: &Matrix,
     before: &State<Matrix>,
     stored: impl Fn(f64, usize, usize) -> f64,
@@ -130,10 +130,10 @@ pub fn step(
     for column in 0..gradients.cols() {
         let mut w = Bounded::ZERO;
         w.add(before.w[(0, column)]);
-        for row in 0..gradients.rows() {
-            let slot = clock.slots[first + row];
-            let place = (row, column);
-            let (g, pi, m) = (gradients[place], before.pi[place], before.m[place]);
+        for n in 0..gradients.rows() {
+            let slot = clock.slots[first + n];
+            let place = (row + n, column);
+            let (g, pi, m) = (gradients[(n, column)], before.pi[place], before.m[place]);
             let dual = clock.keep * pi - clock.turn * g;
             let dual_magnitude = clock.keep * pi.abs() + clock.turn * g.abs();
             let (h, h_magnitude) =
@@ -142,7 +142,7 @@ pub fn step(
             let moment_magnitude = m + clock.blend * (2.0 * h.abs() * h_magnitude + m);
             let next = moved.max(FLOOR);
             let size = (next * slot.correction).sqrt() + clock.epsilon;
-            let difference = stored(dual, row, column) - pi;
+            let difference = stored(dual, place.0, column) - pi;
             w.add_bounded(slot.scale * difference, slot.scale * (dual_magnitude + pi.abs()));
             let share = moment_magnitude.max(next) / next;
             let (unit, unit_magnitude) = match moment {

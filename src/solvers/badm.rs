@@ -67,13 +67,14 @@
 //!
 //! An app with an encoder and buffers of its own wraps them ([`Gpu::from_wgpu`], [`Gpu::wrap`]), records as above, and
 //! replays the plan into its own pass by [`Plan::record`](crate::engine::Plan::record): no submit, no wait and no upload
-//! of ours (`examples/embed_wgpu.rs`). State may lie in its buffers, too ([`Badm::with_state`]). Gradients that lie in
-//! buffers of their own get into the rows by [`elementwise::copy`](crate::kernels::elementwise::copy) into each
-//! [part](crate::engine::Slab::part), 8 bytes a parameter.
+//! of ours (`examples/embed_wgpu.rs`). State may lie in its buffers, too ([`Badm::with_state`]). Weights and gradients that lie
+//! in buffers of their own are given as lists of tensors ([`optimizer`](super::optimizer)).
 
 use std::fmt;
 
-use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_state, fill, log};
+use super::optimizer::{
+    Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_same, expect_state, fill, length, log,
+};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 pub use crate::kernels::badm::SecondMoment;
@@ -314,10 +315,11 @@ impl fmt::Display for Warning {
 }
 
 /// The gradients of a batch, as they will be when a recorded step is replayed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SubBatches<'a> {
-    /// A row for each sub-batch, at most as many as there are slots; f32.
-    pub gradients: &'a Tensor,
+    /// Of each part of the parameters a row for each sub-batch, at most as many as there are slots; f32. The rows may be in
+    /// several tensors, one after the other; each takes a dispatch of its own.
+    pub gradients: Vec<&'a [Tensor]>,
     /// The share of each sub-batch in the batch, above 0 and 1 together; `None` for even ones.
     pub weights: Option<&'a [f32]>,
     /// Which batch of the epoch, from 0; any for shared slots.
@@ -325,14 +327,14 @@ pub struct SubBatches<'a> {
 }
 
 impl<'a> SubBatches<'a> {
-    /// Sub-batches of one size, of any batch.
+    /// Sub-batches of one size, of any batch, with all gradients in one tensor.
     pub fn even(gradients: &'a Tensor) -> Self {
-        Self { gradients, weights: None, batch: 0 }
+        Self { gradients: vec![gradients.as_ref()], weights: None, batch: 0 }
     }
 }
 
 /// Duals and second moments of one batch's slots, a row each.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rows {
     pi: Tensor,
     m: Tensor,
@@ -342,38 +344,49 @@ struct Rows {
 #[derive(Debug)]
 pub struct Badm {
     config: BadmConfig,
-    parameters: Tensor,
-    /// One for each batch that has slots of its own.
-    rows: Vec<Rows>,
+    parameters: Vec<Tensor>,
+    /// The state of each part of the parameters: a pair for each batch that has slots of its own.
+    rows: Vec<Vec<Rows>>,
     control: Control,
 }
 
 impl Badm {
-    /// BADM at its first step, over one row of parameters.
+    /// BADM at its first step, over one row of parameters, or over several as parts of one.
     ///
     /// # Errors
-    /// Those of [`BadmConfig::check`]; [`Error::Shape`] when the parameters are not one row of f32; [`Error::Limit`] when
+    /// Those of [`BadmConfig::check`]; [`Error::Shape`] when the parameters are not rows of f32; [`Error::Limit`] when
     /// the state exceeds [`BadmConfig::memory_limit`], or a batch's rows exceed one binding of the device.
-    pub fn new(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<Self, Error> {
-        let (tensors, shape) = check_state(gpu, config, parameters)?;
-        let zeros = |_| gpu.zeros(shape, config.storage.storage());
-        let state = (0..tensors).map(zeros).collect::<Result<Vec<_>, _>>()?;
+    pub fn new(
+        gpu: &Gpu,
+        config: &BadmConfig,
+        parameters: &(impl AsRef<[Tensor]> + ?Sized),
+    ) -> Result<Self, Error> {
+        let parameters = parameters.as_ref();
+        let mut state = Vec::new();
+        for (tensors, shape) in check_state(gpu, config, parameters)? {
+            for _ in 0..tensors {
+                state.push(gpu.zeros(shape, config.storage.storage())?);
+            }
+        }
         Self::at_start(gpu, config, parameters, &state)
     }
 
-    /// BADM at its first step, with its state in tensors of the caller's: as many as [`BadmConfig::state`] says, in the
-    /// order of [`tensors`](Self::tensors). What they hold is replaced, by uploads.
+    /// BADM at its first step, with its state in tensors of the caller's: for each part as many as [`BadmConfig::state`]
+    /// says, in the order of [`tensors`](Self::tensors). What they hold is replaced, by uploads.
     ///
     /// # Errors
     /// Those of [`new`](Self::new) and of [`Gpu::write`]; [`Error::Shape`] when the tensors are not what the state is.
     pub fn with_state(
         gpu: &Gpu,
         config: &BadmConfig,
-        parameters: &Tensor,
+        parameters: &(impl AsRef<[Tensor]> + ?Sized),
         state: &[Tensor],
     ) -> Result<Self, Error> {
-        let (tensors, shape) = check_state(gpu, config, parameters)?;
-        expect_state(kernel::STEP.name, state, tensors, (shape, config.storage.storage()))?;
+        let parameters = parameters.as_ref();
+        let expected = check_state(gpu, config, parameters)?;
+        let storage = config.storage.storage();
+        let expected = expected.into_iter().flat_map(|(tensors, shape)| vec![(shape, storage); tensors]);
+        expect_state(kernel::STEP.name, state, &expected.collect::<Vec<_>>())?;
         state.iter().try_for_each(|tensor| fill(gpu, tensor, 0.0))?;
         Self::at_start(gpu, config, parameters, state)
     }
@@ -382,72 +395,110 @@ impl Badm {
     fn at_start(
         gpu: &Gpu,
         config: &BadmConfig,
-        parameters: &Tensor,
+        parameters: &[Tensor],
         state: &[Tensor],
     ) -> Result<Self, Error> {
         let start = config.initial_moment as f32;
         let start = if config.storage == StateStorage::F16 { start.sqrt() } else { start };
-        let mut rows = Vec::new();
-        for pair in state.chunks_exact(2) {
-            let (pi, m) = (pair[0].clone(), pair[1].clone());
-            if start > 0.0 {
-                fill(gpu, &m, start)?;
-            }
-            rows.push(Rows { pi, m });
+        let pairs = state.chunks_exact(2).map(|pair| Rows { pi: pair[0].clone(), m: pair[1].clone() });
+        let pairs: Vec<Rows> = pairs.collect();
+        if start > 0.0 {
+            pairs.iter().try_for_each(|pair| fill(gpu, &pair.m, start))?;
         }
-        let clock = vec![0; clock_length(config.sub_batches * config.batches()) as usize];
+        let batches = config.batches();
+        let clock = vec![0; clock_length(config.sub_batches * batches) as usize];
         let control = Control::new(gpu, &config.settings(), &clock)?;
-        Ok(Self { config: *config, parameters: parameters.clone(), rows, control })
+        let rows = pairs.chunks(batches as usize).map(<[Rows]>::to_vec).collect();
+        Ok(Self { config: *config, parameters: parameters.to_vec(), rows, control })
     }
 
     /// Adds one step to a plan. Batches that differ in the number of sub-batches or in weights, and all batches where each
     /// has its own slots, need a plan each.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the gradients are not rows of as many parameters, or more rows than slots; [`Error::Setting`]
-    /// when there is no such batch, or weights are not one for each row, above 0, and 1 together to 1e-5; and those of
-    /// [`PlanBuilder::dispatch`].
+    /// [`Error::Shape`] when the gradients are not rows of as many parameters in as many parts, or more rows than slots;
+    /// [`Error::Setting`] when there is no such batch, or weights are not one for each row, above 0, and 1 together to 1e-5;
+    /// and those of [`PlanBuilder::dispatch`].
     pub fn record(&self, plan: &mut PlanBuilder, batch: &SubBatches<'_>) -> Result<(), Error> {
         let Control { settings, clock, found, .. } = &self.control;
-        let gradients = batch.gradients;
-        let count = self.check_gradients(gradients)?;
-        let (place, Rows { pi, m }) = match self.config.slots {
-            Slots::Shared => (0, &self.rows[0]),
-            Slots::PerBatch { batches } => match self.rows.get(batch.batch as usize) {
-                Some(rows) => (batch.batch, rows),
-                None => {
-                    let value = format!("{} of {batches}", batch.batch);
-                    let expected = "batches are counted from 0";
-                    return Err(Error::Setting { setting: "batch", value, expected });
-                }
-            },
-        };
+        let count = self.check_gradients(&batch.gradients)?;
+        let place = self.place_of(batch.batch)?;
         let even = vec![1.0 / count as f32; count as usize];
         let weights = batch.weights.unwrap_or(&even);
         check_weights(weights, count)?;
         let weights = self.control.gpu.upload(Shape::vector(count), weights)?;
         let limit = if self.config.storage == StateStorage::F16 { F16_LIMIT } else { LIMIT };
-        self.control.test(plan, gradients, self.config.guard, limit)?;
+        self.control.test(plan, batch.gradients.iter().copied(), self.config.guard, limit)?;
         let first = place * self.config.sub_batches;
         kernel::clock(plan, settings, &weights, found, clock, (first, count))?;
         let moment = self.config.second_moment;
-        kernel::step(plan, &kernel::Step { gradients, clock, first, pi, m, moment, w: &self.parameters })
+        for ((w, rows), gradients) in self.parameters.iter().zip(&self.rows).zip(&batch.gradients) {
+            let Rows { pi, m } = &rows[place as usize];
+            let mut row = 0;
+            for gradients in *gradients {
+                let first = first + row;
+                kernel::step(plan, &kernel::Step { gradients, clock, first, row, pi, m, moment, w })?;
+                row += gradients.shape().rows;
+            }
+        }
+        Ok(())
+    }
+
+    /// Which slots are a batch's.
+    fn place_of(&self, batch: u32) -> Result<u32, Error> {
+        match self.config.slots {
+            Slots::Shared => Ok(0),
+            Slots::PerBatch { batches } if batch < batches => Ok(batch),
+            Slots::PerBatch { batches } => {
+                let value = format!("{batch} of {batches}");
+                Err(Error::Setting { setting: "batch", value, expected: "batches are counted from 0" })
+            }
+        }
     }
 
     /// How many sub-batches there are gradients of.
-    fn check_gradients(&self, gradients: &Tensor) -> Result<u32, Error> {
-        let Shape { rows, columns } = gradients.shape();
-        let (slots, parameters) = (self.config.sub_batches, self.parameters.shape().columns);
-        let detail = if columns != parameters {
-            format!("gradients have rows of {columns} elements but there are {parameters} parameters")
-        } else if rows == 0 || rows > slots {
-            format!("gradients have {rows} rows but must have one for each sub-batch, 1 to {slots}")
-        } else if gradients.storage() != StorageType::F32 {
-            format!("gradients are stored as {:?} but must be F32", gradients.storage())
-        } else {
-            return Ok(rows);
-        };
-        Err(Error::Shape { kernel: kernel::STEP.name, detail })
+    fn check_gradients(&self, gradients: &[&[Tensor]]) -> Result<u32, Error> {
+        let refuse = |detail| Err(Error::Shape { kernel: kernel::STEP.name, detail });
+        let (parts, slots) = (self.parameters.len(), self.config.sub_batches);
+        if gradients.len() != parts {
+            return refuse(format!("gradients of {} parts but parameters in {parts}", gradients.len()));
+        }
+        let count = |part: &[Tensor]| part.iter().map(|tensor| u64::from(tensor.shape().rows)).sum::<u64>();
+        let rows = count(gradients[0]);
+        for (part, w) in gradients.iter().zip(&self.parameters) {
+            let parameters = w.shape().columns;
+            if let Some(tensor) = part.iter().find(|tensor| tensor.shape().columns != parameters) {
+                let columns = tensor.shape().columns;
+                return refuse(format!(
+                    "gradients have rows of {columns} elements but there are {parameters} parameters"
+                ));
+            }
+            if let Some(tensor) = part.iter().find(|tensor| tensor.storage() != StorageType::F32) {
+                return refuse(format!("gradients are stored as {:?} but must be F32", tensor.storage()));
+            }
+            if count(part) != rows {
+                return refuse(format!(
+                    "gradients of {} sub-batches in one part, {rows} in another",
+                    count(part)
+                ));
+            }
+        }
+        match u32::try_from(rows) {
+            Ok(rows) if rows > 0 && rows <= slots => Ok(rows),
+            _ => refuse(format!(
+                "gradients have {rows} rows but must have one for each sub-batch, 1 to {slots}"
+            )),
+        }
+    }
+
+    /// Has steps that are recorded from now on change parameters elsewhere, as many as those so far in as many parts.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they are not.
+    pub fn move_to(&mut self, parameters: &(impl AsRef<[Tensor]> + ?Sized)) -> Result<(), Error> {
+        expect_same(kernel::STEP.name, &self.parameters, parameters.as_ref())?;
+        self.parameters = parameters.as_ref().to_vec();
+        Ok(())
     }
 
     /// Changes ρ and σ, before anything submitted later. Nothing has to be recorded again.
@@ -467,14 +518,15 @@ impl Badm {
         &self.config
     }
 
-    /// The parameters.
-    pub fn parameters(&self) -> &Tensor {
+    /// The parameters, part by part.
+    pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
     }
 
-    /// The state: of each batch that has slots of its own the duals, then the second moments, a row for each sub-batch.
+    /// The state: of each part, of each batch that has slots of its own, the duals, then the second moments, a row for each
+    /// sub-batch.
     pub fn tensors(&self) -> Vec<&Tensor> {
-        self.rows.iter().flat_map(|rows| [&rows.pi, &rows.m]).collect()
+        self.rows.iter().flatten().flat_map(|rows| [&rows.pi, &rows.m]).collect()
     }
 
     /// The clock, for a [`Ring`](crate::engine::Ring) to copy and [`Tally::from_words`] to read, late and without waiting.
@@ -487,7 +539,7 @@ impl Badm {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn tally(&self) -> Result<Tally, Error> {
-        self.control.tally(self.parameters.shape().columns)
+        self.control.tally(length(&self.parameters))
     }
 
     /// Whether every step was taken. Waits for the device.
@@ -495,7 +547,7 @@ impl Badm {
     /// # Errors
     /// [`Error::NotFinite`] with the first that was refused; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
-        self.control.check("badm", self.parameters.shape().columns)
+        self.control.check("badm", length(&self.parameters))
     }
 
     /// The state, every bit. Waits for the device.
@@ -515,12 +567,12 @@ impl Badm {
     }
 }
 
-/// How many tensors of which shape the state takes, once settings, parameters and limits allow it.
-fn check_state(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<(usize, Shape), Error> {
+/// How many tensors of which shape the state of each part takes, once settings, parameters and limits allow it.
+fn check_state(gpu: &Gpu, config: &BadmConfig, parameters: &[Tensor]) -> Result<Vec<(usize, Shape)>, Error> {
     config.check()?;
     expect_flat(kernel::STEP.name, parameters)?;
-    let columns = parameters.shape().columns;
-    let (needed, batches) = (config.state_bytes(columns), config.batches());
+    let bytes = |part: &Tensor| config.state_bytes(part.shape().columns);
+    let (needed, batches) = (parameters.iter().map(bytes).fold(0, u64::saturating_add), config.batches());
     if needed > config.memory_limit {
         let copies = 2 * u128::from(batches) * u128::from(config.sub_batches);
         return Err(Error::Limit {
@@ -530,9 +582,9 @@ fn check_state(gpu: &Gpu, config: &BadmConfig, parameters: &Tensor) -> Result<(u
             remedy: "share the slots, store the state in 16 bits, use fewer sub-batches, or raise the limit",
         });
     }
-    let (tensors, shape) = config.state(columns);
-    gpu.check_shape(shape, StorageType::F32)?;
-    Ok((tensors, shape))
+    let states: Vec<_> = parameters.iter().map(|part| config.state(part.shape().columns)).collect();
+    states.iter().try_for_each(|(_, shape)| gpu.check_shape(*shape, StorageType::F32))?;
+    Ok(states)
 }
 
 fn check_weights(weights: &[f32], count: u32) -> Result<(), Error> {

@@ -40,7 +40,9 @@
 //! }
 //! ```
 
-use super::optimizer::{Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_state, fill, log};
+use super::optimizer::{
+    Control, Guard, Schedule, Snapshot, Tally, expect_flat, expect_same, expect_state, fill, length, log,
+};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 pub use crate::kernels::first_order::Method;
@@ -186,25 +188,29 @@ impl FirstOrderConfig {
 #[derive(Debug)]
 pub struct FirstOrder {
     config: FirstOrderConfig,
-    parameters: Tensor,
-    /// Absent where the method keeps none.
-    state: Option<Tensor>,
+    parameters: Vec<Tensor>,
+    /// Of each part of the parameters; none where the method keeps none.
+    state: Vec<Tensor>,
     control: Control,
 }
 
 impl FirstOrder {
-    /// A method at its first step, over one row of parameters.
+    /// A method at its first step, over one row of parameters, or over several as parts of one.
     ///
     /// # Errors
-    /// Those of [`FirstOrderConfig::check`]; [`Error::Shape`] when the parameters are not one row of f32; [`Error::Limit`]
+    /// Those of [`FirstOrderConfig::check`]; [`Error::Shape`] when the parameters are not rows of f32; [`Error::Limit`]
     /// when the state exceeds one binding.
-    pub fn new(gpu: &Gpu, config: &FirstOrderConfig, parameters: &Tensor) -> Result<Self, Error> {
-        let shape = check_state(config, parameters)?;
-        let state = (shape.rows > 0).then(|| gpu.zeros(shape, StorageType::F32)).transpose()?;
-        Self::at_start(gpu, config, parameters, state)
+    pub fn new(
+        gpu: &Gpu,
+        config: &FirstOrderConfig,
+        parameters: &(impl AsRef<[Tensor]> + ?Sized),
+    ) -> Result<Self, Error> {
+        let shapes = check_state(config, parameters.as_ref())?;
+        let state = shapes.into_iter().map(|shape| gpu.zeros(shape, StorageType::F32));
+        Self::at_start(gpu, config, parameters.as_ref(), state.collect::<Result<_, _>>()?)
     }
 
-    /// A method at its first step, with its state in a tensor of the caller's, of the shape that
+    /// A method at its first step, with the state of each part in a tensor of the caller's, of the shape that
     /// [`FirstOrderConfig::state`] says and f32. What it holds is replaced, by uploads.
     ///
     /// # Errors
@@ -212,77 +218,100 @@ impl FirstOrder {
     pub fn with_state(
         gpu: &Gpu,
         config: &FirstOrderConfig,
-        parameters: &Tensor,
-        state: &Tensor,
+        parameters: &(impl AsRef<[Tensor]> + ?Sized),
+        state: &(impl AsRef<[Tensor]> + ?Sized),
     ) -> Result<Self, Error> {
-        let shape = check_state(config, parameters)?;
-        expect_state(kernel::STEP.name, std::slice::from_ref(state), 1, (shape, StorageType::F32))?;
-        fill(gpu, state, 0.0)?;
-        Self::at_start(gpu, config, parameters, (shape.rows > 0).then(|| state.clone()))
+        let shapes = check_state(config, parameters.as_ref())?;
+        let expected: Vec<_> = shapes.into_iter().map(|shape| (shape, StorageType::F32)).collect();
+        expect_state(kernel::STEP.name, state.as_ref(), &expected)?;
+        state.as_ref().iter().try_for_each(|tensor| fill(gpu, tensor, 0.0))?;
+        Self::at_start(gpu, config, parameters.as_ref(), state.as_ref().to_vec())
     }
 
     /// Over a state of zeros.
     fn at_start(
         gpu: &Gpu,
         config: &FirstOrderConfig,
-        parameters: &Tensor,
-        state: Option<Tensor>,
+        parameters: &[Tensor],
+        state: Vec<Tensor>,
     ) -> Result<Self, Error> {
         let mut clock = [0; CLOCK_LENGTH as usize];
         clock[MU_PRODUCT as usize] = 1.0f32.to_bits();
         let control = Control::new(gpu, &config.settings(), &clock)?;
-        if let (Some(state), true) = (&state, config.initial > 0.0) {
-            fill(gpu, state, config.initial as f32)?;
+        if config.initial > 0.0 {
+            state.iter().try_for_each(|tensor| fill(gpu, tensor, config.initial as f32))?;
         }
-        Ok(Self { config: *config, parameters: parameters.clone(), state, control })
+        Ok(Self { config: *config, parameters: parameters.to_vec(), state, control })
     }
 
-    /// Adds one step to a plan. `gradient` is the mean loss's, in the shape of the parameters.
+    /// Adds one step to a plan. `gradients` are the mean loss's, in the shapes of the parameters.
     ///
     /// # Errors
-    /// [`Error::Shape`] when the gradient has another shape or storage, and those of [`PlanBuilder::dispatch`].
-    pub fn record(&self, plan: &mut PlanBuilder, gradient: &Tensor) -> Result<(), Error> {
-        self.record_step(plan, gradient, None)
+    /// [`Error::Shape`] when gradients have other shapes or storage, and those of [`PlanBuilder::dispatch`].
+    pub fn record(
+        &self,
+        plan: &mut PlanBuilder,
+        gradients: &(impl AsRef<[Tensor]> + ?Sized),
+    ) -> Result<(), Error> {
+        self.record_sparse(plan, gradients, &vec![None; self.parameters.len()])
     }
 
-    /// Adds one step with a penalty on some of the parameters in it, such as [`NmAdmm::penalty`](super::nm::NmAdmm::penalty).
+    /// Adds one step with a penalty on some of the parameters in it, such as [`NmAdmm::penalty`](super::nm::NmAdmm::penalty):
+    /// one for each part, or none.
     ///
     /// # Errors
-    /// As [`record`](Self::record), and [`Error::Shape`] when the penalty is one on other parameters.
+    /// As [`record`](Self::record), and [`Error::Shape`] when a penalty is one on other parameters, or there are more or fewer
+    /// of them than parts.
     pub fn record_sparse(
         &self,
         plan: &mut PlanBuilder,
-        gradient: &Tensor,
-        penalty: Penalty<'_>,
+        gradients: &(impl AsRef<[Tensor]> + ?Sized),
+        penalties: &[Option<Penalty<'_>>],
     ) -> Result<(), Error> {
-        self.record_step(plan, gradient, Some(penalty))
+        let gradients = gradients.as_ref();
+        self.check_gradients(gradients, penalties.len())?;
+        let Control { settings, clock, found, .. } = &self.control;
+        self.control.test(plan, gradients.iter().map(std::slice::from_ref), self.config.guard, LIMIT)?;
+        kernel::clock(plan, settings, found, clock)?;
+        let method = self.config.method;
+        for (k, (w, gradient)) in self.parameters.iter().zip(gradients).enumerate() {
+            match (self.state.get(k), penalties[k]) {
+                (None, None) => kernel::sgd(plan, gradient, clock, w),
+                (None, Some(penalty)) => kernel::sparse_sgd(plan, gradient, clock, penalty, w),
+                (Some(state), None) => kernel::step(plan, method, gradient, clock, state, w),
+                (Some(state), Some(penalty)) => {
+                    kernel::sparse_step(plan, method, gradient, clock, penalty, state, w)
+                }
+            }?;
+        }
+        Ok(())
     }
 
-    fn record_step(
-        &self,
-        plan: &mut PlanBuilder,
-        gradient: &Tensor,
-        penalty: Option<Penalty<'_>>,
-    ) -> Result<(), Error> {
-        let Control { settings, clock, found, .. } = &self.control;
-        let (expected, actual) = (self.parameters.shape(), gradient.shape());
-        if actual != expected || gradient.storage() != StorageType::F32 {
-            let storage = gradient.storage();
-            let detail =
-                format!("the gradient is {actual} of {storage:?} but the parameters are {expected} of F32");
-            return Err(Error::Shape { kernel: kernel::STEP.name, detail });
-        }
-        self.control.test(plan, gradient, self.config.guard, LIMIT)?;
-        kernel::clock(plan, settings, found, clock)?;
-        let (method, w) = (self.config.method, &self.parameters);
-        match (&self.state, penalty) {
-            (None, None) => kernel::sgd(plan, gradient, clock, w),
-            (None, Some(penalty)) => kernel::sparse_sgd(plan, gradient, clock, penalty, w),
-            (Some(state), None) => kernel::step(plan, method, gradient, clock, state, w),
-            (Some(state), Some(penalty)) => {
-                kernel::sparse_step(plan, method, gradient, clock, penalty, state, w)
-            }
-        }
+    fn check_gradients(&self, gradients: &[Tensor], penalties: usize) -> Result<(), Error> {
+        let parts = self.parameters.len();
+        let mut pairs = gradients.iter().zip(&self.parameters);
+        let fits = |(gradient, w): &(&Tensor, &Tensor)| {
+            gradient.shape() == w.shape() && gradient.storage() == StorageType::F32
+        };
+        let detail = if gradients.len() != parts || penalties != parts {
+            format!("{} gradients and {penalties} penalties for parameters in {parts} parts", gradients.len())
+        } else if let Some((gradient, w)) = pairs.find(|pair| !fits(pair)) {
+            let (actual, storage, expected) = (gradient.shape(), gradient.storage(), w.shape());
+            format!("the gradient is {actual} of {storage:?} but the parameters are {expected} of F32")
+        } else {
+            return Ok(());
+        };
+        Err(Error::Shape { kernel: kernel::STEP.name, detail })
+    }
+
+    /// Has steps that are recorded from now on change parameters elsewhere, as many as those so far in as many parts.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] when they are not.
+    pub fn move_to(&mut self, parameters: &(impl AsRef<[Tensor]> + ?Sized)) -> Result<(), Error> {
+        expect_same(kernel::STEP.name, &self.parameters, parameters.as_ref())?;
+        self.parameters = parameters.as_ref().to_vec();
+        Ok(())
     }
 
     /// Changes the learning rate, before anything submitted later. Nothing has to be recorded again.
@@ -302,8 +331,8 @@ impl FirstOrder {
         &self.config
     }
 
-    /// The parameters.
-    pub fn parameters(&self) -> &Tensor {
+    /// The parameters, part by part.
+    pub fn parameters(&self) -> &[Tensor] {
         &self.parameters
     }
 
@@ -322,7 +351,7 @@ impl FirstOrder {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn tally(&self) -> Result<Tally, Error> {
-        self.control.tally(self.parameters.shape().columns)
+        self.control.tally(length(&self.parameters))
     }
 
     /// Whether every step was taken. Waits for the device.
@@ -330,7 +359,7 @@ impl FirstOrder {
     /// # Errors
     /// [`Error::NotFinite`] with the first that was refused; [`Error::DeviceFault`] when the device failed.
     pub fn check(&self) -> Result<(), Error> {
-        self.control.check("first_order", self.parameters.shape().columns)
+        self.control.check("first_order", length(&self.parameters))
     }
 
     /// The state, every bit. Waits for the device.
@@ -350,9 +379,10 @@ impl FirstOrder {
     }
 }
 
-/// The shape of the state, once settings and parameters allow it.
-fn check_state(config: &FirstOrderConfig, parameters: &Tensor) -> Result<Shape, Error> {
+/// The shape of the state of each part, if the method keeps one, once settings and parameters allow it.
+fn check_state(config: &FirstOrderConfig, parameters: &[Tensor]) -> Result<Vec<Shape>, Error> {
     config.check()?;
     expect_flat(kernel::STEP.name, parameters)?;
-    Ok(config.state(parameters.shape().columns))
+    let shapes = parameters.iter().map(|part| config.state(part.shape().columns));
+    Ok(shapes.filter(|shape| shape.rows > 0).collect())
 }

@@ -509,9 +509,12 @@ impl NmAdmm {
     fn choose_rho(&self, plan: &mut PlanBuilder, cut: &Cut, method: &FirstOrder) -> Result<(), Error> {
         let rule = method.config().method;
         self.config.check_method(rule)?;
-        let (expected, actual) = (self.parameters.shape(), method.parameters().shape());
-        if actual != expected {
-            let detail = format!("steps are on parameters of {actual} but an update on {expected}");
+        let expected = self.parameters.shape();
+        let actual: Vec<_> = method.parameters().iter().map(Tensor::shape).collect();
+        if actual != [expected] {
+            let actual: Vec<_> = actual.iter().map(Shape::to_string).collect();
+            let detail =
+                format!("steps are on parameters of {} but an update on {expected}", actual.join(", "));
             return Err(Error::Shape { kernel: kernel::DIVISORS.name, detail });
         }
         let sums = plan.temporary(Shape::vector(cut.chunks));

@@ -4,10 +4,17 @@
 //! Both are made over a flat row of parameters (a [`Slab`](crate::engine::Slab) maps a model's tensors onto one), record
 //! their step into a plan of the caller's, and keep everything that changes from step to step on the device: the host
 //! uploads nothing, decides nothing and waits for nothing in a step, and a schedule never records anything again.
+//!
+//! # Parameters in parts
+//!
+//! A host that keeps each weight in memory of its own gives a list of such rows instead of one, and the gradients in lists
+//! likewise. All parts step together, by one clock, or none of them does; each takes dispatches of its own. What pads a
+//! host's rows may hold anything. Parts are counted side by side, as in a slab but without gaps, where a place is told
+//! ([`Refusal`]). When the host's memory moves, `move_to` says where to, and the step is recorded again.
 
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
-use crate::kernels::optimizer::{self as kernel, ScheduleWords};
+use crate::kernels::optimizer::{self as kernel, Place, ScheduleWords};
 
 /// How the learning rate changes from step to step; decided on the device. Refused steps do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -89,7 +96,8 @@ pub struct Refusal {
     pub step: u32,
     /// The row of the gradient, hence the sub-batch.
     pub row: u32,
-    /// The first parameter in it whose gradient is unusable.
+    /// The first parameter in it whose gradient is unusable; of several parts, counted through all before it, each of them
+    /// padded to whole `vec4`s.
     pub parameter: u32,
 }
 
@@ -141,18 +149,29 @@ impl Control {
         self.gpu.write_words(&self.settings, 0, std::slice::from_ref(settings))
     }
 
-    /// Adds the test of a gradient, where it is wanted.
-    pub fn test(
+    /// Adds the test of gradients, where it is wanted: of each part those in tensors whose rows follow one another.
+    pub fn test<'a>(
         &self,
         plan: &mut PlanBuilder,
-        gradient: &Tensor,
+        parts: impl IntoIterator<Item = &'a [Tensor]> + Clone,
         guard: Guard,
         limit: f32,
     ) -> Result<(), Error> {
-        match guard {
-            Guard::Refuse => kernel::finite(plan, gradient, limit, &self.found),
-            Guard::Trust => Ok(()),
+        if guard == Guard::Trust {
+            return Ok(());
         }
+        let width = |part: &[Tensor]| part.first().map_or(0, |gradients| gradients.shape().stride());
+        let stride = parts.clone().into_iter().map(width).sum::<u32>();
+        let mut before = 0;
+        for part in parts {
+            let mut first = before;
+            for gradients in part {
+                kernel::finite(plan, gradients, Place { first, stride }, limit, &self.found)?;
+                first += gradients.shape().rows * stride;
+            }
+            before += width(part);
+        }
+        Ok(())
     }
 
     pub fn tally(&self, parameters: u32) -> Result<Tally, Error> {
@@ -204,31 +223,55 @@ pub(super) fn write_words(gpu: &Gpu, tensors: &[&Tensor], words: &[Vec<u32>]) ->
     tensors.iter().zip(words).try_for_each(|(tensor, words)| gpu.write_words(tensor, 0, words))
 }
 
-/// Refuses parameters that are not one row of f32.
-pub(super) fn expect_flat(kernel: &'static str, parameters: &Tensor) -> Result<(), Error> {
-    let (shape, storage) = (parameters.shape(), parameters.storage());
-    if shape.rows == 1 && storage == StorageType::F32 {
-        return Ok(());
-    }
-    let detail =
-        format!("parameters are {shape} of {storage:?} but must be one row of F32; a Slab makes one");
+/// Refuses parameters that are not rows of f32, or none at all.
+pub(super) fn expect_flat(kernel: &'static str, parts: &[Tensor]) -> Result<(), Error> {
+    let is_flat = |part: &&Tensor| part.shape().rows == 1 && part.storage() == StorageType::F32;
+    let detail = match parts.iter().find(|part| !is_flat(part)) {
+        Some(part) => {
+            let (shape, storage) = (part.shape(), part.storage());
+            format!("parameters are {shape} of {storage:?} but must be one row of F32; a Slab makes one")
+        }
+        None if parts.is_empty() => "there are no parameters".into(),
+        None => return Ok(()),
+    };
     Err(Error::Shape { kernel, detail })
 }
 
-/// Refuses tensors that are not `count` of this shape and storage.
+/// Refuses parts that are not shaped as those whose place they are to take.
+pub(super) fn expect_same(kernel: &'static str, before: &[Tensor], after: &[Tensor]) -> Result<(), Error> {
+    expect_flat(kernel, after)?;
+    let shapes = |parts: &[Tensor]| parts.iter().map(Tensor::shape).collect::<Vec<_>>();
+    if shapes(before) == shapes(after) {
+        return Ok(());
+    }
+    let shown =
+        |parts: &[Tensor]| parts.iter().map(|part| part.shape().to_string()).collect::<Vec<_>>().join(", ");
+    let detail = format!("parameters of {} cannot move to {}", shown(before), shown(after));
+    Err(Error::Shape { kernel, detail })
+}
+
+/// Elements of all parts side by side, each padded to whole `vec4`s.
+pub(super) fn length(parts: &[Tensor]) -> u32 {
+    match parts {
+        [one] => one.shape().columns,
+        several => several.iter().map(|part| part.shape().stride()).sum(),
+    }
+}
+
+/// Refuses tensors that are not of these shapes and storages.
 pub(super) fn expect_state(
     kernel: &'static str,
     state: &[Tensor],
-    count: usize,
-    (shape, storage): (Shape, StorageType),
+    expected: &[(Shape, StorageType)],
 ) -> Result<(), Error> {
-    let wrong = state.iter().find(|tensor| (tensor.shape(), tensor.storage()) != (shape, storage));
-    let detail = match wrong {
-        Some(tensor) => {
-            let (shape_given, given) = (tensor.shape(), tensor.storage());
+    let mut pairs = state.iter().map(|tensor| (tensor.shape(), tensor.storage())).zip(expected);
+    let detail = match pairs.find(|(given, expected)| given != *expected) {
+        Some(((shape_given, given), (shape, storage))) => {
             format!("a tensor of {shape_given} of {given:?} for state that is {shape} of {storage:?}")
         }
-        None if state.len() != count => format!("{} tensors for state that takes {count}", state.len()),
+        None if state.len() != expected.len() => {
+            format!("{} tensors for state that takes {}", state.len(), expected.len())
+        }
         None => return Ok(()),
     };
     Err(Error::Shape { kernel, detail })

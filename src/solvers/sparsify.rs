@@ -318,7 +318,9 @@ impl Sparsifier {
     ) -> Result<Self, Error> {
         let found = config.patterns.of(slab.shapes().count() / 2)?;
         let parts: Vec<_> = found.iter().map(|(layer, pattern)| (2 * layer, *pattern)).collect();
-        let admm = |config: &NmConfig| NmAdmm::new(gpu, config, slab, method.parameters(), &parts);
+        // All parameters are in one row, as the slab has them.
+        let w = &method.parameters()[0];
+        let admm = |config: &NmConfig| NmAdmm::new(gpu, config, slab, w, &parts);
         let nm = admm(&config.settings())?;
         let record = |label, add: &dyn Fn(&mut PlanBuilder) -> Result<(), Error>| {
             let mut plan = PlanBuilder::with_arena(gpu, label, arena);

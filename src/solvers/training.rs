@@ -217,15 +217,12 @@ impl Stepper {
         penalty: Option<Penalty<'_>>,
     ) -> Result<(), Error> {
         match self {
-            Self::FirstOrder(method) => match penalty {
-                Some(penalty) => method.record_sparse(plan, gradients, penalty),
-                None => method.record(plan, gradients),
-            },
+            Self::FirstOrder(method) => method.record_sparse(plan, gradients, &[penalty]),
             Self::Badm(badm) => {
                 let sizes = sub_batch_sizes(samples, gradients.shape().rows);
                 let weights: Vec<f32> = sizes.map(|size| size as f32 / samples as f32).collect();
                 let (weights, batch) = (Some(weights.as_slice()), number);
-                badm.record(plan, &SubBatches { gradients, weights, batch })
+                badm.record(plan, &SubBatches { gradients: vec![gradients.as_ref()], weights, batch })
             }
         }
     }

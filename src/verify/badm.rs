@@ -1,5 +1,7 @@
 //! Cases of `kernels::badm`.
 
+use std::ops::Range;
+
 use half::{bf16, f16};
 
 use super::call::Session;
@@ -151,6 +153,8 @@ fn midway(go: bool, epsilon: f64) -> Clock {
 struct Case {
     name: String,
     gradients: Matrix,
+    /// The row of duals that is the first sub-batch's.
+    row: usize,
     before: State<Matrix>,
 }
 
@@ -166,7 +170,9 @@ fn cases(session: &mut Session<'_>) -> Vec<Case> {
             let mut draw = |rows: u32| session.matrix(Shape::new(rows, columns), profile);
             let (gradients, pi, m, w) = (draw(sub_batches), draw(ROWS), draw(ROWS), draw(1));
             let before = State { pi, m: m.map(f64::abs), w };
-            cases.push(Case { name: format!("{sub_batches} of {columns}, {profile}"), gradients, before });
+            let row = if columns == 3 { (ROWS - sub_batches) as usize } else { 0 };
+            let name = format!("{sub_batches} of {columns} from {row}, {profile}");
+            cases.push(Case { name, gradients, row, before });
         }
     }
     for odd in NOT_FINITE {
@@ -174,7 +180,7 @@ fn cases(session: &mut Session<'_>) -> Vec<Case> {
         let (mut gradients, pi, m, w) = (draw(2), draw(ROWS), draw(ROWS), draw(1));
         gradients[(1, 2)] = odd;
         let before = State { pi, m: m.map(f64::abs), w };
-        cases.push(Case { name: format!("{odd} in gradients[1, 2]"), gradients, before });
+        cases.push(Case { name: format!("{odd} in gradients[1, 2]"), gradients, row: 0, before });
     }
     cases
 }
@@ -230,11 +236,12 @@ fn one_step(
     (moment, oracle_moment): (SecondMoment, Moment),
     clock: &Clock,
 ) -> Result<(), Error> {
-    let Case { gradients, before, .. } = case;
-    let after = oracle::step(oracle_moment, clock, FIRST, gradients, before, |dual, _, _| dual);
+    let Case { gradients, row, before, .. } = case;
+    let after = oracle::step(oracle_moment, clock, (FIRST, *row), gradients, before, |dual, _, _| dual);
     let columns = gradients.cols().max(1);
     let go = clock.verdict.go;
-    let is_hit = |index: usize| index < gradients.data().len() && !gradients.data()[index].is_finite();
+    let gradient_of = |index: usize| gradients.data().get(index.checked_sub(*row * columns)?);
+    let is_hit = |index: usize| gradient_of(index).is_some_and(|gradient| !gradient.is_finite());
     session.check(name, |call| {
         let words = call.words("clock", &clock_words(clock), Expected::Unchanged)?;
         let whole = |expected| if go { expected } else { Expected::Unchanged };
@@ -253,8 +260,8 @@ fn one_step(
         });
         let w = call.update("w", &before.w, whole(w_expected))?;
         let gradients = call.input("gradients", gradients)?;
-        let args =
-            Step { gradients: &gradients, clock: &words, first: FIRST as u32, pi: &pi, m: &m, moment, w: &w };
+        let (clock, first, row) = (&words, FIRST as u32, *row as u32);
+        let args = Step { gradients: &gradients, clock, first, row, pi: &pi, m: &m, moment, w: &w };
         kernel::step(&mut call.plan, &args)
     })
 }
@@ -306,6 +313,7 @@ struct HalfCall<'a> {
     storage: Half,
     clock: &'a Clock,
     gradients: &'a Matrix,
+    row: usize,
     before: State<Matrix>,
     /// As stored: duals, and second moments or their roots.
     words: [Vec<u32>; 2],
@@ -324,12 +332,17 @@ impl<'a> HalfCall<'a> {
             w: case.before.w.clone(),
         };
         let words = [&case.before.pi, &case.before.m].map(|matrix| halves(storage, matrix));
-        Self { storage, clock, gradients: &case.gradients, before, words }
+        Self { storage, clock, gradients: &case.gradients, row: case.row, before, words }
+    }
+
+    /// The rows of duals that are written.
+    fn rows(&self) -> Range<usize> {
+        self.row..self.row + self.gradients.rows()
     }
 
     /// One step, the duals stored as `stored` says.
     fn after(&self, moment: Moment, stored: impl Fn(f64, usize, usize) -> f64) -> State<Bounded<Matrix>> {
-        oracle::step(moment, self.clock, FIRST, self.gradients, &self.before, stored)
+        oracle::step(moment, self.clock, (FIRST, self.row), self.gradients, &self.before, stored)
     }
 
     /// What may be stored of values that are off by so many roundings; `form` is their stored form, and `shift` the place
@@ -345,7 +358,8 @@ impl<'a> HalfCall<'a> {
         let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
         let range = |place: (usize, usize)| {
             let slack = Bound::roundings(roundings).slack(value.magnitude[place]);
-            let slot = (FIRST + place.0) as u32;
+            // Of rows that are not written, nothing is looked at.
+            let slot = (FIRST + place.0).saturating_sub(self.row) as u32;
             let words = random_words(SEED, self.clock.verdict.steps, slot, place.1 as u32 / 4);
             let random = words[place.1 % 4] >> shift & 0xffff;
             // Rounding to a single is monotone, and so is rounding from there by the same bits.
@@ -360,7 +374,7 @@ impl<'a> HalfCall<'a> {
     fn judge(&self, ranges: &[(f64, f64)], before: &[u32], word: u32, index: usize) -> Judgement {
         let columns = self.before.w.cols();
         let stride = Shape::vector(columns as u32).stride() as usize;
-        let is_written = |row: usize| self.clock.verdict.go && row < self.gradients.rows();
+        let is_written = |row: usize| self.clock.verdict.go && self.rows().contains(&row);
         for part in 0..2 {
             let half = (word >> (16 * part)) as u16;
             let kept = (before[index] >> (16 * part)) as u16;
@@ -383,9 +397,9 @@ impl<'a> HalfCall<'a> {
     fn undecided(&self, ranges: &[(f64, f64)], column: usize) -> f64 {
         let part = |row: usize| {
             let (low, high) = ranges[row * self.before.w.cols() + column];
-            self.clock.slots[FIRST + row].scale * 0.5 * (high - low)
+            self.clock.slots[FIRST + row - self.row].scale * 0.5 * (high - low)
         };
-        (0..self.gradients.rows()).map(part).sum()
+        self.rows().map(part).sum()
     }
 }
 
@@ -445,8 +459,8 @@ fn one_half_step(
         let expected = if clock.verdict.go { Expected::Each(Box::new(judge)) } else { Expected::Unchanged };
         let w = call.update("w", &case.before.w, expected)?;
         let gradients = call.input("gradients", half.gradients)?;
-        let args =
-            Step { gradients: &gradients, clock: &words, first: FIRST as u32, pi: &pi, m: &m, moment, w: &w };
+        let (clock, first, row) = (&words, FIRST as u32, case.row as u32);
+        let args = Step { gradients: &gradients, clock, first, row, pi: &pi, m: &m, moment, w: &w };
         kernel::step(&mut call.plan, &args)
     })
 }

@@ -6,7 +6,7 @@ use super::expected::{Bound, Expected, Verdict as Judgement};
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::Shape;
-use crate::kernels::optimizer::{self as kernel, NOTHING_FOUND, ScheduleWords};
+use crate::kernels::optimizer::{self as kernel, NOTHING_FOUND, Place, ScheduleWords};
 use crate::reference::optimizer::{self as oracle, Schedule, Verdict};
 
 /// A verdict in the middle of a run; `refused` steps were refused before.
@@ -64,10 +64,13 @@ pub(super) fn finite(session: &mut Session<'_>) -> Result<(), Error> {
         matrix[(2, 0)] = value.into();
         cases.push((format!("{name} the limit"), matrix));
     }
-    for (case, gradient) in &cases {
-        let (columns, stride) = (gradient.cols(), Shape::vector(gradient.cols() as u32).stride());
+    for (number, (case, gradient)) in cases.iter().enumerate() {
+        let columns = gradient.cols();
+        let own = Place { first: 0, stride: Shape::vector(columns as u32).stride() };
+        // Alone, and among others.
+        let among = if number % 2 == 0 { own } else { Place { first: 8, stride: own.stride + 12 } };
         let place = oracle::finite(&gradient.to_f32(), LIMIT)
-            .map(|index| (index / columns) as u32 * stride + (index % columns) as u32);
+            .map(|index| among.first + (index / columns) as u32 * among.stride + (index % columns) as u32);
         for before in [None, Some(3)] {
             let after = match (before, place) {
                 (Some(before), Some(place)) => Some(place.min(before)),
@@ -77,7 +80,7 @@ pub(super) fn finite(session: &mut Session<'_>) -> Result<(), Error> {
                 let gradient = call.input("gradient", gradient)?;
                 let expected = Expected::Words(vec![found_word(after)]);
                 let found = call.words("found", &[found_word(before)], expected)?;
-                kernel::finite(&mut call.plan, &gradient, LIMIT, &found)
+                kernel::finite(&mut call.plan, &gradient, among, LIMIT, &found)
             })?;
         }
     }
