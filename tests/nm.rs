@@ -12,6 +12,7 @@ mod values;
 
 use dualstep::data::DataSource;
 use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, Slab, StorageType, Tensor};
+use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::kernels::nm::{self as kernel, NmPattern, Packed, Place, Update};
 use dualstep::kernels::optimizer::NOTHING_FOUND;
 use dualstep::models::mlp::{Activation, Initial, Loss, Mlp, Targets};
@@ -73,6 +74,41 @@ fn every_pattern_keeps_what_a_sort_keeps_and_comes_back_from_its_packed_form() {
         }
     }
     assert_eq!(gpu.read_u32(&found).unwrap(), [NOTHING_FOUND]);
+}
+
+/// A product by a packed matrix has the bits of that by the matrix itself, whatever tile it is put together from.
+#[test]
+fn products_by_packed_weights_have_the_bits_of_dense_ones() {
+    let Some(gpu) = open() else { return };
+    for (pattern, samples, rows, columns) in [
+        ("2:4", 70, 130, 132),
+        ("1:8", 5, 70, 64),
+        ("4:8", 70, 9, 72),
+        ("3:7", 33, 40, 77),
+        ("17:31", 40, 66, 62),
+    ] {
+        let pattern: NmPattern = pattern.parse().unwrap();
+        let w = Shape::new(rows, columns);
+        let filled = |shape: Shape, seed| gpu.upload(shape, &values(seed, shape.elements() as u32)).unwrap();
+        let empty = |shape, storage| gpu.zeros(shape, storage).unwrap();
+        let (left, dense) = (filled(Shape::new(samples, columns), 1), filled(w, 2));
+        let [z, packed_product, dense_product] = [w, Shape::new(samples, rows), Shape::new(samples, rows)]
+            .map(|shape| empty(shape, StorageType::F32));
+        let mask = empty(pattern.mask(w).unwrap(), StorageType::U32);
+        let found = gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND]).unwrap();
+        let values = empty(pattern.values(w).unwrap(), StorageType::F32);
+        let places = empty(pattern.places(w).unwrap(), StorageType::U32);
+        let packed = Packed { values: &values, places: &places };
+        let mut plan = PlanBuilder::new(&gpu, "products");
+        kernel::project(&mut plan, pattern, &dense, &z, &mask, &found).unwrap();
+        kernel::pack(&mut plan, pattern, &z, &mask, packed).unwrap();
+        linalg::matmul_nm(&mut plan, &left, pattern, packed, &packed_product).unwrap();
+        linalg::matmul(&mut plan, (&left, Transposed::No), (&z, Transposed::Yes), &dense_product).unwrap();
+        plan.finish().unwrap().run().unwrap();
+        let bits = |tensor| gpu.read(tensor).unwrap().into_iter().map(f32::to_bits).collect::<Vec<_>>();
+        assert!(gpu.read(&dense_product).unwrap().iter().all(|value| *value != 0.0));
+        assert_eq!(bits(&packed_product), bits(&dense_product), "{pattern}");
+    }
 }
 
 /// A projection as the device makes it of bits: what it leaves, which weights it keeps, and what came back of the packed form.
