@@ -2,7 +2,8 @@
 //
 //   product[s, r] = sum over columns k, ascending, of left[s, k] W[r, k]      W[r, k] = 0 where not kept
 //
-// The bits are those of linalg/matmul by the unpacked matrix, NaN where a zero meets infinity among them.
+// The bits are those of linalg/matmul by the unpacked matrix, NaN where a zero meets infinity among them. The host may cut
+// K into parts; each but the first goes on from the sums that are there.
 //
 // Shapes: C is rows x columns, rows of A by rows of W; `left` is rows x inner, its stored rows padded with zeros to whole
 // vec4s; values, places: as nm/pack leaves them. The padding of C comes out zero. What a workgroup and a lane own is said
@@ -15,7 +16,8 @@
 struct Params {
     rows: u32,
     columns: u32,
-    inner: u32,         // a whole number of groups
+    inner: u32,
+    first: u32,         // quads of K before this part
     left_stride: u32,   // quads per stored row
     product_stride: u32,
     keep: u32,
@@ -32,7 +34,10 @@ struct Params {
 @group(0) @binding(4) var<uniform> params: Params;
 
 fn start(row: u32, column_quad: u32) -> vec4f {
-    return vec4f();
+    if params.first == 0u {
+        return vec4f();
+    }
+    return product[row * params.product_stride + column_quad];
 }
 
 fn finish(row: u32, column_quad: u32, value: vec4f) -> vec4f {

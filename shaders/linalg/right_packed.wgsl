@@ -1,6 +1,8 @@
 // linalg/right_packed: reads op(B) = W^T with W in the packed form of an N:M matrix: columns x inner.
 //
-//   right_column(c, q)[k] = W[c, 4q + k]      k = 0..3      zero where not kept, beyond the last k and the last column
+//   right_column(c, q)[k] = W[c, 4(f + q) + k]      k = 0..3      zero where not kept, beyond the last k and column
+//
+// where f is `params.first`, the quads of K before the part that is multiplied.
 //
 // A quad is put together from the entries of the groups that it meets. Its zeros are multiplied like other numbers: to leave
 // them out takes a load of the left operand for every entry, which costs more than the multiplications of a whole tile.
@@ -29,9 +31,9 @@ fn with_group(before: vec4f, row: u32, group: u32, first: u32) -> vec4f {
 
 fn right_column(row: u32, inner_quad: u32) -> vec4f {
     var quad = vec4f();
-    let first = 4u * inner_quad;
-    if row < params.columns && first < params.inner {
-        let last = min(first + 3u, params.inner - 1u);
+    if row < params.columns && 4u * inner_quad < params.inner {
+        let first = 4u * (params.first + inner_quad);
+        let last = min(first + 3u, 4u * params.first + params.inner - 1u);
         for (var group = first / params.width; group * params.width <= last; group++) {
             quad = with_group(quad, row, group, first);
         }

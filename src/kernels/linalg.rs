@@ -318,8 +318,11 @@ fn accumulate(
 
 /// The inner index in parts that one dispatch sums.
 pub(super) fn inner_parts(gpu: &Gpu, inner: u32) -> impl Iterator<Item = Range<u32>> + use<> {
-    let limit = inner_limit(gpu.capabilities().class);
-    (0..inner.div_ceil(limit)).map(move |part| part * limit..inner.min((part + 1).saturating_mul(limit)))
+    parts(inner, inner_limit(gpu.capabilities().class))
+}
+
+fn parts(whole: u32, most: u32) -> impl Iterator<Item = Range<u32>> {
+    (0..whole.div_ceil(most)).map(move |part| part * most..whole.min((part + 1).saturating_mul(most)))
 }
 
 fn product_into(
@@ -481,7 +484,7 @@ pub fn transpose(plan: &mut PlanBuilder, x: &Tensor, y: &Tensor) -> Result<(), E
 pub static MATMUL_NM: Kernel = Kernel {
     name: "linalg/matmul_nm",
     bindings: &[
-        Binding::read("left"),
+        Binding::read("left").windowed(),
         Binding::read("values"),
         Binding::read("places"),
         Binding::write("product"),
@@ -498,6 +501,7 @@ params! {
         rows: u32,
         columns: u32,
         inner: u32,
+        first: u32,
         left_stride: u32,
         product_stride: u32,
         keep: u32,
@@ -524,28 +528,52 @@ pub fn matmul_nm(
 ) -> Result<(), Error> {
     expect_packed_product(&MATMUL_NM, ("left", left), pattern, packed, product)?;
     let Packed { values, places } = packed;
-    let (output, inner) = (product.shape(), left.shape().columns);
-    let params = MatmulNmParams {
-        rows: output.rows,
-        columns: output.columns,
-        inner,
-        left_stride: left.shape().quads(),
-        product_stride: output.quads(),
-        keep: pattern.keep(),
-        width: pattern.group(),
-        bits: pattern.place_bits(),
-        value_words: nm::row_words(values),
-        place_words: places.shape().stride(),
-    };
+    let output = product.shape();
     let tile = tile_for_packed(plan.gpu(), output);
-    plan.dispatch(Dispatch {
-        kernel: &MATMUL_NM,
-        variant: nm::with_values(tile.variant(), values.storage()),
-        operands: &[left, values, places, product],
-        params: bytemuck::bytes_of(&params),
-        groups: Groups(tile.count(output)),
-        flops: 2 * output.elements() * u64::from(inner),
-    })
+    let inner = left.shape().columns;
+    // Without columns, the zeros are still to be written.
+    let none = (inner == 0).then_some(0..0);
+    for part in parts(inner, packed_limit(plan.gpu(), pattern)).chain(none) {
+        let (first, inner) = (part.start / 4, part.len() as u32);
+        let left = left.window(0..output.rows, part)?;
+        let params = MatmulNmParams {
+            rows: output.rows,
+            columns: output.columns,
+            inner,
+            first,
+            left_stride: left.pitch(),
+            product_stride: output.quads(),
+            keep: pattern.keep(),
+            width: pattern.group(),
+            bits: pattern.place_bits(),
+            value_words: nm::row_words(values),
+            place_words: places.shape().stride(),
+        };
+        plan.dispatch(Dispatch {
+            kernel: &MATMUL_NM,
+            variant: nm::with_values(tile.variant(), values.storage()),
+            operands: &[&left, values, places, product],
+            params: bytemuck::bytes_of(&params),
+            groups: Groups(tile.count(output)),
+            flops: 2 * output.elements() * u64::from(inner),
+        })?;
+    }
+    Ok(())
+}
+
+/// The longest sum in one dispatch of [`matmul_nm`]. llvmpipe ends loops after 65,535 iterations, those of nested loops and of
+/// loops one after another counted together, and says nothing.
+fn packed_limit(gpu: &Gpu, pattern: NmPattern) -> u32 {
+    const ITERATIONS: u32 = 65_535;
+    /// A lane's blocks are four at most, of four columns, and a quad of each meets two groups at most.
+    const GROUPS: u32 = 4 * 4 * 2;
+    match gpu.capabilities().class {
+        AdapterClass::Gpu => u32::MAX,
+        // A multiple of 64, where windows may begin.
+        AdapterClass::Software | AdapterClass::SoftwareEightLanes => {
+            4 * (ITERATIONS / (1 + GROUPS * (1 + pattern.keep()))) / 64 * 64
+        }
+    }
 }
 
 /// Refuses operands that are not a product left Wᵀ with a packed W.
