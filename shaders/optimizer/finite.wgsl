@@ -4,8 +4,8 @@
 //
 // `limit` is the bits of a float, so that infinities and NaN are past every limit. As places are inverted, what stays is
 // the first of them; 0 is none. g: `quads` vec4s in all, rows of `columns` elements; what pads a row is not looked at. One
-// lane owns one vec4. No lane writes unless it found something, so the pass costs one read of the gradients. Oracle:
-// reference::optimizer::finite.
+// lane owns one vec4. No lane writes unless it found something, so the pass costs one read of the gradients.
+// Oracle: reference::optimizer::finite.
 #import "shared/index.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec

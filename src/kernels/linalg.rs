@@ -487,7 +487,7 @@ pub static MATMUL_NM: Kernel = Kernel {
         Binding::read("left").windowed(),
         Binding::read("values"),
         Binding::read("places"),
-        Binding::write("product"),
+        Binding::update("product"),
     ],
     params: MatmulNmParams::LAYOUT,
     variants: || {
@@ -513,8 +513,8 @@ params! {
 }
 
 /// product = left Wᵀ with W in its packed form, read as it is, and the bits of [`matmul`] by the unpacked W: `left` is
-/// samples × columns, W rows × columns, `product` samples × rows; values in any storage, the rest f32. For a single sample
-/// there is [`matvec_nm`].
+/// samples × columns, W rows × columns, `product` samples × rows and no temporary of the plan; values in any storage, the rest
+/// f32. For a single sample there is [`matvec_nm`].
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes or storages disagree or the group does not divide the columns, and those of
@@ -549,14 +549,17 @@ pub fn matmul_nm(
             value_words: nm::row_words(values),
             place_words: places.shape().stride(),
         };
-        plan.dispatch(Dispatch {
+        // The first part only writes it.
+        let unread = if first == 0 { product.bytes() } else { 0 };
+        let dispatch = Dispatch {
             kernel: &MATMUL_NM,
             variant: nm::with_values(tile.variant(), values.storage()),
             operands: &[&left, values, places, product],
             params: bytemuck::bytes_of(&params),
             groups: Groups(tile.count(output)),
             flops: 2 * output.elements() * u64::from(inner),
-        })?;
+        };
+        plan.dispatch_in_part(dispatch, unread)?;
     }
     Ok(())
 }
