@@ -10,8 +10,9 @@
 // lost. Without a second moment (MOMENT = OFF) the last term is pi' itself, and m is kept but not used.
 //
 // gradients, pi, m: a row of `quads` vec4s for each sub-batch, those of pi and m from `row` on, of which `columns` elements
-// are parameters; w: one such row, read and written once. One lane owns PER_LANE vec4s of w, WG_SIZE apart, and those of each row behind them: so many
-// loads are under way at once, and what all share is read once for them. Oracle: reference::badm::step.
+// are parameters; w: one such row, read and written once. One lane owns PER_LANE vec4s of w, WG_SIZE apart, and those of
+// each row behind them: so many loads are under way at once, and what all share is read once for them.
+// Oracle: reference::badm::step.
 #import "shared/index.wgsl"
 #import "shared/feature.wgsl"
 #import "optimizer/verdict.wgsl"
@@ -69,7 +70,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
             let i = first + k * WG_SIZE;
             if i < params.quads {
                 let random = random_words(clock.seed, clock.verdict.steps, s, i);
-                let change = part(n * params.quads + i, (params.row + n) * params.quads + i, i, rates, slot.correction, random);
+                let at = (params.row + n) * params.quads + i;
+                let change = part(n * params.quads + i, at, i, rates, slot.correction, random);
                 changes[k] = fma(vec4f(slot.scale), change, changes[k]);
             }
         }
@@ -82,7 +84,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Updates one vec4 of a sub-batch's dual and second moment; returns what it adds to w, but for its scale.
+// Updates one vec4 of a sub-batch's dual and second moment, at `at`, by that of its gradient; returns what it adds to w,
+// but for its scale.
 fn part(gradient: u32, at: u32, i: u32, rates: Rates, correction: f32, random: vec4u) -> vec4f {
     let g = gradients[gradient];
     let before = unpack(pi[at]);

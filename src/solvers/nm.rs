@@ -35,7 +35,7 @@
 use std::fmt;
 
 use super::first_order::{FirstOrder, Method};
-use super::optimizer::{read_words, write_words};
+use super::optimizer::{read_words, shapes, write_words};
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use crate::kernels::elementwise;
@@ -510,11 +510,9 @@ impl NmAdmm {
         let rule = method.config().method;
         self.config.check_method(rule)?;
         let expected = self.parameters.shape();
-        let actual: Vec<_> = method.parameters().iter().map(Tensor::shape).collect();
-        if actual != [expected] {
-            let actual: Vec<_> = actual.iter().map(Shape::to_string).collect();
-            let detail =
-                format!("steps are on parameters of {} but an update on {expected}", actual.join(", "));
+        let parts = method.parameters();
+        if parts.iter().map(Tensor::shape).ne([expected]) {
+            let detail = format!("steps are on parameters of {} but an update on {expected}", shapes(parts));
             return Err(Error::Shape { kernel: kernel::DIVISORS.name, detail });
         }
         let sums = plan.temporary(Shape::vector(cut.chunks));

@@ -240,14 +240,16 @@ pub(super) fn expect_flat(kernel: &'static str, parts: &[Tensor]) -> Result<(), 
 /// Refuses parts that are not shaped as those whose place they are to take.
 pub(super) fn expect_same(kernel: &'static str, before: &[Tensor], after: &[Tensor]) -> Result<(), Error> {
     expect_flat(kernel, after)?;
-    let shapes = |parts: &[Tensor]| parts.iter().map(Tensor::shape).collect::<Vec<_>>();
-    if shapes(before) == shapes(after) {
+    if before.iter().map(Tensor::shape).eq(after.iter().map(Tensor::shape)) {
         return Ok(());
     }
-    let shown =
-        |parts: &[Tensor]| parts.iter().map(|part| part.shape().to_string()).collect::<Vec<_>>().join(", ");
-    let detail = format!("parameters of {} cannot move to {}", shown(before), shown(after));
+    let detail = format!("parameters of {} cannot move to {}", shapes(before), shapes(after));
     Err(Error::Shape { kernel, detail })
+}
+
+/// The shapes of parts, for messages.
+pub(super) fn shapes(parts: &[Tensor]) -> String {
+    parts.iter().map(|part| part.shape().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Elements of all parts side by side, each padded to whole `vec4`s.
