@@ -24,7 +24,7 @@ fn scaled_centre(sample: u32, lane: u32) -> Classes {
         let quad = quad_of(k, lane);
         if quad < params.quads {
             let i = sample * params.quads + quad;
-            c[k] = control.rho * (product[i] + bias[quad]) - dual[i];
+            c[k] = fma(vec4f(control.rho), product[i] + bias[quad], -dual[i]);
         }
     }
     return c;
@@ -56,7 +56,14 @@ fn one_hot(label: u32, quad: u32) -> vec4f {
     return select(vec4f(), vec4f(1.0), quad * 4u + vec4u(0u, 1u, 2u, 3u) == vec4u(label));
 }
 
-fn softmax(z: Classes, lane: u32) -> Classes {
+// softmax(z) = `powers` `scale`, left as a product for the multiply-adds that take it up: which of several additions a
+// compiler joins a product to is its own affair, and no longer the same once operands share a buffer.
+struct Softmax {
+    powers: Classes,
+    scale: f32,
+}
+
+fn softmax(z: Classes, lane: u32) -> Softmax {
     var v = z;
     var top = vec4f(-3.4e38);
     for (var k = 0u; k < CLASS_QUADS; k++) {
@@ -68,9 +75,5 @@ fn softmax(z: Classes, lane: u32) -> Classes {
         v[k] = select(vec4f(), exp(v[k] - shift), is_class(quad_of(k, lane)));
         sum += v[k];
     }
-    let scale = 1.0 / dot(total(sum, lane), vec4f(1.0));
-    for (var k = 0u; k < CLASS_QUADS; k++) {
-        v[k] *= scale;
-    }
-    return v;
+    return Softmax(v, 1.0 / dot(total(sum, lane), vec4f(1.0)));
 }

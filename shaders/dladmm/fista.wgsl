@@ -47,8 +47,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let next_lambda = 0.5 * (1.0 + sqrt(1.0 + 4.0 * lambda * lambda));
         let gamma = (1.0 - lambda) / next_lambda;
         var p = softmax(point, lane);
+        let share = vec4f(p.scale);
         for (var k = 0u; k < CLASS_QUADS; k++) {
-            let gradient = p[k] - one_hot(label, quad_of(k, lane));
+            let gradient = fma(p.powers[k], share, -one_hot(label, quad_of(k, lane)));
             let next = (centre[k] + (point[k] / params.eta - gradient)) * scale;
             point[k] = (1.0 - gamma) * next + gamma * previous[k];
             previous[k] = next;

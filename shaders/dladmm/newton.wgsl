@@ -56,7 +56,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         let range = rise + fall;
         let damping = select(1.0, log(1.0 + range) / range, range > 1e-3);
         for (var k = 0u; k < CLASS_QUADS; k++) {
-            point[k] -= damping * step[k];
+            point[k] = fma(vec4f(-damping), step[k], point[k]);
         }
         let is_there = damping * max(rise, fall) < 1e-5 * largest(greatest(size, lane));
         if agreed(is_there, lane) {
@@ -70,20 +70,23 @@ fn newton_step(point: Classes, centre: Classes, label: u32, lane: u32) -> Classe
     var z_now = point;
     var near = centre;
     var p = softmax(point, lane);
+    let scale = vec4f(p.scale);
     var step: Classes;
     var weight = vec4f();
     var along = vec4f();
     for (var k = 0u; k < CLASS_QUADS; k++) {
-        let gradient = p[k] - one_hot(label, quad_of(k, lane)) + (control.rho * z_now[k] - near[k]);
-        let e = 1.0 / (p[k] + control.rho);
+        let pull = fma(vec4f(control.rho), z_now[k], -near[k]);
+        let gradient = fma(p.powers[k], scale, -one_hot(label, quad_of(k, lane))) + pull;
+        let e = 1.0 / fma(p.powers[k], scale, vec4f(control.rho));
+        let share = p.powers[k] * scale;
         step[k] = e * gradient;
-        p[k] *= e;
-        weight += p[k];
-        along += p[k] * gradient;
+        p.powers[k] = share * e;
+        weight = fma(share, e, weight);
+        along = fma(p.powers[k], gradient, along);
     }
     let ratio = dot(total(along, lane), vec4f(1.0)) / (control.rho * dot(total(weight, lane), vec4f(1.0)));
     for (var k = 0u; k < CLASS_QUADS; k++) {
-        step[k] = fma(p[k], vec4f(ratio), step[k]);
+        step[k] = fma(p.powers[k], vec4f(ratio), step[k]);
     }
     return step;
 }

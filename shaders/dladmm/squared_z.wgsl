@@ -32,9 +32,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     let first = item / params.quads * SAMPLES_PER_LANE;
     let end = min(first + SAMPLES_PER_LANE, params.samples);
     let b = bias[quad];
+    let rho = vec4f(control.rho);
+    let scale = 1.0 / (1.0 + control.rho);
     for (var sample = first; sample < end; sample++) {
         let i = sample * params.quads + quad;
         // Times rho, because u / rho is huge where rho is small and would drown the rest.
-        z[i] = (targets[i] + (control.rho * (product[i] + b) - dual[i])) / (1.0 + control.rho);
+        z[i] = (targets[i] + fma(rho, product[i] + b, -dual[i])) * scale;
     }
 }

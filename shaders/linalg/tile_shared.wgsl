@@ -2,10 +2,11 @@
 //
 //   C = op(A) op(B)      C: rows x columns, inner length `inner`
 //
-// One workgroup of 64 lanes owns a tile of 64 rows x 64 columns and walks K in steps of 16. In each step a lane loads
-// one 4 x 4 block of op(A) and one of op(B) into workgroup memory, K-major: one k after another, 16 quads each. A
-// lane owns 8 x 8 outputs as four 4 x 4 blocks, its row quads `down` and `down + 8` by its column quads `across` and
-// `across + 8`: neighbouring lanes then read neighbouring quads, which no bank serves twice.
+// One workgroup owns a tile of TILE_ROWS x TILE_COLUMNS and walks K in steps of 4 INNER_QUADS. In each step its lanes
+// bring the 4 x 4 blocks of op(A) and op(B) into workgroup memory, K-major: one k after another, a row of quads each.
+// A lane owns DOWN x ACROSS blocks of 4 x 4 outputs, ROW_LANES rows of quads and COLUMN_LANES columns of quads apart:
+// neighbouring lanes then read neighbouring quads, which no bank serves twice. How large the tile is, the host chooses:
+// large ones read each operand less often, small ones keep more workgroups at work.
 //
 // Each output element is a chain of one fma per k in increasing k. Every barrier is reached by all lanes: lanes
 // beyond an edge load zeros or repeat the edge and store nothing; the only early returns depend on the workgroup.
@@ -16,27 +17,37 @@
 #import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 
-const TILE_ROWS: u32 = 64u;
-const TILE_COLUMNS: u32 = 64u;
-const TILE_INNER: u32 = 16u;
-const LANES: u32 = 64u;
-// Quads from one k to the next: 16 and one more, so that the four k of the blocks that neighbouring lanes store fall
-// on different banks.
-const STEP: u32 = 17u;
+const ROW_LANES: u32 = 8u; // @spec
+const COLUMN_LANES: u32 = 8u; // @spec
+const DOWN: u32 = 2u; // @spec
+const ACROSS: u32 = 2u; // @spec
+const INNER_QUADS: u32 = 4u; // @spec
 
-var<workgroup> left_tile: array<vec4f, TILE_INNER * STEP>;
-var<workgroup> right_tile: array<vec4f, TILE_INNER * STEP>;
+const LANES: u32 = ROW_LANES * COLUMN_LANES;
+const ROW_QUADS: u32 = ROW_LANES * DOWN;
+const COLUMN_QUADS: u32 = COLUMN_LANES * ACROSS;
+const TILE_ROWS: u32 = 4u * ROW_QUADS;
+const TILE_COLUMNS: u32 = 4u * COLUMN_QUADS;
+const TILE_INNER: u32 = 4u * INNER_QUADS;
+// Quads from one k to the next: one more than there are, so that the k of blocks that neighbouring lanes store fall on
+// different banks.
+const LEFT_STEP: u32 = ROW_QUADS + 1u;
+const RIGHT_STEP: u32 = COLUMN_QUADS + 1u;
+// Blocks in a step, and how many of them a lane brings at most.
+const LEFT_BLOCKS: u32 = ROW_QUADS * INNER_QUADS;
+const RIGHT_BLOCKS: u32 = COLUMN_QUADS * INNER_QUADS;
+const LEFT_HELD: u32 = (LEFT_BLOCKS + LANES - 1u) / LANES;
+const RIGHT_HELD: u32 = (RIGHT_BLOCKS + LANES - 1u) / LANES;
+const PANELS: u32 = COLUMN_LANES / 8u;
+
+var<workgroup> left_tile: array<vec4f, TILE_INNER * LEFT_STEP>;
+var<workgroup> right_tile: array<vec4f, TILE_INNER * RIGHT_STEP>;
 var<workgroup> lane_sums: array<f32, LANES>;
+
+alias Sums = array<mat4x4f, DOWN * ACROSS>;
 
 fn band_width() -> u32 {
     return 8u;
-}
-
-struct Sums {
-    near_near: mat4x4f,
-    near_far: mat4x4f,
-    far_near: mat4x4f,
-    far_far: mat4x4f,
 }
 
 // sums[r] += a[r] b
@@ -50,17 +61,60 @@ fn add_product(sums: mat4x4f, a: vec4f, b: vec4f) -> mat4x4f {
 }
 
 // One k of the tile.
-fn add_step(sums: Sums, k: u32, down: u32, across: u32) -> Sums {
-    let a_near = left_tile[k * STEP + down];
-    let a_far = left_tile[k * STEP + down + 8u];
-    let b_near = right_tile[k * STEP + across];
-    let b_far = right_tile[k * STEP + across + 8u];
-    return Sums(
-        add_product(sums.near_near, a_near, b_near),
-        add_product(sums.near_far, a_near, b_far),
-        add_product(sums.far_near, a_far, b_near),
-        add_product(sums.far_far, a_far, b_far),
-    );
+fn add_step(sums: ptr<function, Sums>, k: u32, down: u32, across: u32) {
+    var b: array<vec4f, ACROSS>;
+    for (var j = 0u; j < ACROSS; j++) {
+        b[j] = right_tile[k * RIGHT_STEP + across + j * COLUMN_LANES];
+    }
+    for (var i = 0u; i < DOWN; i++) {
+        let a = left_tile[k * LEFT_STEP + down + i * ROW_LANES];
+        for (var j = 0u; j < ACROSS; j++) {
+            (*sums)[i * ACROSS + j] = add_product((*sums)[i * ACROSS + j], a, b[j]);
+        }
+    }
+}
+
+// The blocks that a lane brings in one step: every LANES-th of op(A) and of op(B), from the lane's own number on. Lanes
+// side by side go along k, so that operands stored either way are read in runs of at least 64 bytes.
+struct Blocks {
+    left: array<mat4x4f, LEFT_HELD>,
+    right: array<mat4x4f, RIGHT_HELD>,
+}
+
+fn load(blocks: ptr<function, Blocks>, first: u32, first_row: u32, first_column: u32, lane: u32) {
+    for (var i = 0u; i < LEFT_HELD; i++) {
+        let block = lane + i * LANES;
+        if block < LEFT_BLOCKS {
+            (*blocks).left[i] = left_block(first_row + block / INNER_QUADS, first + block % INNER_QUADS);
+        }
+    }
+    for (var i = 0u; i < RIGHT_HELD; i++) {
+        let block = lane + i * LANES;
+        if block < RIGHT_BLOCKS {
+            (*blocks).right[i] = right_block(first + block % INNER_QUADS, first_column + block / INNER_QUADS);
+        }
+    }
+}
+
+fn store(blocks: ptr<function, Blocks>, lane: u32) {
+    for (var i = 0u; i < LEFT_HELD; i++) {
+        let block = lane + i * LANES;
+        if block < LEFT_BLOCKS {
+            let slot = 4u * (block % INNER_QUADS) * LEFT_STEP + block / INNER_QUADS;
+            for (var k = 0u; k < 4u; k++) {
+                left_tile[slot + k * LEFT_STEP] = (*blocks).left[i][k];
+            }
+        }
+    }
+    for (var i = 0u; i < RIGHT_HELD; i++) {
+        let block = lane + i * LANES;
+        if block < RIGHT_BLOCKS {
+            let slot = 4u * (block % INNER_QUADS) * RIGHT_STEP + block / INNER_QUADS;
+            for (var k = 0u; k < 4u; k++) {
+                right_tile[slot + k * RIGHT_STEP] = (*blocks).right[i][k];
+            }
+        }
+    }
 }
 
 @compute @workgroup_size(LANES)
@@ -76,49 +130,47 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
         return;
     }
-    let row = tile.x * (TILE_ROWS / 4u);
-    let column = tile.y * (TILE_COLUMNS / 4u);
-    let down = lane / 8u;
-    let across = lane % 8u;
-    // The block this lane loads: four lanes side by side along k, so that operands stored either way are read in
-    // runs of at least 64 bytes.
-    let load_quad = lane / 4u;
-    let load_inner = lane % 4u;
-    let slot = 4u * load_inner * STEP + load_quad;
+    // Lanes lie in patches of 4 x 8: a subgroup of 32 then reads the fewest different quads.
+    let patch_of_lane = lane / 32u;
+    let down = patch_of_lane / PANELS * 4u + lane / 8u % 4u;
+    let across = patch_of_lane % PANELS * 8u + lane % 8u;
+    let first_row = tile.x * ROW_QUADS;
+    let first_column = tile.y * COLUMN_QUADS;
 
-    var sums = Sums(
-        start_block(row + down, column + across),
-        start_block(row + down, column + across + 8u),
-        start_block(row + down + 8u, column + across),
-        start_block(row + down + 8u, column + across + 8u),
-    );
+    var sums: Sums;
+    for (var i = 0u; i < DOWN; i++) {
+        for (var j = 0u; j < ACROSS; j++) {
+            sums[i * ACROSS + j] = start_block(first_row + down + i * ROW_LANES, first_column + across + j * COLUMN_LANES);
+        }
+    }
+    var blocks: Blocks;
     let inner_quads = (params.inner + 3u) / 4u;
-    for (var first = 0u; first < inner_quads; first += TILE_INNER / 4u) {
-        let a = left_block(row + load_quad, first + load_inner);
-        let b = right_block(first + load_inner, column + load_quad);
+    if inner_quads > 0u {
+        load(&blocks, 0u, first_row, first_column, lane);
+    }
+    for (var first = 0u; first < inner_quads; first += INNER_QUADS) {
         // All lanes have finished with the previous step.
         workgroupBarrier();
-        left_tile[slot] = a[0];
-        left_tile[slot + STEP] = a[1];
-        left_tile[slot + 2u * STEP] = a[2];
-        left_tile[slot + 3u * STEP] = a[3];
-        right_tile[slot] = b[0];
-        right_tile[slot + STEP] = b[1];
-        right_tile[slot + 2u * STEP] = b[2];
-        right_tile[slot + 3u * STEP] = b[3];
+        store(&blocks, lane);
         workgroupBarrier();
+        // On their way while the step is multiplied; those beyond the last are not used.
+        load(&blocks, first + INNER_QUADS, first_row, first_column, lane);
         for (var k = 0u; k < TILE_INNER; k += 4u) {
-            sums = add_step(sums, k, down, across);
-            sums = add_step(sums, k + 1u, down, across);
-            sums = add_step(sums, k + 2u, down, across);
-            sums = add_step(sums, k + 3u, down, across);
+            add_step(&sums, k, down, across);
+            add_step(&sums, k + 1u, down, across);
+            add_step(&sums, k + 2u, down, across);
+            add_step(&sums, k + 3u, down, across);
         }
     }
 
-    lane_sums[lane] = finish_block(row + down, column + across, sums.near_near)
-        + finish_block(row + down, column + across + 8u, sums.near_far)
-        + finish_block(row + down + 8u, column + across, sums.far_near)
-        + finish_block(row + down + 8u, column + across + 8u, sums.far_far);
+    var wanted = 0.0;
+    for (var i = 0u; i < DOWN; i++) {
+        for (var j = 0u; j < ACROSS; j++) {
+            wanted += finish_block(first_row + down + i * ROW_LANES, first_column + across + j * COLUMN_LANES,
+                                   sums[i * ACROSS + j]);
+        }
+    }
+    lane_sums[lane] = wanted;
     workgroupBarrier();
     if lane == 0u {
         var total = 0.0;

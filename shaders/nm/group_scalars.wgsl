@@ -5,13 +5,14 @@
 alias Stored = u32;
 
 // Finds what the group whose first weight is at `at` keeps.
-fn take(at: u32, odd: ptr<function, u32>) -> u32 {
+fn take(at: u32) -> Taken {
+    var odd = 0u;
     var sizes: array<Bits, UNITS>;
     for (var i = 0u; i < UNITS; i++) {
         sizes[i] = part(w[(at + i) / WEIGHTS], (at + i) % WEIGHTS) & (ALL_BITS >> 1u);
-        *odd = max(*odd, select(0u, ~(at + i), sizes[i] >= INFINITE));
+        odd |= select(0u, 1u, sizes[i] >= INFINITE) << i;
     }
-    return top(&sizes, params.keep);
+    return Taken(top(&sizes, params.keep), odd);
 }
 
 // Writes the words that begin in the group with nothing but what is kept.

@@ -39,6 +39,12 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> found: array<atomic<u32>>;
 @group(0) @binding(4) var<uniform> params: Params;
 
+// Which of a group's weights stay, and which are infinite or NaN; bit k is its weight k.
+struct Taken {
+    kept: u32,
+    odd: u32,
+}
+
 // What each lane's groups keep, the first group in the lowest bits.
 var<workgroup> parts: array<u32, WG_SIZE>;
 
@@ -55,11 +61,13 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     var odd = 0u;
     for (var k = 0u; k < RUN; k++) {
         if place + k < end {
-            kept |= take(at + GROUP * k, &odd) << (GROUP * k);
+            let taken = take(at + GROUP * k);
+            kept |= taken.kept << (GROUP * k);
+            odd |= taken.odd << (GROUP * k);
         }
     }
     if odd != 0u {
-        atomicMax(&found[0], odd);
+        atomicMax(&found[0], ~(at + firstTrailingBit(odd)));
     }
     parts[lane] = kept;
     workgroupBarrier();

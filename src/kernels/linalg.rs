@@ -75,6 +75,7 @@ pub(super) struct Tile {
     pub rows: u32,
     columns: u32,
     subgroups: bool,
+    specs: &'static [(&'static str, u32)],
 }
 
 impl Tile {
@@ -91,33 +92,89 @@ impl Tile {
 
 /// Staged in workgroup memory: for GPUs, where neighbouring lanes' loads join and workgroup memory is near.
 const SHARED: Tile =
-    Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false };
+    Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false, specs: &[] };
+/// The same by 256 lanes, for results so large that tiles of this size keep a GPU busy: operands are read half as often.
+const SHARED_LARGE: Tile = Tile {
+    label: "shared, large",
+    rows: 128,
+    columns: 128,
+    specs: &[("ROW_LANES", 16), ("COLUMN_LANES", 16)],
+    ..SHARED
+};
+/// The same for results of which medium tiles would keep few of a GPU's processors busy.
+const SHARED_NARROW: Tile =
+    Tile { label: "shared, narrow", columns: 32, specs: &[("ACROSS", 1), ("INNER_QUADS", 8)], ..SHARED };
+/// The same for the smallest results.
+const SHARED_SMALL: Tile = Tile {
+    label: "shared, small",
+    rows: 32,
+    columns: 32,
+    specs: &[("DOWN", 1), ("ACROSS", 1), ("INNER_QUADS", 8)],
+    ..SHARED
+};
 /// Handed round in registers: for CPUs behind Vulkan whose subgroups have eight lanes, where every lane's load stands
 /// alone and loads per multiplication decide.
-const BROADCAST: Tile =
-    Tile { label: "broadcast", file: "linalg/tile_broadcast", rows: 32, columns: 64, subgroups: true };
+const BROADCAST: Tile = Tile {
+    label: "broadcast",
+    file: "linalg/tile_broadcast",
+    rows: 32,
+    columns: 64,
+    subgroups: true,
+    specs: &[],
+};
 /// The same on its side: for results whose columns fill 64-wide tiles badly.
-const TURNED: Tile =
-    Tile { label: "turned", file: "linalg/tile_broadcast_turned", rows: 64, columns: 32, subgroups: true };
+const TURNED: Tile = Tile {
+    label: "turned",
+    file: "linalg/tile_broadcast_turned",
+    rows: 64,
+    columns: 32,
+    subgroups: true,
+    specs: &[],
+};
 /// The same for few columns.
-const TALL: Tile =
-    Tile { label: "tall", file: "linalg/tile_broadcast_tall", rows: 64, columns: 12, subgroups: true };
+const TALL: Tile = Tile {
+    label: "tall",
+    file: "linalg/tile_broadcast_tall",
+    rows: 64,
+    columns: 12,
+    subgroups: true,
+    specs: &[],
+};
 /// The same for few rows.
-const SHORT: Tile =
-    Tile { label: "short", file: "linalg/tile_broadcast_short", rows: 12, columns: 64, subgroups: true };
+const SHORT: Tile = Tile {
+    label: "short",
+    file: "linalg/tile_broadcast_short",
+    rows: 12,
+    columns: 64,
+    subgroups: true,
+    specs: &[],
+};
 /// Every lane for itself: for CPUs behind OpenGL, which have no subgroups.
-const DIRECT: Tile =
-    Tile { label: "direct", file: "linalg/tile_direct", rows: 16, columns: 128, subgroups: false };
+const DIRECT: Tile = Tile {
+    label: "direct",
+    file: "linalg/tile_direct",
+    rows: 16,
+    columns: 128,
+    subgroups: false,
+    specs: &[],
+};
 
 /// Every tile machine, the one that the shader files import first.
-const TILES: [Tile; 6] = [SHARED, BROADCAST, TURNED, TALL, SHORT, DIRECT];
+const TILES: [Tile; 9] =
+    [SHARED, SHARED_LARGE, SHARED_NARROW, SHARED_SMALL, BROADCAST, TURNED, TALL, SHORT, DIRECT];
+
+/// Workgroups from which on a GPU is busy: about two for each processor of the largest there are.
+const MANY_GROUPS: u64 = 256;
 
 /// The tile for a result of this shape. Every machine gives each element the same chain of multiply-adds, so this
 /// decides speed, never values.
 fn choose(class: AdapterClass, output: Shape) -> Tile {
     let padded = |tile: Tile| output.columns.next_multiple_of(tile.columns);
     match class {
-        AdapterClass::Gpu => SHARED,
+        AdapterClass::Gpu => [SHARED_LARGE, SHARED, SHARED_NARROW]
+            .into_iter()
+            .find(|tile| tile.count(output) >= MANY_GROUPS)
+            .unwrap_or(SHARED_SMALL),
         AdapterClass::Software => DIRECT,
         AdapterClass::SoftwareEightLanes if output.columns <= TALL.columns => TALL,
         AdapterClass::SoftwareEightLanes if output.rows <= SHORT.rows => SHORT,
@@ -177,6 +234,9 @@ fn assemble(tile: Tile, (left, right): (Transposed, Transposed)) -> Variant {
     let mut variant = Variant::new(tile.label);
     if tile.file != SHARED.file {
         variant = variant.import(SHARED.file, tile.file).for_software();
+    }
+    for (name, value) in tile.specs {
+        variant = variant.spec(name, *value);
     }
     if left == Transposed::Yes {
         variant = variant.import("linalg/left_rows", "linalg/left_columns");

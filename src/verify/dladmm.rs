@@ -596,7 +596,7 @@ pub(super) fn squared_z(session: &mut Session<'_>) -> Result<(), Error> {
             let last = Last::squared(session, size, rho);
             let stepped = oracle::squared_z(last.oracle());
             session.check(&last.case, |call| {
-                // Two sums and a product, a sum, and a quotient of 2.5 ULPs by a sum.
+                // Three sums, one with a product in it; 2.5 ULPs of a reciprocal of a sum; a product by it.
                 let near = Expected::near(&stepped, Bound::roundings(8));
                 last.call(call, (near, Expected::Unchanged), |call, args| {
                     kernel::squared_z(&mut call.plan, args)
