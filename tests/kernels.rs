@@ -100,6 +100,23 @@ fn variants_of_other_devices() {
     }
 }
 
+/// Tiles of a GPU by the workgroups that keep it busy: for small products, what large ones get.
+const BUSY: [u64; 3] = [1, 4, 16];
+
+/// Products in tiles that a GPU takes for larger ones.
+#[test]
+fn larger_tiles() {
+    for busy in BUSY {
+        let options =
+            GpuOptions { class: Some(AdapterClass::Gpu), busy_groups: Some(busy), ..Default::default() };
+        let Some(gpu) = gpu::open(options) else { return };
+        for family in ["linalg/matmul", "linalg/gram", "dladmm/activation_gradient", "mlp", "proximal/trial"]
+        {
+            expect_all_right(&gpu, Effort::Quick, family);
+        }
+    }
+}
+
 /// op(A) op(B) on this device.
 fn product(gpu: &Gpu, (a, flip_a): (&Matrix, bool), (b, flip_b): (&Matrix, bool), output: Shape) -> Vec<f32> {
     let upload = |m: &Matrix| gpu.upload(Shape::new(m.rows() as u32, m.cols() as u32), &m.to_f32()).unwrap();
@@ -115,10 +132,12 @@ fn product(gpu: &Gpu, (a, flip_a): (&Matrix, bool), (b, flip_b): (&Matrix, bool)
 /// Any product, stored in any way, is within its bound, and has the same bits from every tile.
 #[test]
 fn products_have_the_same_bits_from_every_tile() {
-    let classes = [None, Some(AdapterClass::Gpu), Some(AdapterClass::Software)];
+    let of_gpu = |busy_groups| (Some(AdapterClass::Gpu), busy_groups);
+    let mut devices = vec![(None, None), (Some(AdapterClass::Software), None), of_gpu(None)];
+    devices.extend(BUSY.map(|busy| of_gpu(Some(busy))));
     let mut gpus = Vec::new();
-    for class in classes {
-        let Some(gpu) = gpu::open(GpuOptions { class, ..Default::default() }) else { return };
+    for &(class, busy_groups) in &devices {
+        let Some(gpu) = gpu::open(GpuOptions { class, busy_groups, ..Default::default() }) else { return };
         gpus.push(gpu);
     }
     let config = ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() };
@@ -141,10 +160,10 @@ fn products_have_the_same_bits_from_every_tile() {
             let error = (f64::from(actual) - value).abs();
             prop_assert!(error <= epsilon * magnitude, "element {index} is {actual:e}, not {value:e}");
         }
-        for (result, class) in results.iter().zip(classes) {
+        for (result, device) in results.iter().zip(&devices) {
             let other =
                 (0..result.len()).find(|&index| result[index].to_bits() != results[0][index].to_bits());
-            prop_assert!(other.is_none(), "element {} differs on class {class:?}", other.unwrap_or_default());
+            prop_assert!(other.is_none(), "element {} differs on {device:?}", other.unwrap_or_default());
         }
         Ok(())
     });

@@ -29,10 +29,8 @@ const COLUMN_QUADS: u32 = COLUMN_LANES * ACROSS;
 const TILE_ROWS: u32 = 4u * ROW_QUADS;
 const TILE_COLUMNS: u32 = 4u * COLUMN_QUADS;
 const TILE_INNER: u32 = 4u * INNER_QUADS;
-// Quads from one k to the next: one more than there are, so that the k of blocks that neighbouring lanes store fall on
-// different banks.
-const LEFT_STEP: u32 = ROW_QUADS + 1u;
-const RIGHT_STEP: u32 = COLUMN_QUADS + 1u;
+// By how much the quads of one k are turned against those of the k four before, see `turned`.
+const TURN: u32 = 8u / INNER_QUADS;
 // Blocks in a step, and how many of them a lane brings at most.
 const LEFT_BLOCKS: u32 = ROW_QUADS * INNER_QUADS;
 const RIGHT_BLOCKS: u32 = COLUMN_QUADS * INNER_QUADS;
@@ -40,9 +38,9 @@ const LEFT_HELD: u32 = (LEFT_BLOCKS + LANES - 1u) / LANES;
 const RIGHT_HELD: u32 = (RIGHT_BLOCKS + LANES - 1u) / LANES;
 const PANELS: u32 = COLUMN_LANES / 8u;
 
-var<workgroup> left_tile: array<vec4f, TILE_INNER * LEFT_STEP>;
-var<workgroup> right_tile: array<vec4f, TILE_INNER * RIGHT_STEP>;
-var<workgroup> lane_sums: array<f32, LANES>;
+// Once the product is done, the first holds what lanes have summed.
+var<workgroup> left_tile: array<vec4f, TILE_INNER * ROW_QUADS>;
+var<workgroup> right_tile: array<vec4f, TILE_INNER * COLUMN_QUADS>;
 
 alias Sums = array<mat4x4f, DOWN * ACROSS>;
 
@@ -60,14 +58,20 @@ fn add_product(sums: mat4x4f, a: vec4f, b: vec4f) -> mat4x4f {
     );
 }
 
-// One k of the tile.
+// Where a quad lies among those of its k: eight lanes that store one row of the blocks they hold fall on eight different
+// banks, as do eight that read neighbouring quads.
+fn turned(quad: u32, inner_quad: u32) -> u32 {
+    return quad ^ (TURN * inner_quad);
+}
+
+// One k of the tile, given the places of the lane's first quads.
 fn add_step(sums: ptr<function, Sums>, k: u32, down: u32, across: u32) {
     var b: array<vec4f, ACROSS>;
     for (var j = 0u; j < ACROSS; j++) {
-        b[j] = right_tile[k * RIGHT_STEP + across + j * COLUMN_LANES];
+        b[j] = right_tile[k * COLUMN_QUADS + across + j * COLUMN_LANES];
     }
     for (var i = 0u; i < DOWN; i++) {
-        let a = left_tile[k * LEFT_STEP + down + i * ROW_LANES];
+        let a = left_tile[k * ROW_QUADS + down + i * ROW_LANES];
         for (var j = 0u; j < ACROSS; j++) {
             (*sums)[i * ACROSS + j] = add_product((*sums)[i * ACROSS + j], a, b[j]);
         }
@@ -100,18 +104,20 @@ fn store(blocks: ptr<function, Blocks>, lane: u32) {
     for (var i = 0u; i < LEFT_HELD; i++) {
         let block = lane + i * LANES;
         if block < LEFT_BLOCKS {
-            let slot = 4u * (block % INNER_QUADS) * LEFT_STEP + block / INNER_QUADS;
+            let inner_quad = block % INNER_QUADS;
+            let first = 4u * inner_quad * ROW_QUADS + turned(block / INNER_QUADS, inner_quad);
             for (var k = 0u; k < 4u; k++) {
-                left_tile[slot + k * LEFT_STEP] = (*blocks).left[i][k];
+                left_tile[first + k * ROW_QUADS] = (*blocks).left[i][k];
             }
         }
     }
     for (var i = 0u; i < RIGHT_HELD; i++) {
         let block = lane + i * LANES;
         if block < RIGHT_BLOCKS {
-            let slot = 4u * (block % INNER_QUADS) * RIGHT_STEP + block / INNER_QUADS;
+            let inner_quad = block % INNER_QUADS;
+            let first = 4u * inner_quad * COLUMN_QUADS + turned(block / INNER_QUADS, inner_quad);
             for (var k = 0u; k < 4u; k++) {
-                right_tile[slot + k * RIGHT_STEP] = (*blocks).right[i][k];
+                right_tile[first + k * COLUMN_QUADS] = (*blocks).right[i][k];
             }
         }
     }
@@ -155,11 +161,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         workgroupBarrier();
         // On their way while the step is multiplied; those beyond the last are not used.
         load(&blocks, first + INNER_QUADS, first_row, first_column, lane);
-        for (var k = 0u; k < TILE_INNER; k += 4u) {
-            add_step(&sums, k, down, across);
-            add_step(&sums, k + 1u, down, across);
-            add_step(&sums, k + 2u, down, across);
-            add_step(&sums, k + 3u, down, across);
+        for (var inner_quad = 0u; inner_quad < INNER_QUADS; inner_quad++) {
+            let k = 4u * inner_quad;
+            let left_place = turned(down, inner_quad);
+            let right_place = turned(across, inner_quad);
+            add_step(&sums, k, left_place, right_place);
+            add_step(&sums, k + 1u, left_place, right_place);
+            add_step(&sums, k + 2u, left_place, right_place);
+            add_step(&sums, k + 3u, left_place, right_place);
         }
     }
 
@@ -170,12 +179,14 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
                                    sums[i * ACROSS + j]);
         }
     }
-    lane_sums[lane] = wanted;
+    // All lanes have finished with the last step.
+    workgroupBarrier();
+    left_tile[lane].x = wanted;
     workgroupBarrier();
     if lane == 0u {
         var total = 0.0;
         for (var other = 0u; other < LANES; other += 4u) {
-            total += (lane_sums[other] + lane_sums[other + 1u]) + (lane_sums[other + 2u] + lane_sums[other + 3u]);
+            total += (left_tile[other].x + left_tile[other + 1u].x) + (left_tile[other + 2u].x + left_tile[other + 3u].x);
         }
         finish_group(tile.x * column_tiles + tile.y, total);
     }

@@ -61,6 +61,8 @@ pub struct GpuOptions {
     pub group_limit: Option<u32>,
     /// Pretend the device is of this class: runs the kernel variants that other devices get.
     pub class: Option<AdapterClass>,
+    /// Pretend the device is busy with so many workgroups: runs what it would get for larger results.
+    pub busy_groups: Option<u64>,
     /// Fill recycled memory with NaN, so that a kernel which relies on old contents is found out.
     pub poison: bool,
 }
@@ -102,6 +104,9 @@ pub struct Capabilities {
     pub buffer_limit: u64,
     /// Most workgroups per dimension of a dispatch.
     pub group_limit: u32,
+    /// Workgroups from which on the device is busy, as far as can be known: wgpu does not tell how many processors there
+    /// are, and this is about two for each of the largest GPU's.
+    pub busy_groups: u64,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
     /// Lanes of the smallest and the largest subgroup; zeros when subgroup operations are not available.
@@ -686,6 +691,7 @@ fn capabilities(
         binding_limit: options.binding_limit.unwrap_or(binding_limit).min(binding_limit),
         buffer_limit: limits.max_buffer_size,
         group_limit: options.group_limit.unwrap_or(u32::MAX).min(limits.max_compute_workgroups_per_dimension),
+        busy_groups: options.busy_groups.unwrap_or(256),
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         subgroup,
         f16: features.contains(wgpu::Features::SHADER_F16),

@@ -8,8 +8,8 @@ use super::nm::{self, NmPattern, Packed};
 use super::{expect_length, expect_shape};
 use crate::Error;
 use crate::engine::{
-    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
-    params,
+    AdapterClass, Binding, Capabilities, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType,
+    Tensor, Variant, params,
 };
 use std::ops::Range;
 
@@ -163,17 +163,14 @@ const DIRECT: Tile = Tile {
 const TILES: [Tile; 9] =
     [SHARED, SHARED_LARGE, SHARED_NARROW, SHARED_SMALL, BROADCAST, TURNED, TALL, SHORT, DIRECT];
 
-/// Workgroups from which on a GPU is busy: about two for each processor of the largest there are.
-const MANY_GROUPS: u64 = 256;
-
 /// The tile for a result of this shape. Every machine gives each element the same chain of multiply-adds, so this
 /// decides speed, never values.
-fn choose(class: AdapterClass, output: Shape) -> Tile {
+fn choose(device: &Capabilities, output: Shape) -> Tile {
     let padded = |tile: Tile| output.columns.next_multiple_of(tile.columns);
-    match class {
+    match device.class {
         AdapterClass::Gpu => [SHARED_LARGE, SHARED, SHARED_NARROW]
             .into_iter()
-            .find(|tile| tile.count(output) >= MANY_GROUPS)
+            .find(|tile| tile.count(output) >= device.busy_groups)
             .unwrap_or(SHARED_SMALL),
         AdapterClass::Software => DIRECT,
         AdapterClass::SoftwareEightLanes if output.columns <= TALL.columns => TALL,
@@ -210,7 +207,7 @@ impl TileVariant {
 
 /// The tile for a result of this shape on this device.
 pub(super) fn tile_for(gpu: &Gpu, output: Shape) -> Tile {
-    choose(gpu.capabilities().class, output)
+    choose(gpu.capabilities(), output)
 }
 
 /// The same where the right operand is dear to read: of two tiles of one size, that whose lanes read half as much of it.

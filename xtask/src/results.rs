@@ -1,10 +1,12 @@
 //! `cargo xtask results`: the studies behind what the README says, and `benches/RESULTS.md`, which they are written to.
 //!
-//! A study is a list of comparisons by `dualstep compare`, as anyone may type them, and the tables that are made of theirs.
+//! A study is a list of comparisons by `dualstep compare`, as anyone may type them, and the tables that are made of theirs; or
+//! `dualstep bench`.
 //! Each leaves a section and its charts in `benches/results/`; `benches/RESULTS.md` is all sections that are there. What
 //! always holds: figures come from the program's own tables, and only a finished study replaces a section.
 
 mod graphs;
+mod kernels;
 mod sparsity;
 
 use std::fs;
@@ -38,11 +40,13 @@ enum Study {
     Graphs,
     /// N:M ADMM and its rivals on Fashion-MNIST.
     Sparsity,
+    /// Every kernel against the device's own ceilings.
+    Kernels,
 }
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 3] = ["graphs", "sparsity", "isa"];
+    const SECTIONS: [&str; 4] = ["graphs", "sparsity", "kernels", "isa"];
 }
 
 /// Runs the command.
@@ -56,6 +60,7 @@ pub fn run(args: &Args) -> Result<()> {
         (Study::Graphs, Some(folder)) => graphs::run(&bench, folder),
         (Study::Graphs, None) => unreachable!("clap requires --graphs"),
         (Study::Sparsity, _) => sparsity::run(&bench),
+        (Study::Kernels, _) => kernels::run(&bench),
     }
 }
 
