@@ -7,6 +7,7 @@
 
 mod graphs;
 mod kernels;
+mod scaling;
 mod sparsity;
 
 use std::fs;
@@ -42,11 +43,13 @@ enum Study {
     Sparsity,
     /// Every kernel against the device's own ceilings.
     Kernels,
+    /// The time of an iteration by neurons, samples and penalty.
+    Scaling,
 }
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 4] = ["graphs", "sparsity", "kernels", "isa"];
+    const SECTIONS: [&str; 5] = ["graphs", "sparsity", "scaling", "kernels", "isa"];
 }
 
 /// Runs the command.
@@ -61,6 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
         (Study::Graphs, None) => unreachable!("clap requires --graphs"),
         (Study::Sparsity, _) => sparsity::run(&bench),
         (Study::Kernels, _) => kernels::run(&bench),
+        (Study::Scaling, _) => scaling::run(&bench),
     }
 }
 
