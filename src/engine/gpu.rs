@@ -10,7 +10,7 @@ use super::tensor::{Place, Shape, StorageType, Tensor};
 use crate::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Whether shaders carry bounds checks of their own on top of the driver's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -612,6 +612,10 @@ pub fn describe_adapters(backend: Option<BackendName>) -> Vec<Capabilities> {
         .collect()
 }
 
+/// Held while drivers are loaded: NVIDIA's on Linux may crash or stand still when several threads load it at once
+/// (gfx-rs/wgpu#5930).
+static LOADING: Mutex<()> = Mutex::new(());
+
 /// All adapters, the fastest kind first; within a kind, GL last because it reaches fewer features.
 fn adapters(backend: Option<BackendName>) -> Vec<wgpu::Adapter> {
     let backends = backend.map_or(wgpu::Backends::all(), BackendName::backends);
@@ -619,8 +623,11 @@ fn adapters(backend: Option<BackendName>) -> Vec<wgpu::Adapter> {
     descriptor.backends = backends;
     descriptor.flags =
         wgpu::InstanceFlags::from_build_config().with_env() - wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL;
-    let instance = wgpu::Instance::new(descriptor);
-    let mut found = pollster::block_on(instance.enumerate_adapters(backends));
+    let mut found = {
+        let _alone = LOADING.lock().unwrap_or_else(PoisonError::into_inner);
+        let instance = wgpu::Instance::new(descriptor);
+        pollster::block_on(instance.enumerate_adapters(backends))
+    };
     found.retain(|adapter| Requirements::of(adapter).is_ok());
     found.sort_by_key(|adapter| {
         let info = adapter.get_info();
