@@ -76,26 +76,30 @@ struct Bench {
 }
 
 impl Bench {
-    /// `dualstep compare` with these arguments; returns the summary. The report lies in `target/results`, by `name`.
-    fn compare(&self, name: &str, arguments: &[String]) -> Result<Summary> {
+    /// A command of `dualstep` with these arguments; returns its summary. The report lies in `target/results`, by `name`.
+    fn summary(&self, command: &str, name: &str, arguments: &[String]) -> Result<String> {
         let report = Self::report(name);
         let summary = report.join("summary.md");
         if !self.resume || !summary.is_file() {
-            let mut compare = Command::new(&self.dualstep);
-            compare.arg("compare").args(arguments).arg("--report").arg(&report);
-            announce_and_run(self.graphics.prepare(compare.current_dir(workspace::root())))?;
+            let mut dualstep = Command::new(&self.dualstep);
+            dualstep.arg(command).args(arguments).arg("--report").arg(&report);
+            announce_and_run(self.graphics.prepare(dualstep.current_dir(workspace::root())))?;
         }
-        let text =
-            fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))?;
-        Summary::parse(&text).with_context(|| format!("{} holds no table of results", summary.display()))
+        fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))
     }
 
-    /// Puts the chart of a comparison beside the sections.
-    fn keep_chart(&self, name: &str) -> Result<()> {
-        let chart = folder()?.join(format!("{name}.svg"));
-        fs::copy(Self::report(name).join("comparison.svg"), &chart)
+    /// `dualstep compare` with these arguments.
+    fn compare(&self, name: &str, arguments: &[String]) -> Result<Summary> {
+        let text = self.summary("compare", name, arguments)?;
+        Summary::parse(&text).with_context(|| format!("the summary of {name} holds no table of results"))
+    }
+
+    /// Puts a chart of a report beside the sections, as `kept`.
+    fn keep_chart(&self, name: &str, chart: &str, kept: &str) -> Result<()> {
+        let kept = folder()?.join(kept);
+        fs::copy(Self::report(name).join(chart), &kept)
             .map(drop)
-            .with_context(|| format!("cannot write {}", chart.display()))
+            .with_context(|| format!("cannot write {}", kept.display()))
     }
 
     fn report(name: &str) -> PathBuf {

@@ -243,7 +243,7 @@ fn measure(bench: &Bench, set: &'static Set, path: &Path) -> Result<Found> {
     let compare = |what: &str, words: &[String]| {
         let name = format!("{}-{what}", set.name);
         let summary = bench.compare(&name, words)?;
-        bench.keep_chart(&name)?;
+        bench.keep_chart(&name, "comparison.svg", &format!("{name}.svg"))?;
         anyhow::Ok(summary)
     };
     Ok(Found {

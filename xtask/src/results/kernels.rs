@@ -1,32 +1,19 @@
 //! Every kernel by the clock, against what the device can do at most: `dualstep bench`, kept.
 
-use std::fs;
-use std::process::Command;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
-use super::{Bench, folder};
-use crate::process::announce_and_run;
-use crate::workspace;
+use super::Bench;
 
 const NAME: &str = "kernels";
 const CHARTS: [&str; 2] = ["roofline", "shares"];
 
 /// Runs the study and writes its section.
 pub fn run(bench: &Bench) -> Result<()> {
-    let report = Bench::report(NAME);
-    let summary = report.join("summary.md");
-    if !bench.resume || !summary.is_file() {
-        let mut command = Command::new(&bench.dualstep);
-        command.arg("bench").arg("--report").arg(&report).current_dir(workspace::root());
-        announce_and_run(bench.graphics.prepare(&mut command))?;
-    }
-    let text = fs::read_to_string(&summary).with_context(|| format!("cannot read {}", summary.display()))?;
+    let summary = bench.summary("bench", NAME, &[])?;
     for chart in CHARTS {
-        let (from, to) = (report.join(format!("{chart}.svg")), folder()?.join(file(chart)));
-        fs::copy(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+        bench.keep_chart(NAME, &format!("{chart}.svg"), &file(chart))?;
     }
-    super::replace(NAME, &section(&text))
+    super::replace(NAME, &section(&summary))
 }
 
 /// The report's summary as a section among others.

@@ -18,22 +18,22 @@ struct Axis {
     points: Vec<(u32, Vec<f64>)>,
 }
 
+impl Axis {
+    fn new(title: &'static str, measured: &[(u32, Summary)]) -> Result<Self> {
+        let points = measured.iter().map(|(size, summary)| Ok((*size, seconds(summary)?)));
+        Ok(Self { title, points: points.collect::<Result<_>>()? })
+    }
+}
+
 /// Runs the study and writes its section.
 pub fn run(bench: &Bench) -> Result<()> {
-    let (neurons, samples) = NEURONS;
-    let first = measure(bench, neurons[0], samples)?;
-    let along = |sizes: [u32; 5], point: &dyn Fn(u32) -> (u32, u32)| {
-        let seconds = |size| {
-            let (neurons, samples) = point(size);
-            anyhow::Ok((size, seconds(&measure(bench, neurons, samples)?)?))
-        };
-        sizes.into_iter().map(seconds).collect::<Result<Vec<_>>>()
+    let along = |sizes: [u32; 5], measure: &dyn Fn(u32) -> Result<Summary>| {
+        sizes.into_iter().map(|size| Ok((size, measure(size)?))).collect::<Result<Vec<_>>>()
     };
-    let axes = [
-        Axis { title: "neurons of each hidden layer", points: along(neurons, &|size| (size, samples))? },
-        Axis { title: "samples", points: along(SAMPLES.0, &|size| (SAMPLES.1, size))? },
-    ];
-    super::replace("scaling", &section(&first, &axes))
+    let by_neurons = along(NEURONS.0, &|neurons| measure(bench, neurons, NEURONS.1))?;
+    let by_samples = along(SAMPLES.0, &|samples| measure(bench, SAMPLES.1, samples))?;
+    let axes = [Axis::new("neurons of each hidden layer", &by_neurons)?, Axis::new("samples", &by_samples)?];
+    super::replace("scaling", &section(&by_neurons[0].1, &axes))
 }
 
 /// A short training at every penalty.
