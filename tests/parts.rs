@@ -7,9 +7,10 @@ mod gpu;
 #[path = "support/values.rs"]
 mod values;
 
-use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::engine::{Gpu, GpuOptions, PlanBuilder, Shape, Slab, StorageType, Tensor};
 use dualstep::solvers::badm::{Badm, BadmConfig, StateStorage, SubBatches};
 use dualstep::solvers::first_order::{FirstOrder, FirstOrderConfig, Method};
+use dualstep::solvers::nm::{NmAdmm, NmConfig, NmPattern};
 use dualstep::solvers::optimizer::Refusal;
 use values::values;
 
@@ -154,6 +155,51 @@ fn all_parts_step_or_none() {
     assert_eq!(bits(&gpu, &w), before);
     let refusal = Refusal { step: 1, row: 2, parameter: LENGTHS[0] + 9 };
     assert_eq!(badm.tally().expect("reads back").first_refusal, Some(refusal));
+}
+
+/// N:M ADMM of a part in memory of its own is what it is over a slab, and follows the part when it moves.
+#[test]
+fn sparse_parts_may_move() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let columns = LENGTHS[0];
+    let (pattern, config) = (NmPattern::new(2, 4).expect("2 of 4"), NmConfig::for_steps(40).expect("enough"));
+    let steps = |slab: &Slab, moves: bool| {
+        let shape = Shape::vector(slab.length());
+        let mut start = values(1, columns);
+        start.resize(shape.elements() as usize, 0.0);
+        let [here, there, gradient] = [(); 3].map(|()| gpu.upload(shape, &start).expect("small"));
+        let mut method = FirstOrder::new(&gpu, &FirstOrderConfig::default(), &here).expect("sound settings");
+        let mut nm = NmAdmm::new(&gpu, &config, slab, &here, &[(0, pattern)]).expect("fits");
+        run(&gpu, 1, |plan| nm.start(plan));
+        let round = |nm: &NmAdmm, method: &FirstOrder| {
+            run(&gpu, 1, |plan| method.record_sparse(plan, &gradient, &[Some(nm.penalty())]));
+            run(&gpu, 1, |plan| nm.update(plan, method));
+        };
+        round(&nm, &method);
+        let last = if moves {
+            gpu.write(&there, &gpu.read(&here).expect("reads back")).expect("same length");
+            method.move_to(&there).expect("same shape");
+            nm.move_to(&there).expect("same slab");
+            there
+        } else {
+            here
+        };
+        round(&nm, &method);
+        run(&gpu, 1, |plan| nm.finish(plan));
+        nm.check().expect("all finite");
+        bits(&gpu, &[last])[0][..columns as usize].to_vec()
+    };
+    let whole = steps(&Slab::whole(columns), true);
+    assert_eq!(whole, steps(&Slab::whole(columns), false));
+    assert_eq!(whole, steps(&Slab::new(&[Shape::vector(columns)]).expect("small"), false));
+    let kept = |group: &[u32]| group.iter().filter(|bits| f32::from_bits(**bits) != 0.0).count();
+    assert!(whole.chunks_exact(4).all(|group| kept(group) == 2));
+
+    let w = gpu.zeros(Shape::vector(columns), StorageType::F32).expect("small");
+    let mut nm = NmAdmm::new(&gpu, &config, &Slab::whole(columns), &w, &[(0, pattern)]).expect("fits");
+    let shorter = gpu.zeros(Shape::vector(columns - 4), StorageType::F32).expect("small");
+    let message = nm.move_to(&shorter).expect_err("another length").to_string();
+    assert!(message.contains("part 0 in row 0"), "{message}");
 }
 
 #[test]

@@ -44,6 +44,11 @@ impl Slab {
         Ok(Self { parts, length })
     }
 
+    /// One part that is the whole row, for a tensor in memory of its own, which nothing pads.
+    pub fn whole(columns: u32) -> Self {
+        Self { parts: vec![(0, Shape::vector(columns))], length: columns }
+    }
+
     /// Elements of the row.
     pub fn length(&self) -> u32 {
         self.length

@@ -383,6 +383,7 @@ impl Cut {
 pub struct NmAdmm {
     gpu: Gpu,
     config: NmConfig,
+    slab: Slab,
     /// All of them, dense ones too.
     parameters: Tensor,
     parts: Vec<Part>,
@@ -446,6 +447,7 @@ impl NmAdmm {
         Ok(Self {
             gpu: gpu.clone(),
             config: *config,
+            slab: slab.clone(),
             parameters: parameters.clone(),
             settings: gpu
                 .upload_u32(Shape::new(tensors, kernel::SETTINGS_LENGTH), bytemuck::cast_slice(&settings))?,
@@ -565,6 +567,18 @@ impl NmAdmm {
         parts.try_for_each(|(Part { place, pattern, w, mask, .. }, found)| {
             kernel::project(plan, *pattern, w, &slab.part(row, 0, *place)?, mask, found)
         })
+    }
+
+    /// Has what is recorded from now on work on parameters elsewhere, in the same slab.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when they are not a row of it.
+    pub fn move_to(&mut self, parameters: &Tensor) -> Result<(), Error> {
+        let moved = self.parts.iter().map(|part| self.slab.part(parameters, 0, part.place));
+        let moved = moved.collect::<Result<Vec<_>, _>>()?;
+        self.parts.iter_mut().zip(moved).for_each(|(part, w)| part.w = w);
+        self.parameters = parameters.clone();
+        Ok(())
     }
 
     /// The settings.

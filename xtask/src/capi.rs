@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::process::announce_and_run;
-use crate::workspace::{cargo, root, target};
+use crate::workspace::{SUITE, cargo, root, target};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -39,8 +39,8 @@ pub fn run(args: &Args) -> Result<()> {
         Some(prefix) => install(args, &std::path::absolute(prefix)?),
         None => {
             // Among all tests, so that nothing is built with other features than for the suite.
-            let mut test = cargo(&["test", "--quiet", "--workspace", "--test", "header"]);
-            announce_and_run(test.env("DUALSTEP_WRITE_HEADER", "1"))
+            let mut test = cargo(&["test", "--quiet", "--test", "header"]);
+            announce_and_run(test.args(SUITE).env("DUALSTEP_WRITE_HEADER", "1"))
         }
     }
 }

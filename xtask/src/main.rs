@@ -17,6 +17,7 @@ mod demo;
 mod graphics;
 mod isa;
 mod lint;
+mod package;
 mod packages;
 mod process;
 mod results;
@@ -32,26 +33,29 @@ enum Command {
     /// Train on the images that are part of the program and write a report, on a software driver if need be.
     Demo,
     /// Run the whole suite, on a software driver if need be.
-    Test,
+    Test(workspace::Scope),
     Results(results::Args),
     Isa(isa::Args),
     Capi(capi::Args),
     /// Have Tint, the compiler of WGSL within Chrome, validate every kernel, where node is installed.
     Tint,
     /// Check format, clippy's lints and the documentation.
-    Lint,
+    Lint(workspace::Scope),
+    /// Check that no dependency needs a newer Rust than is stated, and that the packed crate builds.
+    Package,
 }
 
 fn main() -> ExitCode {
     let outcome = match Command::parse() {
         Command::Data(args) => data::run(&args),
         Command::Demo => demo::run(),
-        Command::Test => test::run(),
+        Command::Test(scope) => test::run(&scope),
         Command::Results(args) => results::run(&args),
         Command::Isa(args) => isa::run(&args),
         Command::Capi(args) => capi::run(&args),
         Command::Tint => tint::run(),
-        Command::Lint => lint::run(),
+        Command::Lint(scope) => lint::run(&scope),
+        Command::Package => package::run(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

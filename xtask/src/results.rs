@@ -1,10 +1,11 @@
 //! `cargo xtask results`: the studies behind what the README says, and `benches/RESULTS.md`, which they are written to.
 //!
 //! A study is a list of comparisons by `dualstep compare`, as anyone may type them, and the tables that are made of theirs; or
-//! `dualstep bench`.
+//! `dualstep bench`; or a program that is linked with Burn.
 //! Each leaves a section and its charts in `benches/results/`; `benches/RESULTS.md` is all sections that are there. What
 //! always holds: figures come from the program's own tables, and only a finished study replaces a section.
 
+mod burn;
 mod graphs;
 mod kernels;
 mod scaling;
@@ -45,11 +46,18 @@ enum Study {
     Kernels,
     /// The time of an iteration by neurons, samples and penalty.
     Scaling,
+    /// Products and steps beside Burn's.
+    Peers,
+    /// A convolutional network of Burn's by BADM, Adam and RMSProp.
+    Convolutions,
+    /// A transformer of Burn's, made sparse by N:M ADMM and its rivals.
+    Transformer,
 }
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 5] = ["graphs", "sparsity", "scaling", "kernels", "isa"];
+    const SECTIONS: [&str; 8] =
+        ["graphs", "sparsity", "convolutions", "transformer", "scaling", "peers", "kernels", "isa"];
 }
 
 /// Runs the command.
@@ -65,6 +73,9 @@ pub fn run(args: &Args) -> Result<()> {
         (Study::Sparsity, _) => sparsity::run(&bench),
         (Study::Kernels, _) => kernels::run(&bench),
         (Study::Scaling, _) => scaling::run(&bench),
+        (Study::Peers, _) => burn::run(&bench, &burn::PEERS),
+        (Study::Convolutions, _) => burn::run(&bench, &burn::CONVOLUTIONS),
+        (Study::Transformer, _) => burn::run(&bench, &burn::TRANSFORMER),
     }
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::graphics::Graphics;
 use crate::process::announce_and_run;
-use crate::workspace::{self, cargo};
+use crate::workspace::{self, SUITE, Scope, cargo};
 
 /// What a test that needs the device includes: it reads the two variables below.
 const DEVICE_HELPER: &str = "support/gpu.rs";
@@ -16,28 +16,29 @@ const REQUIRE: &str = "DUALSTEP_REQUIRE_GPU";
 const BACKEND: &str = "DUALSTEP_BACKEND";
 
 /// Runs the command.
-pub fn run() -> Result<()> {
+pub fn run(scope: &Scope) -> Result<()> {
     let graphics = Graphics::new()?;
-    announce_and_run(&mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
+    announce_and_run(cargo(&["test"]).args(SUITE).args(["--all-targets", "--no-run"]))?;
     let dualstep = workspace::dualstep("debug")?;
     graphics.need_adapter(&dualstep)?;
-    let test = |arguments: &[&str], backend: Option<&str>| {
+    let test = |packages: &[&str], arguments: &[&str], backend: Option<&str>| {
         let mut command = cargo(&["test"]);
-        command.args(arguments).env(REQUIRE, "1").envs(backend.map(|name| (BACKEND, name)));
+        command.args(packages).args(arguments).env(REQUIRE, "1").envs(backend.map(|name| (BACKEND, name)));
         announce_and_run(graphics.prepare(&mut command))
     };
-    test(&["--workspace", "--all-targets"], None)?;
-    test(&["--workspace", "--doc"], None)?;
+    for packages in scope.packages() {
+        test(packages, &["--all-targets"], None)?;
+        test(packages, &["--doc"], None)?;
+    }
 
     let on_device = tests_on_device()?;
     if !graphics.has_gl(&dualstep) {
         println!("SKIPPED on OpenGL, where no adapter is found: {}", on_device.join(" "));
         return Ok(());
     }
-    // As before with --workspace: for another set of packages cargo builds dependencies with other features.
-    let chosen = on_device.iter().flat_map(|name| ["--test", name]);
-    let arguments: Vec<&str> = ["--workspace"].into_iter().chain(chosen).collect();
-    test(&arguments, Some("gl"))
+    // All packages, as before: for another set of them cargo builds dependencies with other features.
+    let chosen: Vec<&str> = on_device.iter().flat_map(|name| ["--test", name]).collect();
+    test(&SUITE, &chosen, Some("gl"))
 }
 
 /// The names of the integration tests that include [`DEVICE_HELPER`].

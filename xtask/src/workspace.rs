@@ -8,6 +8,27 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process::announce_and_run;
 
+/// The packages that are all of dualstep: those linked with Burn, which brings hundreds of crates, are tested by themselves.
+pub const SUITE: [&str; 5] = ["--workspace", "--exclude", "dualstep-burn", "--exclude", "peers"];
+/// The packages linked with Burn.
+pub const WITH_BURN: [&str; 4] = ["--package", "dualstep-burn", "--package", "peers"];
+
+/// Which packages are looked at.
+#[derive(clap::Args)]
+pub struct Scope {
+    /// Those linked with Burn, too: on two cores they take a quarter of an hour more.
+    #[arg(long)]
+    with_burn: bool,
+}
+
+impl Scope {
+    /// As arguments to cargo, a list for each time that cargo is called.
+    pub fn packages(&self) -> impl Iterator<Item = &'static [&'static str]> {
+        let all: [&[&str]; 2] = [&SUITE, &WITH_BURN];
+        all.into_iter().take(if self.with_burn { 2 } else { 1 })
+    }
+}
+
 /// The folder with the workspace's `Cargo.toml`.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies in the root")
@@ -27,7 +48,7 @@ pub fn dualstep(profile: &str) -> Result<PathBuf> {
 
 /// The program `dualstep-compilers`, built as for the suite, so that nothing is built twice.
 pub fn compilers() -> Result<PathBuf> {
-    announce_and_run(&mut cargo(&["test", "--workspace", "--all-targets", "--no-run"]))?;
+    announce_and_run(cargo(&["test"]).args(SUITE).args(["--all-targets", "--no-run"]))?;
     program("dualstep-compilers", "debug")
 }
 
