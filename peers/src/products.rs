@@ -36,9 +36,10 @@ const fn product(ways: Ways, rows: usize, columns: usize, inner: usize) -> Produ
 
 /// Two of the usual sizes, then what dlADMM takes at 784-1000-1000-10 with blocks of 5,000 samples and at 784-200-200-10 with
 /// 10,000, and what a mini-batch of 128 takes.
-const PRODUCTS: [Product; 15] = [
+const PRODUCTS: [Product; 16] = [
     product(Ways::Plain, 512, 512, 512),
     product(Ways::Plain, 1024, 1024, 1024),
+    product(Ways::Plain, 1000, 1000, 4096),
     product(Ways::Plain, 1000, 4096, 1000),
     product(Ways::OverSamples, 1000, 1000, 4096),
     product(Ways::Forward, 5000, 1000, 784),

@@ -10,6 +10,7 @@ use burn::tensor::{Bool, Device, Distribution, Tensor};
 use dualstep_burn::dualstep::engine::{Gpu, Plan, PlanBuilder, Shape, Slab, Tensor as Flat};
 use dualstep_burn::dualstep::solvers::first_order::FirstOrder;
 use dualstep_burn::dualstep::solvers::nm::{NmAdmm, NmConfig};
+use dualstep_burn::dualstep::solvers::optimizer::Guard;
 use dualstep_burn::{BadmConfig, FirstOrderConfig, Method, NmPattern, OptimizerConfig, Shared};
 
 use crate::Setup;
@@ -172,7 +173,9 @@ fn of_module<M: Module + 'static>(
     module: impl Fn(&Device) -> M,
 ) -> Result<Contest> {
     let start = module(&shared.device().clone().autodiff());
-    let config = FirstOrderConfig { learning_rate: RATE, ..FirstOrderConfig::pytorch(method) };
+    // Burn does not look at gradients.
+    let config =
+        FirstOrderConfig { learning_rate: RATE, guard: Guard::Trust, ..FirstOrderConfig::pytorch(method) };
     let mut ours = config.init(shared)?;
     let (gradients, same) = (Gradients::of(&start), Gradients::of(&start));
     contest(
@@ -184,7 +187,7 @@ fn of_module<M: Module + 'static>(
 /// BADM beside its equations in tensor operations, the local parameters eliminated as dualstep does.
 fn badm(shared: &Shared) -> Result<Contest> {
     let start = One::new(&shared.device().clone().autodiff());
-    let config = BadmConfig::robust(SUB_BATCHES as u32, RATE);
+    let config = BadmConfig { guard: Guard::Trust, ..BadmConfig::robust(SUB_BATCHES as u32, RATE) };
     let mut ours = config.init(shared)?;
     let gradients: Vec<_> = (0..SUB_BATCHES).map(|_| random(shared.device())).collect();
     let (id, of_ours) = (start.weight.id, gradients.clone());

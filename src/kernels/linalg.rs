@@ -302,7 +302,7 @@ pub fn matmul(
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
-    product_into(plan, &MATMUL, left, right, product)
+    in_parts(plan, [&MATMUL, &MATMUL_ADD], left, right, product)
 }
 
 /// Operands of a product that is taken into what is there.
@@ -330,7 +330,7 @@ pub fn matmul_add(
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
-    accumulate(plan, &MATMUL_ADD, left, right, product)
+    in_parts(plan, [&MATMUL_ADD; 2], left, right, product)
 }
 
 /// `linalg/matmul_subtract`
@@ -351,22 +351,25 @@ pub fn matmul_subtract(
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
-    accumulate(plan, &MATMUL_SUBTRACT, left, right, product)
+    in_parts(plan, [&MATMUL_SUBTRACT; 2], left, right, product)
 }
 
-/// One dispatch, or one per part of the inner index where both operands are stored with it outermost.
-fn accumulate(
+/// One dispatch, or one per part of the inner index where both operands are stored with it outermost: the first by the first
+/// kernel, all others by the second.
+fn in_parts(
     plan: &mut PlanBuilder,
-    kernel: &'static Kernel,
+    [first, next]: [&'static Kernel; 2],
     left: (&Tensor, Transposed),
     right: (&Tensor, Transposed),
     product: &Tensor,
 ) -> Result<(), Error> {
-    let inner_outermost = (Transposed::Yes, Transposed::No);
-    if (left.1, right.1) != inner_outermost || left.0.shape().rows != right.0.shape().rows {
-        return product_into(plan, kernel, left, right, product);
+    let inner = left.0.shape().rows;
+    let inner_outermost = (left.1, right.1) == (Transposed::Yes, Transposed::No);
+    if !inner_outermost || inner == 0 || inner != right.0.shape().rows {
+        return product_into(plan, first, left, right, product);
     }
-    for part in inner_parts(plan.gpu(), left.0.shape().rows) {
+    for part in inner_parts(plan.gpu(), inner) {
+        let kernel = if part.start == 0 { first } else { next };
         let (a, b) = (left.0.row_range(part.clone())?, right.0.row_range(part)?);
         product_into(plan, kernel, (&a, left.1), (&b, right.1), product)?;
     }

@@ -19,8 +19,8 @@ fn sizes(session: &Session<'_>) -> Vec<(u32, u32, u32)> {
     let mut sizes = vec![CROSSING, (1, 1, 1), (3, 5, 7), (5, 3, 0), (0, 5, 3), (5, 0, 3)];
     if session.is_full() {
         sizes.extend([(4, 4, 4), (63, 65, 64), (65, 63, 1), (1, 257, 3), (257, 1, 65)]);
-        // Sums longer than 256 walk the tiles in another order.
-        sizes.extend([(130, 70, 257), (12, 130, 40)]);
+        // Sums longer than 256 walk the tiles in another order, and those longer than 512 are taken in parts by some devices.
+        sizes.extend([(130, 70, 257), (12, 130, 40), (40, 13, 1030)]);
     }
     sizes
 }

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::optim::{GradientsParams, LearningRate, OptimizerRecord};
 use burn::tensor::{GradientCheckpointingStrategy, Tensor};
-use burn_cubecl::tensor::CubeTensor;
+use cubecl::server::ServerError;
 use dualstep::engine::{Gpu, Plan};
 use dualstep::solvers::nm::{Measures, NmAdmm};
 use dualstep::solvers::optimizer::Tally;
@@ -11,7 +11,7 @@ use dualstep::solvers::optimizer::Tally;
 use crate::places::{Key, Place, Plans};
 use crate::record::Saved;
 use crate::rule::{Parameter, Rule, Solver};
-use crate::tensor::{axes, laid_out, promise, resolve, resource, with_axes_back};
+use crate::tensor::{Exchange, Memory, resource};
 use crate::{Error, Shared, SubBatches};
 
 /// Steps all parameters of a module that have gradients, in one submission.
@@ -52,7 +52,7 @@ impl Optimizer {
         let SubBatches { mut gradients, weights } = gradients.into();
         let mut collect = Collect::of(&mut gradients);
         let module = module.map(&mut collect);
-        let found = collect.found?;
+        let found = collect.found()?;
         self.step_found(learning_rate, &found, weights)?;
         Ok(module)
     }
@@ -64,9 +64,11 @@ impl Optimizer {
         tensor: Tensor<D>,
         gradient: Tensor<D>,
     ) -> Result<Tensor<D>, Error> {
-        let (found, tensor) = Found::new(ParamId::from(0), "", tensor, vec![gradient])?;
-        self.step_found(learning_rate, &[found], None)?;
-        Ok(tensor)
+        let mut exchange = Exchange::new();
+        let wanted = Wanted::new(ParamId::from(0), "", &tensor, &[&gradient])?;
+        let stepped = exchange.ask("", tensor, vec![gradient])?;
+        self.step_found(learning_rate, &found(vec![wanted], exchange)?, None)?;
+        Ok(stepped)
     }
 
     fn step_found(
@@ -75,12 +77,7 @@ impl Optimizer {
         found: &[Found],
         weights: Option<Vec<f32>>,
     ) -> Result<(), Error> {
-        let Some(first) = found.first() else {
-            return Err(Error::Module { detail: "no parameter has a gradient".into() });
-        };
-        let places = found.iter().map(Found::places).collect::<Result<Vec<_>, _>>()?;
-        // What is queued must be with the driver before our submission is.
-        first.weight.client.flush().map_err(|error| Error::Burn { detail: error.to_string() })?;
+        let places = places(found)?;
         if self.running.is_none() {
             self.running = Some(Running::start(&self.gpu, &self.rule, found, &places, self.saved.take())?);
         }
@@ -101,12 +98,11 @@ impl Optimizer {
         };
         let mut collect = Collect::known(&running.parameters);
         let module = module.map(&mut collect);
-        let found = collect.found?;
+        let found = collect.found()?;
         if found.len() != running.parameters.len() {
             return refuse("it is not the one of the last step");
         }
-        let places = found.iter().map(Found::places).collect::<Result<Vec<_>, _>>()?;
-        found[0].weight.client.flush().map_err(|error| Error::Burn { detail: error.to_string() })?;
+        let places = places(&found)?;
         running.check(&found)?;
         running.move_to(&self.gpu, &places)?;
         if let Some(plan) = running.solver.of_sparse(&self.gpu, "finish", |nm, plan, _| nm.finish(plan))? {
@@ -278,42 +274,49 @@ impl Running {
     }
 }
 
-/// A parameter to be stepped, and its gradients, all as the parameter lies in memory. Keeps their memory from Burn's allocator until the step was submitted.
-struct Found {
-    parameter: Parameter,
-    weight: CubeTensor,
-    gradients: Vec<CubeTensor>,
+/// A parameter to be stepped, before it is known how it lies in memory.
+struct Wanted {
+    id: ParamId,
+    path: String,
+    shape: Vec<usize>,
+    /// Whether it is the weight of a linear layer.
+    is_layer: bool,
 }
 
-impl Found {
-    /// Also the tensor to go on with, which is the stepped one.
+impl Wanted {
     fn new<const D: usize>(
         id: ParamId,
         path: &str,
-        tensor: Tensor<D>,
-        gradients: Vec<Tensor<D>>,
-    ) -> Result<(Self, Tensor<D>), Error> {
+        tensor: &Tensor<D>,
+        gradients: &[&Tensor<D>],
+    ) -> Result<Self, Error> {
         let shape = tensor.dims();
         if let Some(gradient) = gradients.iter().find(|gradient| gradient.dims() != shape) {
             let detail = format!("its shape is {shape:?} but the gradient's is {:?}", gradient.dims());
             return Err(Error::Parameter { parameter: path.into(), detail });
         }
-        let weight = resolve(path, "it", tensor)?;
-        let axes = axes(&weight);
-        let weight = laid_out(weight, &axes);
-        // Whoever else looks at this memory keeps what they see.
-        let weight = if weight.can_mut() { weight } else { weight.copy() };
-        let gradients = gradients.into_iter().map(|gradient| {
-            resolve(path, "its gradient", gradient).map(|gradient| laid_out(gradient, &axes))
-        });
-        let gradients = gradients.collect::<Result<_, _>>()?;
-        let stepped = promise(with_axes_back(weight.clone(), &axes));
-        let shape = axes.iter().map(|&axis| shape[axis]).collect();
-        let is_row_major_layer = D == 2 && axes.is_sorted();
-        let parameter = Parameter { id, path: path.into(), shape, is_row_major_layer };
-        Ok((Self { parameter, weight, gradients }, stepped))
+        Ok(Self { id, path: path.into(), shape: shape.into(), is_layer: false })
     }
+}
 
+/// A parameter to be stepped. Keeps its memory and that of its gradients from Burn's allocator until the step was submitted.
+struct Found {
+    parameter: Parameter,
+    memory: Memory,
+}
+
+/// What was asked for, with its memory.
+fn found(wanted: Vec<Wanted>, exchange: Exchange) -> Result<Vec<Found>, Error> {
+    let found = |(wanted, memory): (Wanted, Memory)| {
+        let Wanted { id, path, shape, is_layer } = wanted;
+        let is_row_major_layer = is_layer && shape.len() == 2 && memory.axes.is_sorted();
+        let shape = memory.axes.iter().map(|&axis| shape[axis]).collect();
+        Found { parameter: Parameter { id, path, shape, is_row_major_layer }, memory }
+    };
+    Ok(wanted.into_iter().zip(exchange.settle()?).map(found).collect())
+}
+
+impl Found {
     /// Its own, then those of its gradients.
     fn places(&self) -> Result<Vec<Place>, Error> {
         let Parameter { path, shape, .. } = &self.parameter;
@@ -325,8 +328,24 @@ impl Found {
             let resource = resource(path, tensor)?;
             Ok(Place { buffer: resource.buffer, offset: resource.offset, columns })
         };
-        std::iter::once(&self.weight).chain(&self.gradients).map(place).collect()
+        let Memory { weight, gradients, .. } = &self.memory;
+        std::iter::once(weight).chain(gradients).map(place).collect()
     }
+}
+
+/// Where all of them lie, once Burn has handed what it queued to the driver: in one visit to the thread that owns the device,
+/// which each question by itself would be otherwise.
+fn places(found: &[Found]) -> Result<Vec<Vec<Place>>, Error> {
+    let Some(Found { memory: Memory { weight, .. }, .. }) = found.first() else {
+        return Err(Error::Module { detail: "no parameter has a gradient".into() });
+    };
+    let failed = |error: ServerError| Error::Burn { detail: error.to_string() };
+    let visit = || {
+        let places = found.iter().map(Found::places).collect::<Result<Vec<_>, _>>()?;
+        weight.client.flush().map_err(failed)?;
+        Ok(places)
+    };
+    weight.client.exclusive(visit).map_err(failed)?
 }
 
 /// Takes each parameter that is to be stepped out of a module, and puts its successor there.
@@ -334,11 +353,13 @@ struct Collect<'a> {
     /// Names down to where the walk is, and what each names.
     path: Vec<String>,
     containers: Vec<String>,
-    wanted: Wanted<'a>,
-    found: Result<Vec<Found>, Error>,
+    which: Which<'a>,
+    wanted: Result<Vec<Wanted>, Error>,
+    exchange: Exchange,
 }
 
-enum Wanted<'a> {
+/// Which parameters are to be stepped.
+enum Which<'a> {
     /// Those with gradients.
     Gradients(&'a mut [GradientsParams]),
     /// These.
@@ -347,30 +368,29 @@ enum Wanted<'a> {
 
 impl<'a> Collect<'a> {
     fn of(gradients: &'a mut [GradientsParams]) -> Self {
-        Self {
-            path: Vec::new(),
-            containers: Vec::new(),
-            wanted: Wanted::Gradients(gradients),
-            found: Ok(Vec::new()),
-        }
+        Self::new(Which::Gradients(gradients))
     }
 
     fn known(parameters: &'a [Parameter]) -> Self {
-        Self {
-            path: Vec::new(),
-            containers: Vec::new(),
-            wanted: Wanted::Known(parameters),
-            found: Ok(Vec::new()),
-        }
+        Self::new(Which::Known(parameters))
+    }
+
+    fn new(which: Which<'a>) -> Self {
+        let (path, containers) = (Vec::new(), Vec::new());
+        Self { path, containers, which, wanted: Ok(Vec::new()), exchange: Exchange::new() }
+    }
+
+    fn found(self) -> Result<Vec<Found>, Error> {
+        found(self.wanted?, self.exchange)
     }
 
     /// The gradients of a parameter that is to be stepped.
     fn gradients<const D: usize>(&mut self, id: ParamId) -> Result<Option<Vec<Tensor<D>>>, Error> {
-        let (found, all): (Vec<_>, _) = match &mut self.wanted {
-            Wanted::Known(parameters) => {
+        let (found, all): (Vec<_>, _) = match &mut self.which {
+            Which::Known(parameters) => {
                 return Ok(parameters.iter().any(|parameter| parameter.id == id).then(Vec::new));
             }
-            Wanted::Gradients(all) => {
+            Which::Gradients(all) => {
                 (all.iter_mut().filter_map(|of| of.remove::<D>(id)).collect(), all.len())
             }
         };
@@ -384,11 +404,12 @@ impl<'a> Collect<'a> {
     fn take<const D: usize>(&mut self, id: ParamId, tensor: Tensor<D>) -> Result<Tensor<D>, Error> {
         let Some(gradients) = self.gradients::<D>(id)? else { return Ok(tensor) };
         let context = Context::of(&tensor);
-        let (mut found, stepped) = Found::new(id, &self.path.join("."), tensor.inner(), gradients)?;
-        let is_layer = self.containers.last().is_some_and(|container| container == "Struct:Linear");
-        found.parameter.is_row_major_layer &= is_layer;
-        if let Ok(all) = &mut self.found {
-            all.push(found);
+        let (path, tensor) = (self.path.join("."), tensor.inner());
+        let mut wanted = Wanted::new(id, &path, &tensor, &gradients.iter().collect::<Vec<_>>())?;
+        wanted.is_layer = self.containers.last().is_some_and(|container| container == "Struct:Linear");
+        let stepped = self.exchange.ask(&path, tensor, gradients)?;
+        if let Ok(all) = &mut self.wanted {
+            all.push(wanted);
         }
         Ok(context.restore(stepped, id))
     }
@@ -406,14 +427,14 @@ impl ModuleMapper for Collect<'_> {
     }
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.found.is_err() {
+        if self.wanted.is_err() {
             return param;
         }
         let (id, tensor, mapper) = param.consume();
         let (shape, device) = (tensor.dims(), tensor.device());
         let stepped = self.take(id, tensor).unwrap_or_else(|error| {
             // The module will not be returned.
-            self.found = Err(error);
+            self.wanted = Err(error);
             Tensor::empty(shape, &device)
         });
         Param::from_mapped_value(id, stepped, mapper)
