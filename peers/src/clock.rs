@@ -27,35 +27,42 @@ pub struct Contest {
 impl Contest {
     /// The medians over so many rounds.
     pub fn run(mut self, shared: &Shared, name: &str, rounds: u32) -> Result<Row> {
-        let wait = || -> Result<()> {
-            shared.device().sync()?;
-            Ok(shared.gpu().wait()?)
-        };
+        let our_wait = || Ok(shared.gpu().wait()?);
+        let their_wait = || Ok(shared.device().sync()?);
         (self.ours)()?;
         for _ in 0..WARMING {
             (self.theirs)()?;
-            wait()?;
+            their_wait()?;
         }
-        // Each run to its end: else Burn, which is lazy, would make one kernel of several steps, with no state in between.
-        let time = |run: &mut Run, times: u32| -> Result<f64> {
-            let start = Instant::now();
-            for _ in 0..times {
-                run()?;
-                wait()?;
-            }
-            Ok(start.elapsed().as_secs_f64() / f64::from(times))
-        };
-        let fill = |once: f64| (ROUND / once.max(1e-6)).ceil().clamp(1.0, 1000.0) as u32;
-        let (our_times, their_times) = (fill(time(&mut self.ours, 3)?), fill(time(&mut self.theirs, 3)?));
+        let mut times = [3, 3];
         let (mut ours, mut theirs, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..rounds {
-            ours.push(time(&mut self.ours, our_times)?);
-            theirs.push(time(&mut self.theirs, their_times)?);
-            ratios.push(theirs[theirs.len() - 1] / ours[ours.len() - 1]);
+        // The first round tells how often a run fits the others.
+        for round in 0..=rounds {
+            let our_time = time(&mut self.ours, &our_wait, times[0])?;
+            let their_time = time(&mut self.theirs, &their_wait, times[1])?;
+            if round == 0 {
+                times = [our_time, their_time]
+                    .map(|once| (ROUND / once.max(1e-6)).ceil().clamp(1.0, 1000.0) as u32);
+                continue;
+            }
+            ours.push(our_time);
+            theirs.push(their_time);
+            ratios.push(their_time / our_time);
         }
         let [ours, theirs, ratio] = [ours, theirs, ratios].map(median);
         Ok(Row { name: name.into(), ours, theirs, ratio, flops: self.flops })
     }
+}
+
+/// Seconds of a run, each to its end: else Burn, which is lazy, would make one kernel of several steps, with no state in
+/// between.
+fn time(run: &mut Run, wait: &impl Fn() -> Result<()>, times: u32) -> Result<f64> {
+    let start = Instant::now();
+    for _ in 0..times {
+        run()?;
+        wait()?;
+    }
+    Ok(start.elapsed().as_secs_f64() / f64::from(times))
 }
 
 /// Refuses results that differ by more than this much of the largest value, or are all zero.

@@ -1,7 +1,9 @@
 //! Burn beside dualstep: the same work on one wgpu device, in one process, in turns.
 //!
 //! `cargo run --release -p peers` prints a row for each piece of work: the median time of either, and of their ratio over the
-//! rounds. A round runs each of the two as often as takes a tenth of a second, each run from its submission to its end. Burn has its fusion and its autotuning on, and as many runs before the first round as it needs to settle.
+//! rounds. A round runs each of the two as often as takes a tenth of a second, each run from its submission to its end. Burn
+//! has its fusion and its autotuning on, and as many runs before the first round as it needs to settle. Both results are
+//! compared before anything is timed.
 
 mod clock;
 mod products;

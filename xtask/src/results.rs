@@ -31,6 +31,9 @@ pub struct Args {
     /// coauthor-physics and amazon-computers. Those that are missing are left out.
     #[arg(long, value_name = "FOLDER", required_if_eq("study", "graphs"))]
     graphs: Option<PathBuf>,
+    /// Have Burn run its networks on the processor; for machines without a graphics card.
+    #[arg(long)]
+    cpu: bool,
     /// Take comparisons that an interrupted run of this study finished from target/results as they are.
     #[arg(long)]
     resume: bool,
@@ -66,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     announce_and_run(&mut workspace::cargo(&["build", "--release", "--bin", "dualstep"]))?;
     let dualstep = workspace::dualstep("release")?;
     graphics.need_adapter(&dualstep)?;
-    let bench = Bench { graphics, dualstep, resume: args.resume };
+    let bench = Bench { graphics, dualstep, resume: args.resume, cpu: args.cpu };
     match (args.study, &args.graphs) {
         (Study::Graphs, Some(folder)) => graphs::run(&bench, folder),
         (Study::Graphs, None) => unreachable!("clap requires --graphs"),
@@ -84,6 +87,8 @@ struct Bench {
     graphics: Graphics,
     dualstep: PathBuf,
     resume: bool,
+    /// Where networks of Burn's run.
+    cpu: bool,
 }
 
 impl Bench {

@@ -341,6 +341,10 @@ fn what_cannot_be_stepped_is_named() {
         optimizer.step(RATE, model, gradients).expect_err("must be refused").to_string()
     };
     let empty = refused(Mlp::new(&device), GradientsParams::new().into());
+    let processor = Device::flex().autodiff();
+    let elsewhere = Mlp::new(&processor);
+    let gradients_elsewhere = SubBatches::backward(&elsewhere, self::batches(&processor, 1), Mlp::loss);
+    let elsewhere = refused(elsewhere, gradients_elsewhere);
     let model = Mlp::new(&device);
     let mut partial = gradients(&model, &batches);
     partial[1].remove::<1>(model.second.bias.as_ref().expect("has one").id);
@@ -358,6 +362,7 @@ fn what_cannot_be_stepped_is_named() {
     let bent = refused(model, bent.into());
     for (message, words) in [
         (empty, "no parameter has a gradient"),
+        (elsewhere, "first.weight: it is not on a wgpu device of Burn's"),
         (partial, "second.bias: it has gradients in 1 of 2 sub-batches"),
         (half, "first.weight: its gradient is stored as F16"),
         (bent, "first.weight: its shape is [12, 21] but the gradient's is [21, 12]"),

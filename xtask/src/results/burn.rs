@@ -15,6 +15,8 @@ pub struct Program {
     about: &'static str,
     /// Arguments to cargo.
     run: &'static [&'static str],
+    /// Whether it has networks, which can run on the processor.
+    has_networks: bool,
 }
 
 /// Products and steps beside Burn's.
@@ -24,6 +26,7 @@ pub const PEERS: Program = Program {
     about: "The same work on one wgpu device in one process, in turns; Burn 0.22 with fusion and autotuning, warmed up. Both \
             results are compared before anything is timed. Medians, each run from its submission to its end.",
     run: &["run", "--release", "--package", "peers", "--"],
+    has_networks: false,
 };
 /// A convolutional network by BADM.
 pub const CONVOLUTIONS: Program = Program {
@@ -32,6 +35,7 @@ pub const CONVOLUTIONS: Program = Program {
     about: "Fashion-MNIST, the 10,000 + 2,000 images that are part of the program, learnt by a network of Burn's whose steps are \
             dualstep's.",
     run: &["run", "--release", "--package", "dualstep-burn", "--example", "fashion_cnn", "--"],
+    has_networks: true,
 };
 /// A transformer made sparse.
 pub const TRANSFORMER: Program = Program {
@@ -40,6 +44,7 @@ pub const TRANSFORMER: Program = Program {
     about: "Reuters-21578, eight topics, learnt from scratch and then brought to a pattern in equal steps from the same dense \
             network.",
     run: &["run", "--release", "--package", "dualstep-burn", "--example", "reuters_transformer", "--"],
+    has_networks: true,
 };
 
 /// Runs the program and writes its section.
@@ -50,6 +55,9 @@ pub fn run(bench: &Bench, program: &Program) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let mut command = cargo(program.run);
         command.arg("--report").arg(&report);
+        if bench.cpu && program.has_networks {
+            command.arg("--cpu");
+        }
         announce_and_run(bench.graphics.prepare(&mut command))?;
     }
     let tables = fs::read_to_string(&report).with_context(|| format!("cannot read {}", report.display()))?;
