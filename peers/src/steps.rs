@@ -41,15 +41,18 @@ pub fn all() -> Vec<(String, Setup)> {
         let matrix = |device: &Device| One::new(device);
         add(
             format!("{} step, {size}", method.name()),
-            Box::new(move |shared| of_module(shared, method, theirs(), matrix)),
+            Box::new(move |shared| of_module(shared, untested(method), theirs(), matrix)),
         );
     }
     let network = |device: &Device| Network::new(device);
     let adam = || AdamConfig::new().with_epsilon(1e-8).init();
-    add(
-        "adam step, 784-256-256-10".into(),
-        Box::new(move |shared| of_module(shared, Method::Adam, adam(), network)),
-    );
+    let small = "adam step, 784-256-256-10";
+    for (name, config) in [
+        (small.into(), untested(Method::Adam)),
+        (format!("{small}, gradients tested by dualstep"), FirstOrderConfig::pytorch(Method::Adam)),
+    ] {
+        add(name, Box::new(move |shared| of_module(shared, config, adam(), network)));
+    }
     add(format!("BADM step, {SUB_BATCHES} sub-batches, {size}"), Box::new(badm));
     add(format!("2:4 mask and projection, {size}"), Box::new(projection));
     add(format!("N:M ADMM update, 2:4, {size}"), Box::new(update));
@@ -165,17 +168,19 @@ fn contest<M: Module + 'static>(mut ours: Stepping<M>, mut theirs: Stepping<M>) 
     Ok(Contest { ours, theirs, flops: 0.0 })
 }
 
+/// Without a look at gradients, as Burn takes its steps.
+fn untested(method: Method) -> FirstOrderConfig {
+    FirstOrderConfig { guard: Guard::Trust, ..FirstOrderConfig::pytorch(method) }
+}
+
 /// A step by either's own optimizer.
 fn of_module<M: Module + 'static>(
     shared: &Shared,
-    method: Method,
+    config: FirstOrderConfig,
     mut theirs: ModuleOptimizer,
     module: impl Fn(&Device) -> M,
 ) -> Result<Contest> {
     let start = module(&shared.device().clone().autodiff());
-    // Burn does not look at gradients.
-    let config =
-        FirstOrderConfig { learning_rate: RATE, guard: Guard::Trust, ..FirstOrderConfig::pytorch(method) };
     let mut ours = config.init(shared)?;
     let (gradients, same) = (Gradients::of(&start), Gradients::of(&start));
     contest(
