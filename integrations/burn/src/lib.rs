@@ -40,6 +40,7 @@
 //! makes a [`PerParameter`], which implements Burn's own [`Optimizer`](burn::optim::Optimizer) trait for those places that
 //! take one, as parameter groups and learners do; it submits for each parameter.
 
+mod collect;
 mod device;
 mod error;
 mod gradients;

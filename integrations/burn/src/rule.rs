@@ -111,6 +111,11 @@ impl Rule {
         Ok(())
     }
 
+    /// Whether gradients of several sub-batches are for it.
+    pub(crate) fn takes_sub_batches(&self) -> bool {
+        matches!(self, Self::Badm(_))
+    }
+
     /// Whether parameters are in their pattern from the start.
     pub(crate) fn is_masked(&self) -> bool {
         matches!(self, Self::FirstOrder(_, Some(NmAdmmConfig { nm: None, .. })))

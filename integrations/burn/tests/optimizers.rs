@@ -350,6 +350,9 @@ fn what_cannot_be_stepped_is_named() {
     partial[1].remove::<1>(model.second.bias.as_ref().expect("has one").id);
     let partial = refused(model, partial.into());
     let model = Mlp::new(&device);
+    let several = gradients(&model, &batches);
+    let several = refused(model, several.into());
+    let model = Mlp::new(&device);
     let mut half = gradients(&model, &batches[..1]);
     let id = model.first.weight.id;
     let gradient = half[0].remove::<2>(id).expect("has one");
@@ -364,6 +367,7 @@ fn what_cannot_be_stepped_is_named() {
         (empty, "no parameter has a gradient"),
         (elsewhere, "first.weight: it is not on a wgpu device of Burn's"),
         (partial, "second.bias: it has gradients in 1 of 2 sub-batches"),
+        (several, "has gradients of 2 sub-batches for a method that takes one"),
         (half, "first.weight: its gradient is stored as F16"),
         (bent, "first.weight: its shape is [12, 21] but the gradient's is [21, 12]"),
     ] {
