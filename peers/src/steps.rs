@@ -266,12 +266,14 @@ fn plan(
     Ok(plan.finish()?)
 }
 
-/// Π(W) beside a mask of comparisons.
-fn projection(shared: &Shared) -> Result<Contest> {
-    let (w, _flat, _method, nm) = sparse(shared)?;
-    let project = plan(shared.gpu(), |plan| nm.start(plan))?;
-    let theirs = move || choose(mask(w.clone()), w.clone(), w.zeros_like());
-    project.run()?;
+/// A plan that leaves T beside tensor operations that return it: the same bits the first time.
+fn of_plan(
+    shared: &Shared,
+    nm: &NmAdmm,
+    ours: Plan,
+    mut theirs: impl FnMut() -> Tensor<2> + 'static,
+) -> Result<Contest> {
+    ours.run()?;
     let t = nm.t().next().ok_or_else(|| anyhow!("one is sparse"))?;
     agree(&shared.gpu().read(t)?, &floats(theirs())?, 0.0)?;
     let theirs = move || {
@@ -279,7 +281,14 @@ fn projection(shared: &Shared) -> Result<Contest> {
         Ok(())
     };
     // The plan keeps what it works on.
-    Ok(Contest { ours: Box::new(move || Ok(project.run()?)), theirs: Box::new(theirs), flops: 0.0 })
+    Ok(Contest { ours: Box::new(move || Ok(ours.run()?)), theirs: Box::new(theirs), flops: 0.0 })
+}
+
+/// Π(W) beside a mask of comparisons.
+fn projection(shared: &Shared) -> Result<Contest> {
+    let (w, _flat, _method, nm) = sparse(shared)?;
+    let project = plan(shared.gpu(), |plan| nm.start(plan))?;
+    of_plan(shared, &nm, project, move || choose(mask(w.clone()), w.clone(), w.zeros_like()))
 }
 
 /// An update of N:M ADMM, what it measures included, beside its formula without.
@@ -288,17 +297,9 @@ fn update(shared: &Shared) -> Result<Contest> {
     plan(shared.gpu(), |plan| nm.start(plan))?.run()?;
     let update = plan(shared.gpu(), |plan| nm.update(plan, &method))?;
     let mut t = choose(mask(w.clone()), w.clone(), w.zeros_like());
-    let mut theirs = move || {
+    of_plan(shared, &nm, update, move || {
         let v = choose(mask(t.clone()), w.clone(), w.clone() - t.clone());
         t = choose(mask(v.clone()), v.clone(), v * -0.5);
         t.clone()
-    };
-    update.run()?;
-    let of_ours = nm.t().next().ok_or_else(|| anyhow!("one is sparse"))?;
-    agree(&shared.gpu().read(of_ours)?, &floats(theirs())?, 0.0)?;
-    let theirs = move || {
-        drop(theirs());
-        Ok(())
-    };
-    Ok(Contest { ours: Box::new(move || Ok(update.run()?)), theirs: Box::new(theirs), flops: 0.0 })
+    })
 }

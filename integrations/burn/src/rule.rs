@@ -135,13 +135,11 @@ impl Rule {
             );
         }
         let group = sparsity.pattern.group() as usize;
-        let row: usize = if shape.len() == 2 { shape[1] } else { shape[1..].iter().product() };
+        let row: usize = shape[1..].iter().product();
         if row.is_multiple_of(group) {
             return Ok(Some(sparsity.pattern));
         }
-        let detail =
-            format!("rows of {row} weights are not whole groups of {group}; leave it out of `sparse`");
-        Err(Error::Parameter { parameter: path.clone(), detail })
+        refuse(format!("rows of {row} weights are not whole groups of {group}; leave it out of `sparse`"))
     }
 
     /// The solver at its first step.
