@@ -21,13 +21,15 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let is_tried = ledger.tried != 0u;
+    let step = ledger.step;
     if i >= params.quads {
         return;
     }
     let bits = live[i];
-    if ledger.tried != 0u {
+    if is_tried {
         let now = bitcast<vec4f>(bits);
-        live[i] = bitcast<vec4u>(fma(vec4f(ledger.step), now - bitcast<vec4f>(g[i]), now));
+        live[i] = bitcast<vec4u>(fma(vec4f(step), now - bitcast<vec4f>(g[i]), now));
     }
     g[i] = bits;
 }

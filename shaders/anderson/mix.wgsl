@@ -25,13 +25,15 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let columns = ledger.columns;
+    let step = ledger.step;
     if ledger.tried == 0u || i >= params.quads {
         return;
     }
     var change = vec4f();
-    for (var column = 0u; column < ledger.columns; column++) {
+    for (var column = 0u; column < columns; column++) {
         let moved = unpack(history[(params.memory + column) * params.quads + i]);
         change = fma(vec4f(ledger.gamma[column]), moved, change);
     }
-    live[i] = fma(vec4f(-ledger.step), change, g[i]);
+    live[i] = fma(vec4f(-step), change, g[i]);
 }

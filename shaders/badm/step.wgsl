@@ -10,8 +10,7 @@
 // lost. Without a second moment (MOMENT = OFF) the last term is pi' itself, and m is kept but not used.
 //
 // gradients, pi, m: a row of `quads` vec4s for each sub-batch, those of pi and m from `row` on, of which `columns` elements
-// are parameters; w: one such row, read and written once. One lane owns PER_LANE vec4s of w, WG_SIZE apart, and those of
-// each row behind them: so many loads are under way at once, and what all share is read once for them.
+// are parameters; w: one such row, read and written once. One lane owns one vec4 of w and those of each row behind it.
 // Oracle: reference::badm::step.
 #import "shared/index.wgsl"
 #import "shared/feature.wgsl"
@@ -21,7 +20,6 @@
 #import "badm/state_f32.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
-const PER_LANE: u32 = 2u;
 const MOMENT: u32 = 0u; // @spec
 
 const DUAL: u32 = 0u;
@@ -46,58 +44,50 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> w: array<vec4f>;
 @group(0) @binding(5) var<uniform> params: Params;
 
-// What all parameters of all sub-batches share of the clock, read before anything is written.
-struct Rates {
+// What all parameters of all sub-batches share of the clock.
+struct Now {
     keep: f32,
     turn: f32,
     blend: f32,
     epsilon: f32,
+    seed: u32,
+    steps: u32,
 }
 
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    if clock.verdict.go == 0u {
+    let i = linear_group(group, groups) * WG_SIZE + lane;
+    let now = Now(clock.keep, clock.turn, clock.blend, clock.epsilon, clock.seed, clock.verdict.steps);
+    if clock.verdict.go == 0u || i >= params.quads {
         return;
     }
-    let first = linear_group(group, groups) * PER_LANE * WG_SIZE + lane;
-    let rates = Rates(clock.keep, clock.turn, clock.blend, clock.epsilon);
-    var changes: array<vec4f, PER_LANE>;
+    var change = vec4f();
     for (var n = 0u; n < params.sub_batches; n++) {
         let s = params.first + n;
         let slot = clock.slots[s];
-        for (var k = 0u; k < PER_LANE; k++) {
-            let i = first + k * WG_SIZE;
-            if i < params.quads {
-                let random = random_words(clock.seed, clock.verdict.steps, s, i);
-                let at = (params.row + n) * params.quads + i;
-                let change = part(n * params.quads + i, at, i, rates, slot.correction, random);
-                changes[k] = fma(vec4f(slot.scale), change, changes[k]);
-            }
-        }
+        let random = random_words(now.seed, now.steps, s, i);
+        let at = (params.row + n) * params.quads + i;
+        let part = moved(n * params.quads + i, at, i, now, slot.correction, random);
+        change = fma(vec4f(slot.scale), part, change);
     }
-    for (var k = 0u; k < PER_LANE; k++) {
-        let i = first + k * WG_SIZE;
-        if i < params.quads {
-            w[i] += changes[k];
-        }
-    }
+    w[i] += change;
 }
 
 // Updates one vec4 of a sub-batch's dual and second moment, at `at`, by that of its gradient; returns what it adds to w,
 // but for its scale.
-fn part(gradient: u32, at: u32, i: u32, rates: Rates, correction: f32, random: vec4u) -> vec4f {
+fn moved(gradient: u32, at: u32, i: u32, now: Now, correction: f32, random: vec4u) -> vec4f {
     let g = gradients[gradient];
     let before = unpack(pi[at]);
-    let dual = fma(vec4f(rates.keep), before, -rates.turn * g);
+    let dual = fma(vec4f(now.keep), before, -now.turn * g);
     let stored = pack(dual, random & vec4u(0xffffu));
     pi[at] = stored;
 
     let held = unpack_moment(m[at]);
     let h = select(dual, g, MOMENT == GRADIENT);
-    let moment = max(fma(vec4f(rates.blend), h * h - held, held), vec4f(FLOOR));
+    let moment = max(fma(vec4f(now.blend), h * h - held, held), vec4f(FLOOR));
     m[at] = pack_moment(select(vec4f(), moment, is_feature(i, params.columns)), random >> vec4u(16u));
 
-    let size = sqrt(correction * moment) + rates.epsilon;
+    let size = sqrt(correction * moment) + now.epsilon;
     return (unpack(stored) - before) + select(dual / size, dual, MOMENT == OFF);
 }

@@ -21,7 +21,8 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let rho = control.rho;
     if i < params.quads {
-        goal[i] = z[i] + dual[i] / control.rho;
+        goal[i] = z[i] + dual[i] / rho;
     }
 }

@@ -25,9 +25,9 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
     if i >= params.quads {
         return;
     }
-    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
     gradient[i] = fma(vec4f(params.lambda / kappa), weights[i], gradient[i]);
 }

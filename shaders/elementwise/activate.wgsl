@@ -7,7 +7,7 @@
 #import "shared/activation_relu.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
-const SAMPLES_PER_LANE: u32 = 8u; // @spec
+const SAMPLES_PER_LANE: u32 = 4u; // @spec
 
 struct Params {
     quads: u32,

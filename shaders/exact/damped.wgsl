@@ -25,6 +25,7 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let damping = steps[params.slot].x;
     if i >= params.size * params.quads {
         return;
     }
@@ -35,5 +36,5 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         value = fma(vec4f(-params.centre * sums[row / 4u][row % 4u]), sums[quad], value);
     }
     let is_diagonal = 4u * quad + vec4u(0u, 1u, 2u, 3u) == vec4u(row);
-    damped[i] = value + select(vec4f(), vec4f(steps[params.slot].x), is_diagonal);
+    damped[i] = value + select(vec4f(), vec4f(damping), is_diagonal);
 }

@@ -4,8 +4,8 @@
 //   move = scale_first m/(scale_second sqrt(v) + epsilon)
 //
 // Rows of state: m, v.
-fn advance(i: u32, g: vec4f) -> vec4f {
-    let m = blended(i, clock.blend_first, g);
-    let v = blended(params.quads + i, clock.blend_second, g * g);
-    return clock.scale_first * m / fma(vec4f(clock.scale_second), sqrt(v), vec4f(clock.epsilon));
+fn advance(now: Clock, i: u32, g: vec4f) -> vec4f {
+    let m = blended(i, now.blend_first, g);
+    let v = blended(params.quads + i, now.blend_second, g * g);
+    return now.scale_first * m / fma(vec4f(now.scale_second), sqrt(v), vec4f(now.epsilon));
 }

@@ -2,10 +2,10 @@
 // Rows of state: m, u; padding of u stays zero although epsilon is not.
 #import "shared/feature.wgsl"
 
-fn advance(i: u32, g: vec4f) -> vec4f {
-    let m = blended(i, clock.blend_first, g);
+fn advance(now: Clock, i: u32, g: vec4f) -> vec4f {
+    let m = blended(i, now.blend_first, g);
     let at = params.quads + i;
-    let u = max(fma(vec4f(-clock.blend_second), state[at], state[at]), abs(g) + clock.epsilon);
+    let u = max(fma(vec4f(-now.blend_second), state[at], state[at]), abs(g) + now.epsilon);
     state[at] = select(vec4f(), u, is_feature(i, params.columns));
-    return clock.scale_first * m / u;
+    return now.scale_first * m / u;
 }

@@ -1,6 +1,6 @@
 // Momentum (Polyak 1964): v = mu v + g, move = rate v. One row of state: v. mu v is v - (1 - mu) v.
-fn advance(i: u32, g: vec4f) -> vec4f {
-    let v = state[i] + fma(vec4f(-clock.blend_first), state[i], g);
+fn advance(now: Clock, i: u32, g: vec4f) -> vec4f {
+    let v = state[i] + fma(vec4f(-now.blend_first), state[i], g);
     state[i] = v;
-    return clock.rate * v;
+    return now.rate * v;
 }

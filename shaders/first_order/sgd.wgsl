@@ -20,10 +20,11 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    if clock.verdict.go == 0u || i >= params.quads {
+    let now = clock;
+    if now.verdict.go == 0u || i >= params.quads {
         return;
     }
     let held = w[i];
-    let g = fma(vec4f(clock.coupled), held, gradient[i]);
-    w[i] = held - fma(vec4f(clock.decoupled), held, clock.rate * g);
+    let g = fma(vec4f(now.coupled), held, gradient[i]);
+    w[i] = held - fma(vec4f(now.decoupled), held, now.rate * g);
 }

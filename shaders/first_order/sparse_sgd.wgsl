@@ -29,13 +29,14 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    if clock.verdict.go == 0u || i >= params.quads {
+    let now = clock;
+    if now.verdict.go == 0u || i >= params.quads {
         return;
     }
-    w[i] = updated(i);
+    w[i] = updated(now, i);
 }
 
 // How far plain gradient descent moves.
-fn advance(i: u32, g: vec4f) -> vec4f {
-    return clock.rate * g;
+fn advance(now: Clock, i: u32, g: vec4f) -> vec4f {
+    return now.rate * g;
 }

@@ -40,10 +40,11 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    if clock.verdict.go == 0u || i >= params.quads {
+    let now = clock;
+    if now.verdict.go == 0u || i >= params.quads {
         return;
     }
-    w[i] = updated(i);
+    w[i] = updated(now, i);
 }
 
 // One row's element of the state moved towards `goal` by `share` of the way.

@@ -4,18 +4,18 @@
 // four parameters by a gradient), and a penalty of shaders/nm/penalty_*.wgsl.
 
 // The vec4 `i` of w after the step.
-fn updated(i: u32) -> vec4f {
+fn updated(now: Clock, i: u32) -> vec4f {
     let held = w[i];
-    var g = fma(vec4f(clock.coupled), held, gradient[i]);
+    var g = fma(vec4f(now.coupled), held, gradient[i]);
     let place = places[i / RUN];
     var goal = vec4f();
     if place.run != NONE {
         goal = t[place.run * RUN + i % RUN];
         g = with_penalty(place.entry, g, held, goal);
     }
-    let moved = held - fma(vec4f(clock.decoupled), held, advance(i, g));
+    let moved = held - fma(vec4f(now.decoupled), held, advance(now, i, g));
     if place.run != NONE {
-        return after_step(place.entry, moved, held, goal);
+        return after_step(now, place.entry, moved, held, goal);
     }
     return moved;
 }

@@ -30,12 +30,13 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
-    if clock.verdict.go == 0u || i >= params.quads {
+    let now = clock;
+    if now.verdict.go == 0u || i >= params.quads {
         return;
     }
     let held = w[i];
-    let g = fma(vec4f(clock.coupled), held, gradient[i]);
-    w[i] = held - fma(vec4f(clock.decoupled), held, advance(i, g));
+    let g = fma(vec4f(now.coupled), held, gradient[i]);
+    w[i] = held - fma(vec4f(now.decoupled), held, advance(now, i, g));
 }
 
 // One row's element of the state moved towards `goal` by `share` of the way.

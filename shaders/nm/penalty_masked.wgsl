@@ -4,7 +4,7 @@ fn with_penalty(entry: u32, g: vec4f, held: vec4f, t: vec4f) -> vec4f {
     return select(g, vec4f(), is_out(t));
 }
 
-fn after_step(entry: u32, w: vec4f, held: vec4f, t: vec4f) -> vec4f {
+fn after_step(now: Clock, entry: u32, w: vec4f, held: vec4f, t: vec4f) -> vec4f {
     return select(w, settings[entry].left * held, is_out(t));
 }
 

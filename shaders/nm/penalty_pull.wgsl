@@ -4,7 +4,7 @@ fn with_penalty(entry: u32, g: vec4f, held: vec4f, t: vec4f) -> vec4f {
     return g;
 }
 
-fn after_step(entry: u32, w: vec4f, held: vec4f, t: vec4f) -> vec4f {
-    let gamma = fma(clock.rate, settings[entry].rho, settings[entry].pull);
+fn after_step(now: Clock, entry: u32, w: vec4f, held: vec4f, t: vec4f) -> vec4f {
+    let gamma = fma(now.rate, settings[entry].rho, settings[entry].pull);
     return fma(vec4f(gamma / (1.0 + gamma)), t - w, w);
 }

@@ -28,11 +28,11 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
+    let length = steps[params.slot].x;
     if i >= params.quads {
         return;
     }
-    let kappa = select(control.nu, control.rho, params.last_layer != 0u);
-    let length = steps[params.slot].x;
     let w = weights[i];
     let d = change(w, gradient[i], kappa * length, params.lambda * length);
     weights[i] = w + d;

@@ -125,6 +125,12 @@ impl<'a> Stage<'a> {
         (self.bytes / 4) as u32
     }
 
+    /// Of a square matrix: this one, or of its halves the first whose matrix a buffer holds.
+    fn side_that_fits(&self, side: u32) -> u32 {
+        let fits = |side: &u32| u64::from(*side) * u64::from(*side) * 4 <= self.bytes;
+        std::iter::successors(Some(side), |side| Some(side / 2)).find(fits).unwrap_or(0)
+    }
+
     /// A matrix that fills one of so many parts of a buffer.
     fn matrix(&self, parts: u32, columns: u32) -> Shape {
         Shape::new(self.elements() / parts / columns.next_multiple_of(4), columns)
@@ -331,6 +337,7 @@ fn patterns(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
 fn packed_products(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     let (stage, pattern) = (cases.stage, two_of_four()?);
     for (samples, side) in stage.size.sizes().packed {
+        let side = stage.side_that_fits(side);
         let (left, weights) = (Shape::new(samples, side), Shape::new(side, side));
         product(cases, (samples, side, side), (Transposed::No, Transposed::Yes))?;
         let kernel = if samples == 1 { "linalg/matvec_nm" } else { "linalg/matmul_nm" };

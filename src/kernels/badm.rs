@@ -136,9 +136,6 @@ fn step_variant(storage: StorageType, moment: SecondMoment) -> Variant {
     variant.spec("MOMENT", moment as u32)
 }
 
-/// `vec4`s of the parameters that one lane of [`step`] takes.
-const PER_LANE: u32 = 2;
-
 /// What [`step`] works on.
 #[derive(Debug)]
 pub struct Step<'a> {
@@ -188,7 +185,7 @@ pub fn step(plan: &mut PlanBuilder, args: &Step<'_>) -> Result<(), Error> {
         variant: step_variant(pi.storage(), moment),
         operands: &[gradients, clock, pi, m, w],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(w.shape().quads().into(), PER_LANE * WG_SIZE),
+        groups: Groups::over(w.shape().quads().into(), WG_SIZE),
         flops: (15 * u64::from(sub_batches) + 1) * w.shape().elements(),
     })
 }

@@ -129,8 +129,9 @@ const LANES_OR_LOOPS: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Soft
 /// Lanes of a workgroup in elementwise kernels.
 const WG_SIZE: u32 = 256;
 
-/// Samples that a lane of a kernel with a bias takes, one after another.
-const SAMPLES_PER_LANE: u32 = 8;
+/// Samples that a lane of a kernel with a bias takes, one after another: with three operands twelve rows at a time, which is
+/// as many as a processor fetches ahead.
+const SAMPLES_PER_LANE: u32 = 4;
 
 /// Workgroups for kernels whose lanes own one `vec4` of features in [`SAMPLES_PER_LANE`] samples.
 fn groups_over_samples(shape: Shape) -> Groups {
