@@ -26,7 +26,7 @@ use dualstep::kernels::line_search::{self, ActivationStep, WeightStep};
 use dualstep::kernels::loss::Loss;
 use dualstep::kernels::mlp::{self, Gradients};
 use dualstep::kernels::nm::{self, NmPattern, Packed, Update};
-use dualstep::kernels::optimizer;
+use dualstep::kernels::optimizer::{self, Stretch};
 use dualstep::kernels::proximal::{self, Decide, Pull};
 use dualstep::kernels::sparse::{self, Onto, RowsAre, Sparse};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
@@ -429,8 +429,8 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("optimizer/finite", |b, plan| {
         let gradients = b.slab(SUB_BATCHES)?;
-        let place = optimizer::Place::whole(&gradients);
-        optimizer::finite(plan, &gradients, place, f32::MAX, &b.words(&[optimizer::NOTHING_FOUND])?)
+        let stretches: Vec<_> = Stretch::all(&gradients, 0, gradients.shape().stride()).collect();
+        optimizer::finite(plan, &stretches, f32::MAX, &b.words(&[optimizer::NOTHING_FOUND])?)
     }),
     ("first_order/clock", |b, plan| {
         let settings = b.list(first_order::SETTINGS_LENGTH)?;

@@ -1,5 +1,6 @@
 // What first_order/clock decides for all parameters of a step. The host knows the words by their order
-// (kernels::first_order::CLOCK_LENGTH). Kernels read it before any lane leaves: while all are there, one load serves them all.
+// (kernels::first_order::CLOCK_LENGTH). Kernels read it before any lane leaves: while all are there,
+// one load serves them all.
 struct Clock {
     verdict: Verdict,
     mu_product: f32,     // NAdam: the product of mu_1 to mu_t; 1 before the first step

@@ -14,7 +14,7 @@
 
 use crate::Error;
 use crate::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
-use crate::kernels::optimizer::{self as kernel, Place, ScheduleWords};
+use crate::kernels::optimizer::{self as kernel, ScheduleWords, Stretch};
 
 /// How the learning rate changes from step to step; decided on the device. Refused steps do not count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -162,16 +162,16 @@ impl Control {
         }
         let width = |part: &[Tensor]| part.first().map_or(0, |gradients| gradients.shape().stride());
         let stride = parts.clone().into_iter().map(width).sum::<u32>();
-        let mut before = 0;
+        let (mut stretches, mut before) = (Vec::new(), 0);
         for part in parts {
             let mut first = before;
             for gradients in part {
-                kernel::finite(plan, gradients, Place { first, stride }, limit, &self.found)?;
+                stretches.extend(Stretch::all(gradients, first, stride));
                 first += gradients.shape().rows * stride;
             }
             before += width(part);
         }
-        Ok(())
+        kernel::finite(plan, &stretches, limit, &self.found)
     }
 
     pub fn tally(&self, parameters: u32) -> Result<Tally, Error> {

@@ -6,7 +6,8 @@ use super::expected::{Bound, Expected, Verdict as Judgement};
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::Shape;
-use crate::kernels::optimizer::{self as kernel, NOTHING_FOUND, Place, ScheduleWords};
+use crate::kernels::optimizer::{self as kernel, NOTHING_FOUND, ScheduleWords, Stretch};
+use crate::reference::Matrix;
 use crate::reference::optimizer::{self as oracle, Schedule, Verdict};
 
 /// A verdict in the middle of a run; `refused` steps were refused before.
@@ -66,11 +67,10 @@ pub(super) fn finite(session: &mut Session<'_>) -> Result<(), Error> {
     }
     for (number, (case, gradient)) in cases.iter().enumerate() {
         let columns = gradient.cols();
-        let own = Place { first: 0, stride: Shape::vector(columns as u32).stride() };
+        let own = Shape::vector(columns as u32).stride();
         // Alone, and among others.
-        let among = if number % 2 == 0 { own } else { Place { first: 8, stride: own.stride + 12 } };
-        let place = oracle::finite(&gradient.to_f32(), LIMIT)
-            .map(|index| among.first + (index / columns) as u32 * among.stride + (index % columns) as u32);
+        let (first, stride) = if number % 2 == 0 { (0, own) } else { (8, own + 12) };
+        let place = place_in(gradient, LIMIT, first, stride);
         for before in [None, Some(3)] {
             let after = match (before, place) {
                 (Some(before), Some(place)) => Some(place.min(before)),
@@ -80,7 +80,48 @@ pub(super) fn finite(session: &mut Session<'_>) -> Result<(), Error> {
                 let gradient = call.input("gradient", gradient)?;
                 let expected = Expected::Words(vec![found_word(after)]);
                 let found = call.words("found", &[found_word(before)], expected)?;
-                kernel::finite(&mut call.plan, &gradient, among, LIMIT, &found)
+                let stretches: Vec<_> = Stretch::all(&gradient, first, stride).collect();
+                kernel::finite(&mut call.plan, &stretches, LIMIT, &found)
+            })?;
+        }
+    }
+    several(session, LIMIT)
+}
+
+/// The place of the first element past the limit, among the gradients of a step.
+fn place_in(gradient: &Matrix, limit: f32, first: u32, stride: u32) -> Option<u32> {
+    let columns = gradient.cols();
+    let place = |index: usize| first + (index / columns) as u32 * stride + (index % columns) as u32;
+    oracle::finite(&gradient.to_f32(), limit).map(place)
+}
+
+/// Several tensors at once, up to more than one dispatch takes, each of them and none at fault.
+fn several(session: &mut Session<'_>, limit: f32) -> Result<(), Error> {
+    const COLUMNS: [u32; 6] = [1030, 3, 0, 256, 1, 515];
+    const ROWS: u32 = 2;
+    let strides = COLUMNS.map(|columns| Shape::vector(columns).stride());
+    let stride = strides.iter().sum();
+    let firsts: [u32; 6] = std::array::from_fn(|k| strides[..k].iter().sum());
+    for count in 1..=COLUMNS.len() {
+        for wrong in (0..count).map(Some).chain([None]) {
+            let mut gradients: Vec<_> = COLUMNS[..count]
+                .iter()
+                .map(|columns| session.matrix(Shape::new(ROWS, *columns), Profile::Ordinary))
+                .collect();
+            if let Some(value) = wrong.and_then(|wrong| gradients[wrong].data_mut().last_mut()) {
+                *value = f64::NAN;
+            }
+            let places =
+                gradients.iter().zip(firsts).filter_map(|(g, first)| place_in(g, limit, first, stride));
+            let place = places.min();
+            session.check(&format!("{count} tensors, not finite in {wrong:?}"), |call| {
+                let inputs = gradients.iter().map(|gradient| call.input("gradient", gradient));
+                let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+                let found =
+                    call.words("found", &[NOTHING_FOUND], Expected::Words(vec![found_word(place)]))?;
+                let stretches: Vec<_> =
+                    inputs.iter().zip(firsts).flat_map(|(g, first)| Stretch::all(g, first, stride)).collect();
+                kernel::finite(&mut call.plan, &stretches, limit, &found)
             })?;
         }
     }
