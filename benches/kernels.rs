@@ -463,17 +463,12 @@ const ROWS: &[(&str, Record)] = &[
         badm::clock(plan, &settings, &weights, &b.words(&[0])?, &clock, (0, SUB_BATCHES))
     }),
     ("badm/step", |b, plan| {
-        let args = badm::Step {
-            gradients: &b.slab(SUB_BATCHES)?,
-            clock: &b.going(badm::clock_length(SUB_BATCHES))?,
-            first: 0,
-            row: 0,
-            pi: &b.slab(SUB_BATCHES)?,
-            m: &b.slab(SUB_BATCHES)?,
-            moment: SecondMoment::Dual,
-            w: &b.slab(1)?,
-        };
-        badm::step(plan, &args)
+        let gradients = b.slab(SUB_BATCHES)?;
+        b.badm_step(|args| badm::step(plan, &gradients, args))
+    }),
+    ("badm/step_apart", |b, plan| {
+        let gradients = (0..SUB_BATCHES).map(|_| b.slab(1)).collect::<Result<Vec<_>, _>>()?;
+        b.badm_step(|args| badm::step_apart(plan, &gradients, args))
     }),
     ("nm/project", |b, plan| {
         let (w, pattern) = (b.weights()?, b.pattern());
@@ -614,6 +609,18 @@ impl Bench<'_> {
             self.matrix(values.rows, values.columns)?,
             self.gpu.zeros(pattern.places(weights)?, StorageType::U32)?,
         ))
+    }
+
+    fn badm_step(&self, record: impl FnOnce(&badm::Step<'_>) -> Result<(), Error>) -> Result<(), Error> {
+        record(&badm::Step {
+            clock: &self.going(badm::clock_length(SUB_BATCHES))?,
+            first: 0,
+            row: 0,
+            pi: &self.slab(SUB_BATCHES)?,
+            m: &self.slab(SUB_BATCHES)?,
+            moment: SecondMoment::Dual,
+            w: &self.slab(1)?,
+        })
     }
 
     /// An optimizer's clock that lets a step be taken, and moves nothing.

@@ -102,39 +102,72 @@ fn badm_steps_in_parts() {
     }
 }
 
-/// Gradients of each sub-batch in a tensor of its own leave the same duals and second moments, and the same parameters but
-/// for the roundings of sums that are begun anew.
+/// Gradients of each sub-batch in a tensor of its own leave the same duals and second moments, and the same parameters: to the
+/// bit where one dispatch takes them all, else but for the roundings of sums that are begun anew.
 #[test]
 fn gradients_of_sub_batches_may_lie_apart() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
-    let config = BadmConfig::robust(SUB_BATCHES, 1e-2);
-    let weights = [0.5, 0.3, 0.2];
-    let rows = parts(&gpu, SUB_BATCHES, 7);
-    let row = |tensor: &Tensor, row: u32| {
-        let (columns, values) = (tensor.shape().columns, gpu.read(tensor).expect("reads back"));
-        let start = (row * columns) as usize;
-        dirty(&gpu, Shape::vector(columns), &values[start..start + columns as usize])
-    };
-    let apart = rows.iter().map(|part| (0..SUB_BATCHES).map(|n| row(part, n)).collect::<Vec<_>>());
-    let apart: Vec<Vec<Tensor>> = apart.collect();
-    let step = |gradients: Vec<&[Tensor]>| {
-        let w = parts(&gpu, 1, 1);
-        let badm = Badm::new(&gpu, &config, &w).expect("sound settings");
-        let batch = SubBatches { gradients, weights: Some(&weights), batch: 0 };
-        run(&gpu, STEPS, |plan| badm.record(plan, &batch));
-        let state: Vec<_> = badm.tensors().into_iter().cloned().collect();
-        (w, bits(&gpu, &state))
-    };
-    let (in_rows, state_in_rows) = step(rows.iter().map(AsRef::as_ref).collect());
-    let (in_tensors, state_in_tensors) = step(apart.iter().map(Vec::as_slice).collect());
-    assert_eq!(state_in_rows, state_in_tensors);
-    for (a, b) in in_rows.iter().zip(&in_tensors) {
-        let [a, b] = [a, b].map(|w| gpu.read(w).expect("reads back"));
-        for (a, b) in a.iter().zip(&b) {
-            // Each of a step's sums is rounded as often as there are sub-batches, in values no larger than 1.
-            let bound = STEPS as f32 * 2.0 * SUB_BATCHES as f32 * f32::EPSILON;
-            assert!((a - b).abs() <= bound, "{a} and {b}");
+    for sub_batches in [2, 3, 4, 7] {
+        let config = BadmConfig::robust(sub_batches, 1e-2);
+        let rows = parts(&gpu, sub_batches, 7);
+        let row = |tensor: &Tensor, row: u32| {
+            let (columns, values) = (tensor.shape().columns, gpu.read(tensor).expect("reads back"));
+            let start = (row * columns) as usize;
+            dirty(&gpu, Shape::vector(columns), &values[start..start + columns as usize])
+        };
+        let apart = rows.iter().map(|part| (0..sub_batches).map(|n| row(part, n)).collect::<Vec<_>>());
+        let apart: Vec<Vec<Tensor>> = apart.collect();
+        let step = |gradients: Vec<&[Tensor]>| {
+            let w = parts(&gpu, 1, 1);
+            let badm = Badm::new(&gpu, &config, &w).expect("sound settings");
+            let batch = SubBatches { gradients, weights: None, batch: 0 };
+            run(&gpu, STEPS, |plan| badm.record(plan, &batch));
+            let state: Vec<_> = badm.tensors().into_iter().cloned().collect();
+            (w, bits(&gpu, &state))
+        };
+        let (in_rows, state_in_rows) = step(rows.iter().map(AsRef::as_ref).collect());
+        let (in_tensors, state_in_tensors) = step(apart.iter().map(Vec::as_slice).collect());
+        assert_eq!(state_in_rows, state_in_tensors, "{sub_batches}");
+        if sub_batches <= 3 {
+            assert_eq!(bits(&gpu, &in_rows), bits(&gpu, &in_tensors), "{sub_batches}");
         }
+        for (a, b) in in_rows.iter().zip(&in_tensors) {
+            let [a, b] = [a, b].map(|w| gpu.read(w).expect("reads back"));
+            for (a, b) in a.iter().zip(&b) {
+                // Each of a step's sums is rounded as often as there are sub-batches, in values no larger than 1.
+                let bound = STEPS as f32 * 2.0 * sub_batches as f32 * f32::EPSILON;
+                assert!((a - b).abs() <= bound, "{a} and {b}");
+            }
+        }
+    }
+}
+
+/// Gradients apart are read once as well, and the parameters read and written once for every three of them.
+#[test]
+fn gradients_apart_take_a_dispatch_for_three() {
+    const COLUMNS: u32 = 1000;
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    for (sub_batches, bytes) in [(2, vec![48]), (3, vec![68]), (4, vec![68, 28]), (6, vec![68, 68])] {
+        let w = gpu.zeros(Shape::vector(COLUMNS), StorageType::F32).expect("fits");
+        let gradients: Vec<_> =
+            (0..sub_batches).map(|_| gpu.zeros(w.shape(), StorageType::F32).expect("fits")).collect();
+        let badm = Badm::new(&gpu, &BadmConfig::robust(sub_batches, 1e-2), &w).expect("sound settings");
+        let mut plan = PlanBuilder::new(&gpu, "step");
+        let batch = SubBatches { gradients: vec![&gradients], weights: None, batch: 0 };
+        badm.record(&mut plan, &batch).expect("records");
+        let plan = plan.finish().expect("resolves");
+        let of = |name: &str| {
+            let found = plan.operations().filter(|operation| operation.kernel.starts_with(name));
+            found.map(|operation| operation.bytes).collect::<Vec<_>>()
+        };
+        let words = |list: &[u64], each: u64| {
+            list.iter().map(|bytes| bytes * u64::from(COLUMNS) + each).collect::<Vec<_>>()
+        };
+        let clock = badm.clock().bytes();
+        assert_eq!(of("badm/step"), words(&bytes, clock), "{sub_batches}");
+        // Four bytes an element, and a word that is read and written.
+        let tested: Vec<_> = gradients.chunks(4).map(|some| 4 * some.len() as u64).collect();
+        assert_eq!(of("optimizer/finite"), words(&tested, 32), "{sub_batches}");
     }
 }
 

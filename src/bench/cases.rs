@@ -289,7 +289,6 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
         cases.add("badm/step", format!("{SUB_BATCHES} × {count}, {name}"), |plan| {
             let rows = Shape::new(SUB_BATCHES, count);
             let args = badm::Step {
-                gradients: &stage.input(0, rows)?,
                 clock: &stage.going(badm::clock_length(SUB_BATCHES))?,
                 first: 0,
                 row: 0,
@@ -298,7 +297,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
                 moment: badm::SecondMoment::Dual,
                 w: &stage.output(2, w)?,
             };
-            badm::step(plan, &args)
+            badm::step(plan, &stage.input(0, rows)?, &args)
         })?;
     }
     Ok(())

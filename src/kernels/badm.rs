@@ -136,11 +136,9 @@ fn step_variant(storage: StorageType, moment: SecondMoment) -> Variant {
     variant.spec("MOMENT", moment as u32)
 }
 
-/// What [`step`] works on.
-#[derive(Debug)]
+/// What a step works on, beside gradients.
+#[derive(Clone, Copy, Debug)]
 pub struct Step<'a> {
-    /// A row for each sub-batch, f32: the gradients of its mean loss, all taken at the same `w`.
-    pub gradients: &'a Tensor,
     /// What all parameters share.
     pub clock: &'a Tensor,
     /// The first slot; that of sub-batch n is n further.
@@ -157,22 +155,71 @@ pub struct Step<'a> {
     pub w: &'a Tensor,
 }
 
-/// One step of all sub-batches, where the clock lets it.
+/// One step of all sub-batches, where the clock lets it. `gradients` has a row for each, f32: those of its mean loss, all taken
+/// at the same w.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes or storages disagree or a list is too short, and those of [`PlanBuilder::dispatch`].
-pub fn step(plan: &mut PlanBuilder, args: &Step<'_>) -> Result<(), Error> {
-    let Step { gradients, clock, first, row, pi, m, moment, w } = *args;
-    let refuse = |detail: String| Err(Error::Shape { kernel: STEP.name, detail });
-    let columns = w.shape().columns;
+pub fn step(plan: &mut PlanBuilder, gradients: &Tensor, args: &Step<'_>) -> Result<(), Error> {
     let sub_batches = gradients.shape().rows;
-    expect_shape(&STEP, "w", w, Shape::vector(columns))?;
-    expect_shape(&STEP, "gradients", gradients, Shape::new(sub_batches, columns))?;
-    expect_shape(&STEP, "m", m, pi.shape())?;
-    expect_shape(&STEP, "pi", pi, Shape::new(pi.shape().rows, columns))?;
-    expect_slots(&STEP, clock, first, sub_batches)?;
-    if u64::from(pi.shape().rows) < u64::from(row) + u64::from(sub_batches) {
-        let rows = pi.shape().rows;
+    expect_shape(&STEP, "gradients", gradients, Shape::new(sub_batches, args.w.shape().columns))?;
+    dispatch_step(plan, &STEP, &[gradients], sub_batches, args)
+}
+
+/// `badm/step_apart`
+pub static STEP_APART: Kernel = Kernel {
+    name: "badm/step_apart",
+    bindings: &[
+        Binding::read("gradient_0"),
+        Binding::read("gradient_1"),
+        Binding::read("gradient_2"),
+        Binding::read("clock"),
+        Binding::update("pi"),
+        Binding::update("m"),
+        Binding::update("w"),
+    ],
+    params: StepParams::LAYOUT,
+    variants: step_variants,
+};
+
+/// Sub-batches that a dispatch of [`step_apart`] takes.
+const APART_AT_ONCE: usize = 3;
+
+/// [`step`] by gradients in tensors of one row each: a dispatch for every three sub-batches.
+///
+/// # Errors
+/// As [`step`].
+pub fn step_apart(plan: &mut PlanBuilder, gradients: &[Tensor], args: &Step<'_>) -> Result<(), Error> {
+    for gradient in gradients {
+        expect_shape(&STEP_APART, "gradient", gradient, Shape::vector(args.w.shape().columns))?;
+    }
+    let mut done = 0;
+    for some in gradients.chunks(APART_AT_ONCE) {
+        // Where there are fewer, the last one is bound for the others too, and not read.
+        let bound: [_; APART_AT_ONCE] = std::array::from_fn(|k| &some[k.min(some.len() - 1)]);
+        let args = Step { first: args.first + done, row: args.row + done, ..*args };
+        dispatch_step(plan, &STEP_APART, &bound, some.len() as u32, &args)?;
+        done += some.len() as u32;
+    }
+    Ok(())
+}
+
+fn dispatch_step(
+    plan: &mut PlanBuilder,
+    kernel: &'static Kernel,
+    gradients: &[&Tensor],
+    sub_batches: u32,
+    args: &Step<'_>,
+) -> Result<(), Error> {
+    let Step { clock, first, row, pi, m, moment, w } = *args;
+    let refuse = |detail: String| Err(Error::Shape { kernel: kernel.name, detail });
+    let columns = w.shape().columns;
+    expect_shape(kernel, "w", w, Shape::vector(columns))?;
+    expect_shape(kernel, "m", m, pi.shape())?;
+    expect_shape(kernel, "pi", pi, Shape::new(pi.shape().rows, columns))?;
+    expect_slots(kernel, clock, first, sub_batches)?;
+    let rows = pi.shape().rows;
+    if u64::from(rows) < u64::from(row) + u64::from(sub_batches) {
         return refuse(format!("{sub_batches} sub-batches from row {row} on but `pi` has {rows} rows"));
     }
     if pi.storage() != m.storage() || pi.storage() == StorageType::U32 {
@@ -180,14 +227,19 @@ pub fn step(plan: &mut PlanBuilder, args: &Step<'_>) -> Result<(), Error> {
         return refuse(format!("`pi` is stored as {pi:?} and `m` as {m:?}; both must be F32, Bf16 or F16"));
     }
     let params = StepParams { quads: w.shape().quads(), columns, sub_batches, first, row };
-    plan.dispatch(Dispatch {
-        kernel: &STEP,
+    let dispatch = Dispatch {
+        kernel,
         variant: step_variant(pi.storage(), moment),
-        operands: &[gradients, clock, pi, m, w],
+        operands: &[gradients, &[clock, pi, m, w]].concat(),
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(w.shape().quads().into(), WG_SIZE),
         flops: (15 * u64::from(sub_batches) + 1) * w.shape().elements(),
-    })
+    };
+    let unread =
+        gradients.iter().map(|gradients| gradients.bytes()).sum::<u64>() - u64::from(sub_batches) * w.bytes();
+    // Rows of the state that are other sub-batches', neither read nor written.
+    let others = u64::from(rows - sub_batches) * (pi.bytes() + m.bytes()) / u64::from(rows.max(1));
+    plan.dispatch_in_part(dispatch, unread + 2 * others)
 }
 
 fn expect_slots(kernel: &'static Kernel, clock: &Tensor, first: u32, count: u32) -> Result<(), Error> {

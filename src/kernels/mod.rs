@@ -109,6 +109,7 @@ pub static ALL: &[&Kernel] = &[
     &first_order::SPARSE_STEP,
     &badm::CLOCK,
     &badm::STEP,
+    &badm::STEP_APART,
     &nm::PROJECT,
     &nm::ADMM_UPDATE,
     &nm::MEASURE,

@@ -158,6 +158,23 @@ pub fn step(
     after
 }
 
+/// [`step`] by gradients in matrices of one row each.
+///
+/// # Panics
+/// If the shapes differ.
+pub fn step_apart(
+    moment: Moment,
+    clock: &Clock,
+    places: (usize, usize),
+    gradients: &[Matrix],
+    before: &State<Matrix>,
+    stored: impl Fn(f64, usize, usize) -> f64,
+) -> State<Bounded<Matrix>> {
+    assert!(gradients.iter().all(|gradient| gradient.rows() == 1), "step_apart: one row each");
+    let rows = Matrix::from_fn(gradients.len(), before.w.cols(), |row, column| gradients[row][(0, column)]);
+    step(moment, clock, places, &rows, before, stored)
+}
+
 /// The bf16 below `value` in magnitude, or the one above where the 16 bits of `random` carry it there.
 pub fn to_bf16(value: f32, random: u32) -> u16 {
     let bits = value.to_bits();

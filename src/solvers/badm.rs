@@ -318,7 +318,7 @@ impl fmt::Display for Warning {
 #[derive(Clone, Debug)]
 pub struct SubBatches<'a> {
     /// Of each part of the parameters a row for each sub-batch, at most as many as there are slots; f32. The rows may be in
-    /// several tensors, one after the other; each takes a dispatch of its own.
+    /// several tensors, one after the other: three of one row each take a dispatch, and so does each of several rows.
     pub gradients: Vec<&'a [Tensor]>,
     /// The share of each sub-batch in the batch, above 0 and 1 together; `None` for even ones.
     pub weights: Option<&'a [f32]>,
@@ -435,10 +435,15 @@ impl Badm {
         for ((w, rows), gradients) in self.parameters.iter().zip(&self.rows).zip(&batch.gradients) {
             let Rows { pi, m } = &rows[place as usize];
             let mut row = 0;
-            for gradients in *gradients {
-                let first = first + row;
-                kernel::step(plan, &kernel::Step { gradients, clock, first, row, pi, m, moment, w })?;
-                row += gradients.shape().rows;
+            // Tensors of one row take a step together, others one each.
+            let is_row = |gradients: &Tensor| gradients.shape().rows == 1;
+            for some in gradients.chunk_by(|before, next| is_row(before) && is_row(next)) {
+                let args = kernel::Step { clock, first: first + row, row, pi, m, moment, w };
+                match some {
+                    [gradients] => kernel::step(plan, gradients, &args)?,
+                    several => kernel::step_apart(plan, several, &args)?,
+                }
+                row += some.iter().map(|gradients| gradients.shape().rows).sum::<u32>();
             }
         }
         Ok(())

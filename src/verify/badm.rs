@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use half::{bf16, f16};
 
-use super::call::Session;
+use super::call::{Call, Session};
 use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict as Judgement};
 use super::optimizer::{found_word, mixed, running, schedule_words, words};
@@ -158,8 +158,8 @@ struct Case {
     before: State<Matrix>,
 }
 
-/// Rows of duals in the cases: more than there are sub-batches in some.
-const ROWS: u32 = 3;
+/// Rows of duals in the cases: more than there are sub-batches in some, and than a dispatch of `badm/step_apart` takes.
+const ROWS: u32 = 5;
 
 fn cases(session: &mut Session<'_>) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -191,12 +191,67 @@ const MOMENTS: [(SecondMoment, Moment); 3] = [
     (SecondMoment::Off, Moment::Off),
 ];
 
-/// Roundings of a dual; of a second moment; and of w, where a root and a quotient take ten and each row adds two.
+/// Roundings of a dual; of a second moment; and of w, where a root and a quotient take ten, and each row and
+/// each dispatch add two.
 const DUAL_ROUNDINGS: usize = 3;
 const MOMENT_ROUNDINGS: usize = 10;
-const W_ROUNDINGS: usize = 22;
+const W_ROUNDINGS: usize = 24;
 
 pub(super) fn step(session: &mut Session<'_>) -> Result<(), Error> {
+    steps(session, Way::Rows)
+}
+
+pub(super) fn step_apart(session: &mut Session<'_>) -> Result<(), Error> {
+    steps(session, Way::Apart)
+}
+
+/// How gradients are given.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Rows,
+    Apart,
+}
+
+impl Way {
+    /// What the oracle makes of a step.
+    fn after(
+        self,
+        moment: Moment,
+        clock: &Clock,
+        row: usize,
+        gradients: &Matrix,
+        before: &State<Matrix>,
+        stored: impl Fn(f64, usize, usize) -> f64,
+    ) -> State<Bounded<Matrix>> {
+        match self {
+            Self::Rows => oracle::step(moment, clock, (FIRST, row), gradients, before, stored),
+            Self::Apart => oracle::step_apart(moment, clock, (FIRST, row), &apart(gradients), before, stored),
+        }
+    }
+
+    /// Adds a step to a call.
+    fn record(self, call: &mut Call<'_>, gradients: &Matrix, args: &Step<'_>) -> Result<(), Error> {
+        match self {
+            Self::Rows => {
+                let gradients = call.input("gradients", gradients)?;
+                kernel::step(&mut call.plan, &gradients, args)
+            }
+            Self::Apart => {
+                let apart = apart(gradients);
+                let apart =
+                    apart.iter().map(|row| call.input("gradient", row)).collect::<Result<Vec<_>, _>>()?;
+                kernel::step_apart(&mut call.plan, &apart, args)
+            }
+        }
+    }
+}
+
+fn apart(gradients: &Matrix) -> Vec<Matrix> {
+    let row = |row| Matrix::new(1, gradients.cols(), gradients.row(row).to_vec());
+    (0..gradients.rows()).map(row).collect()
+}
+
+fn steps(session: &mut Session<'_>, way: Way) -> Result<(), Error> {
     for case in cases(session) {
         for (moment, oracle_moment) in MOMENTS {
             for (go, epsilon) in [(true, 1e-8), (true, 0.0), (false, 1e-8)] {
@@ -207,10 +262,10 @@ pub(super) fn step(session: &mut Session<'_>) -> Result<(), Error> {
                 }
                 let clock = midway(go, epsilon);
                 let name = format!("{}, {moment:?}, go {go}, epsilon {epsilon}", case.name);
-                one_step(session, &name, &case, (moment, oracle_moment), &clock)?;
+                one_step(session, &name, &case, (moment, oracle_moment), &clock, way)?;
                 for storage in [Half::Bf16, Half::F16] {
                     let name = format!("{name}, {storage:?}");
-                    one_half_step(session, &name, &case, (moment, oracle_moment), &clock, storage)?;
+                    one_half_step(session, &name, &case, (moment, oracle_moment), &clock, (storage, way))?;
                 }
             }
         }
@@ -235,9 +290,10 @@ fn one_step(
     case: &Case,
     (moment, oracle_moment): (SecondMoment, Moment),
     clock: &Clock,
+    way: Way,
 ) -> Result<(), Error> {
     let Case { gradients, row, before, .. } = case;
-    let after = oracle::step(oracle_moment, clock, (FIRST, *row), gradients, before, |dual, _, _| dual);
+    let after = way.after(oracle_moment, clock, *row, gradients, before, |dual, _, _| dual);
     let columns = gradients.cols().max(1);
     let go = clock.verdict.go;
     let gradient_of = |index: usize| gradients.data().get(index.checked_sub(*row * columns)?);
@@ -259,10 +315,8 @@ fn one_step(
             column_is_hit(gradients, index % columns)
         });
         let w = call.update("w", &before.w, whole(w_expected))?;
-        let gradients = call.input("gradients", gradients)?;
         let (clock, first, row) = (&words, FIRST as u32, *row as u32);
-        let args = Step { gradients: &gradients, clock, first, row, pi: &pi, m: &m, moment, w: &w };
-        kernel::step(&mut call.plan, &args)
+        way.record(call, gradients, &Step { clock, first, row, pi: &pi, m: &m, moment, w: &w })
     })
 }
 
@@ -310,6 +364,7 @@ type Ranges = Vec<(f64, f64)>;
 /// A call on a state of 16 bits. The device is given what fits; which of two neighbours it stores is known but where the
 /// value is within its own rounding of the point at which random bits decide otherwise.
 struct HalfCall<'a> {
+    way: Way,
     storage: Half,
     clock: &'a Clock,
     gradients: &'a Matrix,
@@ -320,7 +375,7 @@ struct HalfCall<'a> {
 }
 
 impl<'a> HalfCall<'a> {
-    fn new(storage: Half, clock: &'a Clock, case: &'a Case) -> Self {
+    fn new(way: Way, storage: Half, clock: &'a Clock, case: &'a Case) -> Self {
         let fit = |value: f64| storage.load(storage.store(value as f32, 0));
         let m = |stored: f64| match storage {
             Half::Bf16 => stored,
@@ -332,7 +387,7 @@ impl<'a> HalfCall<'a> {
             w: case.before.w.clone(),
         };
         let words = [&case.before.pi, &case.before.m].map(|matrix| halves(storage, matrix));
-        Self { storage, clock, gradients: &case.gradients, row: case.row, before, words }
+        Self { way, storage, clock, gradients: &case.gradients, row: case.row, before, words }
     }
 
     /// The rows of duals that are written.
@@ -342,7 +397,7 @@ impl<'a> HalfCall<'a> {
 
     /// One step, the duals stored as `stored` says.
     fn after(&self, moment: Moment, stored: impl Fn(f64, usize, usize) -> f64) -> State<Bounded<Matrix>> {
-        oracle::step(moment, self.clock, (FIRST, self.row), self.gradients, &self.before, stored)
+        self.way.after(moment, self.clock, self.row, self.gradients, &self.before, stored)
     }
 
     /// What may be stored of values that are off by so many roundings; `form` is their stored form, and `shift` the place
@@ -421,9 +476,9 @@ fn one_half_step(
     case: &Case,
     (moment, oracle_moment): (SecondMoment, Moment),
     clock: &Clock,
-    storage: Half,
+    (storage, way): (Half, Way),
 ) -> Result<(), Error> {
-    let half = HalfCall::new(storage, clock, case);
+    let half = HalfCall::new(way, storage, clock, case);
     // What no f16 can hold is refused before it gets here.
     if half.gradients.data().iter().any(|g| !g.is_finite() || g.abs() > 3e4) {
         return Ok(());
@@ -458,9 +513,7 @@ fn one_half_step(
         };
         let expected = if clock.verdict.go { Expected::Each(Box::new(judge)) } else { Expected::Unchanged };
         let w = call.update("w", &case.before.w, expected)?;
-        let gradients = call.input("gradients", half.gradients)?;
         let (clock, first, row) = (&words, FIRST as u32, case.row as u32);
-        let args = Step { gradients: &gradients, clock, first, row, pi: &pi, m: &m, moment, w: &w };
-        kernel::step(&mut call.plan, &args)
+        way.record(call, half.gradients, &Step { clock, first, row, pi: &pi, m: &m, moment, w: &w })
     })
 }

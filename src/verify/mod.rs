@@ -174,6 +174,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::first_order::SPARSE_STEP, first_order::sparse_step),
     (&kernels::badm::CLOCK, badm::clock),
     (&kernels::badm::STEP, badm::step),
+    (&kernels::badm::STEP_APART, badm::step_apart),
     (&kernels::nm::PROJECT, nm::project),
     (&kernels::nm::ADMM_UPDATE, nm::admm_update),
     (&kernels::nm::MEASURE, nm::measure),
