@@ -11,8 +11,8 @@
 // lanes; a broadcast costs one, a transposition nothing. Here 12 vec4 loads feed 1,024 multiply-adds. A larger tile
 // loads less but outgrows the instruction cache, a smaller one loads more.
 //
-// Rows of op(A) or op(B) that lie K-major in memory are far apart: the host cuts K into parts of 512 then, or the
-// page tables no longer fit the cache for them.
+// Rows of op(A) or op(B) that lie K-major in memory are far apart: the host cuts K into parts then, or the page
+// tables no longer fit the cache for them; and eight rows of tiles at a time keep their part of op(A) in a core's cache.
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
 //
@@ -26,8 +26,8 @@
 const TILE_ROWS: u32 = 32u;
 const TILE_COLUMNS: u32 = 64u;
 
-fn band_width() -> u32 {
-    return select(1u, 64u, params.inner <= 256u);
+fn band_height() -> u32 {
+    return select(8u, 1u, params.inner <= 256u);
 }
 
 @compute @workgroup_size(8)

@@ -18,8 +18,8 @@
 const TILE_ROWS: u32 = 64u;
 const TILE_COLUMNS: u32 = 32u;
 
-fn band_width() -> u32 {
-    return select(1u, 64u, params.inner <= 256u);
+fn band_height() -> u32 {
+    return select(8u, 1u, params.inner <= 256u);
 }
 
 @compute @workgroup_size(8)

@@ -44,7 +44,7 @@ var<workgroup> right_tile: array<vec4f, TILE_INNER * COLUMN_QUADS>;
 
 alias Sums = array<mat4x4f, DOWN * ACROSS>;
 
-fn band_width() -> u32 {
+fn band_height() -> u32 {
     return 8u;
 }
 

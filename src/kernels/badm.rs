@@ -185,7 +185,8 @@ pub static STEP_APART: Kernel = Kernel {
 /// Sub-batches that a dispatch of [`step_apart`] takes.
 const APART_AT_ONCE: usize = 3;
 
-/// [`step`] by gradients in tensors of one row each: a dispatch for every three sub-batches.
+/// [`step`] by gradients in tensors of one row each: a dispatch for every three sub-batches, and for one
+/// that is left.
 ///
 /// # Errors
 /// As [`step`].
@@ -195,10 +196,14 @@ pub fn step_apart(plan: &mut PlanBuilder, gradients: &[Tensor], args: &Step<'_>)
     }
     let mut done = 0;
     for some in gradients.chunks(APART_AT_ONCE) {
-        // Where there are fewer, the last one is bound for the others too, and not read.
-        let bound: [_; APART_AT_ONCE] = std::array::from_fn(|k| &some[k.min(some.len() - 1)]);
         let args = Step { first: args.first + done, row: args.row + done, ..*args };
-        dispatch_step(plan, &STEP_APART, &bound, some.len() as u32, &args)?;
+        if let [one] = some {
+            step(plan, one, &args)?;
+        } else {
+            // Where there are fewer, the last one is bound for the others too, and not read.
+            let bound: [_; APART_AT_ONCE] = std::array::from_fn(|k| &some[k.min(some.len() - 1)]);
+            dispatch_step(plan, &STEP_APART, &bound, some.len() as u32, &args)?;
+        }
         done += some.len() as u32;
     }
     Ok(())
@@ -235,8 +240,8 @@ fn dispatch_step(
         groups: Groups::over(w.shape().quads().into(), WG_SIZE),
         flops: (15 * u64::from(sub_batches) + 1) * w.shape().elements(),
     };
-    let unread =
-        gradients.iter().map(|gradients| gradients.bytes()).sum::<u64>() - u64::from(sub_batches) * w.bytes();
+    let read = 16 * u64::from(sub_batches) * u64::from(params.quads);
+    let unread = gradients.iter().map(|gradients| gradients.bytes()).sum::<u64>() - read;
     // Rows of the state that are other sub-batches', neither read nor written.
     let others = u64::from(rows - sub_batches) * (pi.bytes() + m.bytes()) / u64::from(rows.max(1));
     plan.dispatch_in_part(dispatch, unread + 2 * others)
