@@ -109,6 +109,8 @@ fn gradients_of_sub_batches_may_lie_apart() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     for sub_batches in [2, 3, 4, 7] {
         let config = BadmConfig::robust(sub_batches, 1e-2);
+        let all = (sub_batches * (sub_batches + 1) / 2) as f32;
+        let weights: Vec<_> = (1..=sub_batches).map(|share| share as f32 / all).collect();
         let rows = parts(&gpu, sub_batches, 7);
         let row = |tensor: &Tensor, row: u32| {
             let (columns, values) = (tensor.shape().columns, gpu.read(tensor).expect("reads back"));
@@ -120,7 +122,7 @@ fn gradients_of_sub_batches_may_lie_apart() {
         let step = |gradients: Vec<&[Tensor]>| {
             let w = parts(&gpu, 1, 1);
             let badm = Badm::new(&gpu, &config, &w).expect("sound settings");
-            let batch = SubBatches { gradients, weights: None, batch: 0 };
+            let batch = SubBatches { gradients, weights: Some(&weights), batch: 0 };
             run(&gpu, STEPS, |plan| badm.record(plan, &batch));
             let state: Vec<_> = badm.tensors().into_iter().cloned().collect();
             (w, bits(&gpu, &state))

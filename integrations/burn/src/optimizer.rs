@@ -41,8 +41,8 @@ impl Optimizer {
     /// # Errors
     /// [`Error::Parameter`] when a parameter or gradient is not f32, not on a wgpu device of Burn's, of another shape, or
     /// missing in some of the sub-batches; [`Error::Module`] when there are no gradients, or not of the parameters of the
-    /// first step, or of several sub-batches for another method than BADM; [`Error::Dualstep`] when a setting is out of range, a limit is exceeded or the device failed. The module
-    /// is gone then; its parameters have not moved.
+    /// first step, or of several sub-batches for another method than BADM; [`Error::Dualstep`] when a setting is out of range,
+    /// a limit is exceeded or the device failed. The module is gone then; its parameters have not moved.
     pub fn step<M: Module>(
         &mut self,
         learning_rate: LearningRate,
