@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dualstep::checkpoint;
-use dualstep::engine::GpuOptions;
+use dualstep::engine::{GpuOptions, TileTimes, Tuning};
 use tempfile::TempDir;
 
 /// Pixels to a side of the tiny images.
@@ -47,6 +47,8 @@ impl Bench {
     fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_dualstep"));
         command.current_dir(self.folder.path()).env_remove("RUST_LOG").args(line.split_whitespace());
+        // Whatever this machine's user has tuned is not what is tested.
+        command.args(["--tunings", "tunings.json"]);
         for (flag, variable) in [("--backend", "DUALSTEP_BACKEND"), ("--adapter", "DUALSTEP_ADAPTER")] {
             if let Ok(value) = std::env::var(variable) {
                 command.args([flag, &value]);
@@ -961,4 +963,43 @@ fn a_bench_refuses_files_of_others_before_any_work() {
         let said = bench.fail(line);
         assert!(said.contains(expected), "{line}: {said}");
     }
+}
+
+#[test]
+fn what_is_tuned_is_taken_by_later_commands() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let table = bench.succeed("tune --seconds 0.2");
+    assert!(table.contains("kept in tunings.json"), "{table}");
+    let kept = || Tuning::read_all(&bench.path("tunings.json")).unwrap();
+    for TileTimes { tile, times } in &kept()[0].tiles {
+        let row = table.lines().find_map(|line| line.strip_prefix(&format!("{tile:<16}")));
+        let first = format!("{:.3}", 1e3 * times[0].1);
+        assert!(row.is_some_and(|row| row.trim_start().starts_with(&first)), "{tile}, {first} ms: {table}");
+    }
+    // Twice the same device is one tuning still, and others read it.
+    bench.succeed("tune --seconds 0.2");
+    assert_eq!(kept().len(), 1);
+    bench.succeed("verify linalg/matmul_norm");
+}
+
+#[test]
+fn tunings_that_cannot_be_read_are_told_of_and_done_without() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    fs::write(bench.path("tunings.json"), "[{}]").unwrap();
+    let output = bench.run("verify reduce/totals");
+    assert!(output.status.success());
+    let said = stderr(&output);
+    let told = said.lines().next().unwrap_or_default();
+    assert!(told.contains("tunings.json: no tunings") && told.ends_with("going on without"), "{said}");
+    // To tune again would write over a file that may be something else.
+    let output = bench.run("tune --seconds 0.2");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("remove the file"), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(bench.path("tunings.json")).unwrap(), "[{}]");
 }

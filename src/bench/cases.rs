@@ -69,6 +69,15 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    pub fn gpu(&self) -> &'a Gpu {
+        self.gpu
+    }
+
+    /// Of each buffer.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     pub fn size(&self) -> Size {
         self.size
     }
@@ -91,12 +100,12 @@ impl<'a> Stage<'a> {
     }
 
     /// One of the buffers that are only read, as a matrix.
-    fn input(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
+    pub fn input(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
         self.gpu.wrap(&self.inputs[which], 0, shape, StorageType::F32)
     }
 
     /// One of the buffers that are written.
-    fn output(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
+    pub fn output(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
         self.stored_output(which, shape, StorageType::F32)
     }
 

@@ -1,6 +1,6 @@
 //! Kernels by the clock, against the device's own ceilings.
 //!
-//! `dualstep bench` calls [`run`]. Two kernels that do one thing alone, `elementwise/copy` and `elementwise/multiply_add`, show
+//! `dualstep bench` calls [`run`], `dualstep tune` [`tune`](tune()). Two kernels that do one thing alone, `elementwise/copy` and `elementwise/multiply_add`, show
 //! what the device can do at most; every other is held against the one that binds it, by the roofline model (Williams,
 //! Waterman, Patterson 2009): work of F FLOPs on B bytes takes at least max(B / bandwidth, F / arithmetic).
 //!
@@ -14,6 +14,7 @@
 
 mod cases;
 mod report;
+mod tune;
 
 use std::time::Instant;
 
@@ -21,6 +22,7 @@ use cases::{COPY, Case, MULTIPLY_ADD, Stage};
 use serde::{Deserialize, Serialize};
 
 pub use report::{Bound, Ceilings, Change, DeviceWords, Overhead, Report, Row, Spread, Verdict, compare};
+pub use tune::{Gain, gains, tune};
 
 use crate::Error;
 use crate::engine::{Batch, Gpu, Plan, PlanBuilder, Shape, StorageType};
@@ -150,7 +152,7 @@ pub struct Progress {
 /// operands do not fit; [`Error::DeviceFault`] when the device failed.
 pub fn run(gpu: &Gpu, options: &Options, mut tell: impl FnMut(Progress)) -> Result<Report, Error> {
     let start = Instant::now();
-    let seconds = budget(options)?;
+    let seconds = budget(options.seconds)?;
     let stage = match options.size {
         Some(size) => Stage::new(gpu, size)?,
         None => largest_stage(gpu, affordable(gpu, seconds)?)?,
@@ -181,8 +183,8 @@ pub fn run(gpu: &Gpu, options: &Options, mut tell: impl FnMut(Progress)) -> Resu
     Ok(Report { format, dualstep, device, device_time, size, rounds, ceilings, overhead, rows })
 }
 
-fn budget(options: &Options) -> Result<f64, Error> {
-    let seconds = options.seconds.unwrap_or(60.0);
+fn budget(seconds: Option<f64>) -> Result<f64, Error> {
+    let seconds = seconds.unwrap_or(60.0);
     if seconds > 0.0 && seconds.is_finite() {
         return Ok(seconds);
     }

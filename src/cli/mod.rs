@@ -16,15 +16,18 @@ mod report;
 mod samples;
 mod text;
 mod train;
+mod tune;
 mod verify;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use dualstep::Error;
-use dualstep::engine::{BackendName, GpuOptions};
+use dualstep::data::cache_folder;
+use dualstep::engine::{BackendName, GpuOptions, Tuning};
 
 /// Train neural networks by splitting methods (ADMM) on any GPU.
 #[derive(Parser)]
@@ -48,6 +51,10 @@ struct DeviceArguments {
     /// Only adapters reached this way.
     #[arg(long, global = true)]
     backend: Option<Backend>,
+    /// Where `dualstep tune` keeps what it measured, and every other command looks for it
+    /// [default: tunings.json in the cache folder].
+    #[arg(long, global = true, value_name = "FILE")]
+    tunings: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -76,17 +83,30 @@ enum Command {
     Parity(parity::Arguments),
     /// Time kernels against the device's own ceilings.
     Bench(bench::Arguments),
+    /// Find out which tiles multiply fastest on the device, for all later commands.
+    Tune(tune::Arguments),
 }
 
-impl From<&DeviceArguments> for GpuOptions {
-    fn from(arguments: &DeviceArguments) -> Self {
-        let backend = arguments.backend.map(|backend| match backend {
+impl DeviceArguments {
+    /// With what is known of tiles; tunings that cannot be read are told of, and done without.
+    fn options(&self) -> GpuOptions {
+        let backend = self.backend.map(|backend| match backend {
             Backend::Vulkan => BackendName::Vulkan,
             Backend::Metal => BackendName::Metal,
             Backend::Dx12 => BackendName::Dx12,
             Backend::Gl => BackendName::Gl,
         });
-        Self { adapter: arguments.adapter.clone(), backend, ..Self::default() }
+        let tunings = self.tunings_file().map_or(Ok(Vec::new()), |file| Tuning::read_all(&file));
+        let tunings = tunings.unwrap_or_else(|error| {
+            tell(format_args!("dualstep: {}; going on without", text::one_line(&error.to_string())));
+            Vec::new()
+        });
+        GpuOptions { adapter: self.adapter.clone(), backend, tunings, ..GpuOptions::default() }
+    }
+
+    /// `None` where no home folder is known.
+    fn tunings_file(&self) -> Option<PathBuf> {
+        self.tunings.clone().or_else(|| Some(cache_folder()?.join("tunings.json")))
     }
 }
 
@@ -126,7 +146,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Outcome {
-    let options = GpuOptions::from(&arguments.device);
+    let options = arguments.device.options();
     match &arguments.command {
         Command::Adapters => adapters::run(&options),
         Command::Train(train) => train::run(&options, train),
@@ -136,6 +156,7 @@ fn run(arguments: &Arguments) -> Outcome {
         Command::Verify(verify) => verify::run(&options, verify),
         Command::Parity(parity) => parity::run(&options, parity),
         Command::Bench(bench) => bench::run(&options, bench),
+        Command::Tune(tune) => tune::run(&options, arguments.device.tunings_file(), tune),
     }
 }
 

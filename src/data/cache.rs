@@ -24,7 +24,8 @@ pub const FILES: [&str; 4] = [
 /// The file of a set that is a graph.
 pub const GRAPH_FILE: &str = "graph.safetensors";
 
-/// The folder that holds a folder per set, or `None` when neither [`VARIABLE`] nor a home folder is known.
+/// The folder that holds a folder per set, and what is measured here: `DUALSTEP_DATA`, or the user's cache folder; `None` where no
+/// home folder is known.
 pub fn folder() -> Option<PathBuf> {
     match std::env::var_os(VARIABLE) {
         Some(folder) if !folder.is_empty() => Some(folder.into()),

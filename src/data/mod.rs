@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use crate::Error;
 
+pub use cache::folder as cache_folder;
 pub use sources::DataSource;
 pub use sparse::SparseRows;
 

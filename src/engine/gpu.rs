@@ -7,6 +7,7 @@ use super::kernel::Pipelines;
 use super::pool::{MemoryCounts, Pool};
 use super::requirements::{self, Requirements};
 use super::tensor::{Place, Shape, StorageType, Tensor};
+use super::tuning::Tuning;
 use crate::Error;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -63,6 +64,8 @@ pub struct GpuOptions {
     pub class: Option<AdapterClass>,
     /// Pretend the device is busy with so many workgroups: runs what it would get for larger results.
     pub busy_groups: Option<u64>,
+    /// What was measured on adapters, of which this one's is taken, if it is among them: see [`Tuning::read_all`].
+    pub tunings: Vec<Tuning>,
     /// Fill recycled memory with NaN, so that a kernel which relies on old contents is found out.
     pub poison: bool,
 }
@@ -194,6 +197,7 @@ pub(super) struct Inner {
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
     pub capabilities: Capabilities,
+    pub tuning: Option<Tuning>,
     pub checks: Checks,
     pub pipelines: Pipelines,
     pub pool: Arc<Pool>,
@@ -263,6 +267,7 @@ impl Gpu {
             });
         }
         let capabilities = capabilities(&info, features, &limits, options);
+        let tuning = options.tunings.iter().find(|tuning| tuning.is_of(&capabilities)).cloned();
         let faults = Faults::default();
         faults.listen(&device);
         let pool = Pool::new(device.clone(), queue.clone(), limits.max_buffer_size, options.poison);
@@ -271,6 +276,7 @@ impl Gpu {
             device,
             queue,
             capabilities,
+            tuning,
             checks: options.checks,
             pipelines: Pipelines::default(),
             pool,
@@ -286,6 +292,11 @@ impl Gpu {
     /// What the device can do.
     pub fn capabilities(&self) -> &Capabilities {
         &self.inner.capabilities
+    }
+
+    /// What was measured on this adapter, if it was tuned.
+    pub fn tuning(&self) -> Option<&Tuning> {
+        self.inner.tuning.as_ref()
     }
 
     /// Where a host that keeps the device's handlers tells of what they were told.

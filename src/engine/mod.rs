@@ -15,6 +15,7 @@ mod requirements;
 mod shader;
 mod slab;
 mod tensor;
+mod tuning;
 
 pub use blocks::{Cut, SampleTensor};
 pub use gpu::{
@@ -29,3 +30,4 @@ pub use requirements::Requirements;
 pub use shader::flatten;
 pub use slab::Slab;
 pub use tensor::{Shape, StorageType, Tensor};
+pub use tuning::{TileTimes, Tuning};

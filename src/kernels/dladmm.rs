@@ -6,8 +6,9 @@
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
 use super::anderson::LEDGER_LENGTH;
-use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
+use super::linalg::{MatmulShape, Transposed};
 use super::loss::Loss;
+use super::tiles::{tile_for, tile_variants};
 use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -325,8 +326,8 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     expect_shape(kernel, "z", z, product.output())?;
     expect_shape(kernel, "gradient", gradient, product.output())?;
     expect_length(kernel, "control", control, CONTROL_LENGTH.into())?;
-    let variant = tile_variant(plan.gpu(), &product);
-    let tiles = variant.tiles(&product);
+    let tile = tile_for(plan.gpu(), product.output());
+    let tiles = tile.count(product.output());
     expect_length(kernel, "partials", partials, u64::from(offset) + tiles)?;
     let params = ActivationGradientParams {
         rows: product.rows,
@@ -339,7 +340,7 @@ pub fn activation_gradient(plan: &mut PlanBuilder, args: ActivationGradient<'_>)
     };
     plan.dispatch(Dispatch {
         kernel,
-        variant: f.choose(variant.variant),
+        variant: f.choose(tile.variant()),
         operands: &[residual, weights, activation, z, control, gradient, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(tiles),

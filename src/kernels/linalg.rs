@@ -1,17 +1,21 @@
 //! Matrix products, tiled for the adapter.
 //!
 //! A kernel that contains a product is three choices put together by import: how each operand is stored
-//! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by adapter class, see `TILES`), and the
+//! (`linalg/left_*`, `linalg/right_*`), the tile machine (`linalg/tile_*`, by device, see `kernels/tiles.rs`), and the
 //! kernel's own epilogue (`start`, `finish`, `finish_group` in its file).
 
+use std::ops::Range;
+
 use super::nm::{self, NmPattern, Packed};
+use super::tiles::{
+    TILES, Tile, WAYS, inner_limit, inner_parts, parts, tile_for, tile_for_packed, tile_variants,
+};
 use super::{expect_length, expect_shape};
 use crate::Error;
 use crate::engine::{
-    AdapterClass, Binding, Capabilities, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType,
-    Tensor, Variant, params,
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
+    params,
 };
-use std::ops::Range;
 
 /// Whether an operand enters a product transposed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub struct MatmulShape {
     pub columns: u32,
     /// Length of the sums.
     pub inner: u32,
-    transposed: (Transposed, Transposed),
+    pub(super) transposed: (Transposed, Transposed),
 }
 
 impl MatmulShape {
@@ -67,196 +71,6 @@ impl MatmulShape {
     }
 }
 
-/// A tile machine: its file and how much of the result one workgroup owns.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Tile {
-    label: &'static str,
-    file: &'static str,
-    pub rows: u32,
-    columns: u32,
-    subgroups: bool,
-    specs: &'static [(&'static str, u32)],
-}
-
-impl Tile {
-    /// Workgroups for a result of this shape.
-    pub fn count(self, output: Shape) -> u64 {
-        u64::from(output.rows.div_ceil(self.rows)) * u64::from(output.columns.div_ceil(self.columns))
-    }
-
-    /// The variant of a kernel that reads its operands in a way of its own.
-    pub fn variant(self) -> Variant {
-        assemble(self, ALL_WAYS[0])
-    }
-}
-
-/// Staged in workgroup memory: for GPUs, where neighbouring lanes' loads join and workgroup memory is near.
-const SHARED: Tile =
-    Tile { label: "shared", file: "linalg/tile_shared", rows: 64, columns: 64, subgroups: false, specs: &[] };
-/// The same by 256 lanes, for results so large that tiles of this size keep a GPU busy: operands are read half as often.
-const SHARED_LARGE: Tile = Tile {
-    label: "shared, large",
-    rows: 128,
-    columns: 128,
-    specs: &[("ROW_LANES", 16), ("COLUMN_LANES", 16)],
-    ..SHARED
-};
-/// The same for results of which medium tiles would keep few of a GPU's processors busy.
-const SHARED_NARROW: Tile =
-    Tile { label: "shared, narrow", columns: 32, specs: &[("ACROSS", 1), ("INNER_QUADS", 8)], ..SHARED };
-/// The same for the smallest results.
-const SHARED_SMALL: Tile = Tile {
-    label: "shared, small",
-    rows: 32,
-    columns: 32,
-    specs: &[("DOWN", 1), ("ACROSS", 1), ("INNER_QUADS", 8)],
-    ..SHARED
-};
-/// Handed round in registers: for CPUs behind Vulkan whose subgroups have eight lanes, where every lane's load stands
-/// alone and loads per multiplication decide.
-const BROADCAST: Tile = Tile {
-    label: "broadcast",
-    file: "linalg/tile_broadcast",
-    rows: 32,
-    columns: 64,
-    subgroups: true,
-    specs: &[],
-};
-/// The same on its side: for results whose columns fill 64-wide tiles badly.
-const TURNED: Tile = Tile {
-    label: "turned",
-    file: "linalg/tile_broadcast_turned",
-    rows: 64,
-    columns: 32,
-    subgroups: true,
-    specs: &[],
-};
-/// The same for few columns.
-const TALL: Tile = Tile {
-    label: "tall",
-    file: "linalg/tile_broadcast_tall",
-    rows: 64,
-    columns: 12,
-    subgroups: true,
-    specs: &[],
-};
-/// The same for few rows.
-const SHORT: Tile = Tile {
-    label: "short",
-    file: "linalg/tile_broadcast_short",
-    rows: 12,
-    columns: 64,
-    subgroups: true,
-    specs: &[],
-};
-/// Every lane for itself: for CPUs behind OpenGL, which have no subgroups.
-const DIRECT: Tile = Tile {
-    label: "direct",
-    file: "linalg/tile_direct",
-    rows: 16,
-    columns: 128,
-    subgroups: false,
-    specs: &[],
-};
-
-/// Every tile machine, the one that the shader files import first.
-const TILES: [Tile; 9] =
-    [SHARED, SHARED_LARGE, SHARED_NARROW, SHARED_SMALL, BROADCAST, TURNED, TALL, SHORT, DIRECT];
-
-/// The tile for a result of this shape. Every machine gives each element the same chain of multiply-adds, so this
-/// decides speed, never values.
-fn choose(device: &Capabilities, output: Shape) -> Tile {
-    let padded = |tile: Tile| output.columns.next_multiple_of(tile.columns);
-    match device.class {
-        AdapterClass::Gpu => [SHARED_LARGE, SHARED, SHARED_NARROW]
-            .into_iter()
-            .find(|tile| tile.count(output) >= device.busy_groups)
-            .unwrap_or(SHARED_SMALL),
-        AdapterClass::Software => DIRECT,
-        AdapterClass::SoftwareEightLanes if output.columns <= TALL.columns => TALL,
-        AdapterClass::SoftwareEightLanes if output.rows <= SHORT.rows => SHORT,
-        // An eighth less work outweighs the sums' being turned round at the end.
-        AdapterClass::SoftwareEightLanes if padded(BROADCAST) > padded(TURNED) / 8 * 9 => TURNED,
-        AdapterClass::SoftwareEightLanes => BROADCAST,
-    }
-}
-
-/// The longest sum in one dispatch. On a CPU each step along an operand that is stored with its inner index outermost lies on
-/// another page, which address translation keeps in cache for so many: 512 where both operands are stored so (sums over
-/// samples) are three times as fast as 5,000.
-fn inner_limit(class: AdapterClass, (left, right): (Transposed, Transposed)) -> u32 {
-    match (class, left == Transposed::Yes, right == Transposed::No) {
-        (AdapterClass::Gpu, ..) | (_, false, false) => u32::MAX,
-        (_, true, true) => 512,
-        (_, true, false) | (_, false, true) => 1024,
-    }
-}
-
-/// A chosen variant and the grid that goes with it.
-#[derive(Debug)]
-pub(super) struct TileVariant {
-    pub variant: Variant,
-    tile: Tile,
-}
-
-impl TileVariant {
-    /// Workgroups, and partial sums left by kernels that leave one per tile.
-    pub fn tiles(&self, shape: &MatmulShape) -> u64 {
-        self.tile.count(shape.output())
-    }
-}
-
-/// The tile for a result of this shape on this device.
-pub(super) fn tile_for(gpu: &Gpu, output: Shape) -> Tile {
-    choose(gpu.capabilities(), output)
-}
-
-/// The same where the right operand is dear to read: of two tiles of one size, that whose lanes read half as much of it.
-fn tile_for_packed(gpu: &Gpu, output: Shape) -> Tile {
-    let tile = tile_for(gpu, output);
-    if tile.file == BROADCAST.file { TURNED } else { tile }
-}
-
-/// The variant for this device and these operands.
-pub(super) fn tile_variant(gpu: &Gpu, shape: &MatmulShape) -> TileVariant {
-    let tile = tile_for(gpu, shape.output());
-    TileVariant { variant: assemble(tile, shape.transposed), tile }
-}
-
-/// Every tile machine with each of the given ways to store the operands.
-pub(super) fn tile_variants(stored: &[(Transposed, Transposed)]) -> Vec<Variant> {
-    TILES.iter().flat_map(|tile| stored.iter().map(|transposed| assemble(*tile, *transposed))).collect()
-}
-
-fn assemble(tile: Tile, (left, right): (Transposed, Transposed)) -> Variant {
-    let mut variant = Variant::new(tile.label);
-    if tile.file != SHARED.file {
-        variant = variant.import(SHARED.file, tile.file).for_software();
-    }
-    for (name, value) in tile.specs {
-        variant = variant.spec(name, *value);
-    }
-    if left == Transposed::Yes {
-        variant = variant.import("linalg/left_rows", "linalg/left_columns");
-    }
-    if right == Transposed::Yes {
-        variant = variant.import("linalg/right_rows", "linalg/right_columns");
-    }
-    if tile.subgroups { variant.with_subgroups() } else { variant }
-}
-
-const ALL_WAYS: [(Transposed, Transposed); 4] = [
-    (Transposed::No, Transposed::No),
-    (Transposed::No, Transposed::Yes),
-    (Transposed::Yes, Transposed::No),
-    (Transposed::Yes, Transposed::Yes),
-];
-
-/// Partial sums that a kernel which leaves one per tile leaves for a result of this shape.
-pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
-    tile_for(gpu, output).count(output) as u32
-}
-
 params! {
     struct MatmulParams {
         rows: u32,
@@ -290,7 +104,7 @@ pub static MATMUL: Kernel = Kernel {
         Binding::write("product").windowed(),
     ],
     params: MatmulParams::LAYOUT,
-    variants: || tile_variants(&ALL_WAYS),
+    variants: || tile_variants(&WAYS),
 };
 
 /// C = op(A) op(B).
@@ -318,7 +132,7 @@ pub static MATMUL_ADD: Kernel = Kernel {
     name: "linalg/matmul_add",
     bindings: ACCUMULATED,
     params: MatmulParams::LAYOUT,
-    variants: || tile_variants(&ALL_WAYS),
+    variants: || tile_variants(&WAYS),
 };
 
 /// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
@@ -339,7 +153,7 @@ pub static MATMUL_SUBTRACT: Kernel = Kernel {
     name: "linalg/matmul_subtract",
     bindings: ACCUMULATED,
     params: MatmulParams::LAYOUT,
-    variants: || tile_variants(&ALL_WAYS),
+    variants: || tile_variants(&WAYS),
 };
 
 /// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
@@ -355,10 +169,33 @@ pub fn matmul_subtract(
     in_parts(plan, [&MATMUL_SUBTRACT; 2], left, right, product)
 }
 
-/// One dispatch, or one per part of the inner index where it is long for how operands are stored: the first by the first
-/// kernel, all others by the second.
+/// [`matmul`] by this tile machine, for those who compare them.
+pub(crate) fn matmul_by(
+    plan: &mut PlanBuilder,
+    tile: Tile,
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    in_parts_by(plan, tile, [&MATMUL, &MATMUL_ADD], left, right, product)
+}
+
 fn in_parts(
     plan: &mut PlanBuilder,
+    kernels: [&'static Kernel; 2],
+    left: (&Tensor, Transposed),
+    right: (&Tensor, Transposed),
+    product: &Tensor,
+) -> Result<(), Error> {
+    let tile = tile_for(plan.gpu(), MatmulShape::of(kernels[0], left, right)?.output());
+    in_parts_by(plan, tile, kernels, left, right, product)
+}
+
+/// One dispatch, or one per part of the inner index where it is long for how operands are stored: the first by the first
+/// kernel, all others by the second.
+fn in_parts_by(
+    plan: &mut PlanBuilder,
+    tile: Tile,
     [first, next]: [&'static Kernel; 2],
     left: (&Tensor, Transposed),
     right: (&Tensor, Transposed),
@@ -367,7 +204,7 @@ fn in_parts(
     let shape = MatmulShape::of(first, left, right)?;
     let limit = inner_limit(plan.gpu().capabilities().class, shape.transposed);
     if shape.inner <= limit {
-        return product_into(plan, first, left, right, product);
+        return product_into(plan, tile, first, left, right, product);
     }
     let part_of = |(tensor, transposed): (&Tensor, Transposed), is_outermost: bool, part: Range<u32>| {
         let part =
@@ -378,22 +215,14 @@ fn in_parts(
         let kernel = if part.start == 0 { first } else { next };
         let (a, left) = part_of(left, left.1 == Transposed::Yes, part.clone())?;
         let (b, right) = part_of(right, right.1 == Transposed::No, part)?;
-        product_into(plan, kernel, (&a, left), (&b, right), product)?;
+        product_into(plan, tile, kernel, (&a, left), (&b, right), product)?;
     }
     Ok(())
 }
 
-/// A sum over samples in parts that one dispatch sums.
-pub(super) fn inner_parts(gpu: &Gpu, inner: u32) -> impl Iterator<Item = Range<u32>> + use<> {
-    parts(inner, inner_limit(gpu.capabilities().class, (Transposed::Yes, Transposed::No)))
-}
-
-fn parts(whole: u32, most: u32) -> impl Iterator<Item = Range<u32>> {
-    (0..whole.div_ceil(most)).map(move |part| part * most..whole.min((part + 1).saturating_mul(most)))
-}
-
 fn product_into(
     plan: &mut PlanBuilder,
+    tile: Tile,
     kernel: &'static Kernel,
     left: (&Tensor, Transposed),
     right: (&Tensor, Transposed),
@@ -401,14 +230,12 @@ fn product_into(
 ) -> Result<(), Error> {
     let shape = MatmulShape::of(kernel, left, right)?;
     expect_shape(kernel, "product", product, shape.output())?;
-    let variant = tile_variant(plan.gpu(), &shape);
-    let tiles = variant.tiles(&shape);
     plan.dispatch(Dispatch {
         kernel,
-        variant: variant.variant,
+        variant: tile.variant_for(shape.transposed),
         operands: &[left.0, right.0, product],
         params: bytemuck::bytes_of(&MatmulParams::new(&shape, left.0, right.0, product)),
-        groups: Groups(tiles),
+        groups: Groups(tile.count(shape.output())),
         flops: shape.flops(),
     })
 }
@@ -423,7 +250,7 @@ pub static MATMUL_NORM: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: MatmulNormParams::LAYOUT,
-    variants: || tile_variants(&ALL_WAYS),
+    variants: || tile_variants(&WAYS),
 };
 
 params! {
@@ -435,6 +262,11 @@ params! {
         right_stride: u32,
         offset: u32,
     }
+}
+
+/// Partial sums that a kernel which leaves one per tile leaves for a result of this shape.
+pub fn tile_count(gpu: &Gpu, output: Shape) -> u32 {
+    tile_for(gpu, output).count(output) as u32
 }
 
 /// C = op(A) op(B), and scalars whose sum is ‖C‖²: [`tile_count`] of them from element `offset` of `partials` on.
@@ -451,14 +283,14 @@ pub fn matmul_norm(
 ) -> Result<(), Error> {
     let shape = MatmulShape::of(&MATMUL_NORM, left, right)?;
     expect_shape(&MATMUL_NORM, "product", product, shape.output())?;
-    let variant = tile_variant(plan.gpu(), &shape);
-    let tiles = variant.tiles(&shape);
+    let tile = tile_for(plan.gpu(), shape.output());
+    let tiles = tile.count(shape.output());
     expect_length(&MATMUL_NORM, "partials", partials, u64::from(offset) + tiles)?;
     let MatmulParams { rows, columns, inner, left_stride, right_stride, .. } =
         MatmulParams::new(&shape, left.0, right.0, product);
     plan.dispatch(Dispatch {
         kernel: &MATMUL_NORM,
-        variant: variant.variant,
+        variant: tile.variant_for(shape.transposed),
         operands: &[left.0, right.0, product, partials],
         params: bytemuck::bytes_of(&MatmulNormParams {
             rows,
@@ -478,7 +310,7 @@ pub static GRAM: Kernel = Kernel {
     name: "linalg/gram",
     bindings: &[Binding::read("left"), Binding::read("right"), Binding::update("gram")],
     params: MatmulParams::LAYOUT,
-    variants: || tile_variants(&ALL_WAYS[..1]),
+    variants: || tile_variants(&WAYS[..1]),
 };
 
 /// G = G + AᵀA for `samples` A of samples × features: exactly symmetric, half the multiplications of a product.

@@ -5,7 +5,8 @@
 //! apart: row n of a gradient tensor holds those of sub-batch n, each layer's from an element of its own on.
 
 use super::batch::{expect_sub_batches, sub_batch_sizes};
-use super::linalg::{MatmulShape, Transposed, inner_parts, tile_for, tile_variant, tile_variants};
+use super::linalg::{MatmulShape, Transposed};
+use super::tiles::{inner_parts, tile_for, tile_variants};
 use super::{Activation, expect_shape, plain};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -48,8 +49,8 @@ pub fn delta(
     let product = MatmulShape::of(&DELTA, (above, Transposed::No), (weights, Transposed::No))?;
     expect_shape(&DELTA, "activation", activation, product.output())?;
     expect_shape(&DELTA, "delta", delta, product.output())?;
-    let variant = tile_variant(plan.gpu(), &product);
-    let tiles = variant.tiles(&product);
+    let tile = tile_for(plan.gpu(), product.output());
+    let tiles = tile.count(product.output());
     let params = DeltaParams {
         rows: product.rows,
         columns: product.columns,
@@ -59,7 +60,7 @@ pub fn delta(
     };
     plan.dispatch(Dispatch {
         kernel: &DELTA,
-        variant: f.choose(variant.variant),
+        variant: f.choose(tile.variant()),
         operands: &[above, weights, activation, delta],
         params: bytemuck::bytes_of(&params),
         groups: Groups(tiles),

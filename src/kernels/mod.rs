@@ -23,6 +23,7 @@ pub mod optimizer;
 pub mod proximal;
 pub mod reduce;
 pub mod sparse;
+pub(crate) mod tiles;
 
 pub use activation::Activation;
 

@@ -6,7 +6,8 @@
 //! width × previous width; `control`, `status` and `steps` as in [`super::dladmm`].
 
 use super::dladmm::{CONTROL_LENGTH, STATUS_LENGTH};
-use super::linalg::{MatmulShape, Transposed, tile_variant, tile_variants};
+use super::linalg::{MatmulShape, Transposed};
+use super::tiles::{tile_for, tile_variants};
 use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
@@ -83,8 +84,8 @@ pub fn trial(
     let shape = pull.check(&TRIAL, steps)?;
     expect_shape(&TRIAL, "gram", gram, Shape::new(shape.columns, shape.columns))?;
     let product = MatmulShape::of(&TRIAL, (pull.gradient, Transposed::No), (gram, Transposed::No))?;
-    let variant = tile_variant(plan.gpu(), &product);
-    let tiles = variant.tiles(&product);
+    let tile = tile_for(plan.gpu(), product.output());
+    let tiles = tile.count(product.output());
     expect_length(&TRIAL, "partials", partials, tiles)?;
     let params = TrialParams {
         rows: product.rows,
@@ -99,7 +100,7 @@ pub fn trial(
     };
     plan.dispatch(Dispatch {
         kernel: &TRIAL,
-        variant: variant.variant,
+        variant: tile.variant(),
         operands: &[pull.gradient, pull.weights, gram, pull.control, steps.0, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(tiles),
