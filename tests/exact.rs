@@ -8,9 +8,10 @@ mod literal_exact;
 use dualstep::data::{DataSource, SparseRows};
 use dualstep::engine::{Gpu, GpuOptions};
 use dualstep::reference::Matrix;
+use dualstep::solvers::anderson::AndersonConfig;
 use dualstep::solvers::dladmm::{
-    Config, DlAdmm, Exact, HostLayer, HostState, Penalty, Problem, Record, Rows, Samples, Schedule, Solver,
-    Steps, SweepKind, Targets,
+    Config, DlAdmm, Exact, HostLayer, HostState, Mixed, Penalty, Problem, Record, Rows, Samples, Schedule,
+    Solver, Steps, SweepKind, Targets, ZLast,
 };
 use literal_exact::{LiteralExact, Settings, transpose};
 use rand::{RngExt, SeedableRng};
@@ -307,6 +308,37 @@ fn iterations_never_wait_for_the_host_and_repeat_bit_for_bit() {
     assert_eq!(solver.finish().expect("finite").len(), 6);
     let (_, state) = train(&gpu, &config, &data, 6);
     assert_eq!(solver.state().expect("reads back"), state);
+}
+
+/// The Gram matrix of a layer's inputs is formed once a sweep, as long as inputs stay between sweeps, and that of its weights
+/// once for both steps of the activations below; none of layer 1's inputs, which never change.
+#[test]
+fn gram_matrices_are_formed_once() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let data = Data::clusters(100, 20, 3, 1);
+    let full = exact(&[10, 12], SweepKind::Full);
+    let accelerated = |mixed| {
+        let acceleration = Some(AndersonConfig::default());
+        Config { acceleration, mixed, z_last: ZLast::Newton, ..full.clone() }
+    };
+    // Of a_1, a_2 and W_2; W_3 has fewer rows than columns, and its smaller matrix is a product.
+    let (inputs, weights) = (gram_flops(100, 10) + gram_flops(100, 12), gram_flops(12, 10));
+    for (case, config, expected) in [
+        ("plain", full.clone(), inputs + weights),
+        ("a half", exact(&[10, 12], SweepKind::Backward), inputs + weights),
+        ("weights move between sweeps", accelerated(Mixed::Weights), inputs + weights),
+        ("inputs move between sweeps", accelerated(Mixed::All), 2 * inputs + weights),
+    ] {
+        let solver = DlAdmm::new(&gpu, &config, &data.problem()).expect("a sound problem");
+        let grams =
+            solver.iteration_plan().operations().filter(|operation| operation.kernel == "linalg/gram");
+        assert_eq!(grams.map(|operation| operation.flops).sum::<u64>(), expected, "{case}");
+    }
+}
+
+/// Of a symmetric matrix, half the multiply-adds of a product.
+fn gram_flops(inner: u64, features: u64) -> u64 {
+    inner * features * (features + 1)
 }
 
 /// A run that is stopped after three iterations and resumed is the run that was not, ridge included.

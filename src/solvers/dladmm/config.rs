@@ -344,10 +344,15 @@ impl Config {
         std::iter::once(ends.0).chain(self.hidden.iter().copied()).chain([ends.1]).collect()
     }
 
-    /// Whether what exact steps solve layer 1 with stays as long as nobody sets other penalties. λ/ν is in it, and the
-    /// official schedule moves ν.
-    pub(super) fn keeps_first_system(&self) -> bool {
-        self.penalty.lambda() == 0.0 || self.schedule != Schedule::Official
+    /// Whether what exact steps solve layer l with at the end of a sweep is what they solve it with in the next, unless somebody
+    /// sets other penalties. It is made of the layer's inputs, which a candidate of activations moves; λ/ν or λ/ρ is in it, and
+    /// the official schedule moves both.
+    pub(super) fn keeps_system(&self, l: usize) -> bool {
+        let stay = |exact: Exact| {
+            exact.sweep == SweepKind::Full && (self.acceleration.is_none() || self.mixed == Mixed::Weights)
+        };
+        let inputs_stay = l == 1 || matches!(self.steps, Steps::Exact(exact) if stay(exact));
+        inputs_stay && (self.penalty.lambda() == 0.0 || self.schedule != Schedule::Official)
     }
 
     /// Checks every setting's range.

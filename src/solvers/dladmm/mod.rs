@@ -58,8 +58,8 @@ struct Plans {
     iterations: [[Plan; 2]; 2],
     /// Resident products formed afresh.
     refresh: Plan,
-    /// What exact steps solve layer 1 with, where that stays as long as the penalties do.
-    first_system: Option<Plan>,
+    /// What exact steps solve layers with, where it outlasts a sweep, of the inputs that they have now.
+    systems: Plan,
     /// Places that can note a value that is not finite, in the order of their numbers.
     origins: Vec<String>,
 }
@@ -118,16 +118,9 @@ impl DlAdmm {
             loss: config.loss,
         };
         let mut state = State::upload(gpu, config, problem, start, layout, &arena)?;
-        let mut first_system = None;
-        if let Steps::Exact(exact) = config.steps
-            && config.keeps_first_system()
-            && state.gram.is_some()
-        {
-            let (system, plan) = sweep::first_system(gpu, config, exact, &state, &arena)?;
-            plan.run()?;
-            state.first_system = Some(system);
-            first_system = Some(plan);
-        }
+        let (kept, systems) = sweep::kept_systems(gpu, config, &state, &arena)?;
+        systems.run()?;
+        state.systems = kept;
         let accelerator = match &config.acceleration {
             Some(settings) => Some(
                 Anderson::new(gpu, settings, &state.mixed(config.mixed), &state.dependants(config.mixed))?
@@ -136,7 +129,7 @@ impl DlAdmm {
             None => None,
         };
         let plans =
-            sweep::record_plans(gpu, config, &state, accelerator.as_ref(), layout, (&arena, first_system))?;
+            sweep::record_plans(gpu, config, &state, accelerator.as_ref(), layout, (&arena, systems))?;
         Ok(Self {
             gpu: gpu.clone(),
             config: config.clone(),
@@ -283,9 +276,9 @@ impl DlAdmm {
         config.check()?;
         self.config = config;
         self.state.write_penalties(&self.gpu, rho, nu)?;
-        match &self.plans.first_system {
-            Some(plan) if self.config.penalty.lambda() != 0.0 => plan.run(),
-            _ => Ok(()),
+        match self.config.penalty.lambda() {
+            0.0 => Ok(()),
+            _ => self.plans.systems.run(),
         }
     }
 

@@ -155,9 +155,9 @@ pub(super) struct State {
     pub gram: Option<Tensor>,
     /// Of sparse inputs, the sums over samples of each feature and of its square.
     pub moments: Option<[Tensor; 2]>,
-    /// What exact steps solve layer 1 with: its damped Gram matrix, or L⁻¹ of it, as the solver needs. Not there where the
-    /// device may change it, by a schedule that moves ν beside a penalty.
-    pub first_system: Option<Tensor>,
+    /// What exact steps solve each layer with: the damped Gram matrix of its inputs, or L⁻¹ of it, as the solver needs. Not
+    /// there where it does not outlast a sweep.
+    pub systems: Vec<Option<Tensor>>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
     /// Ridge of each layer's weights, and the penalties on ‖W‖² and ‖W‖₁: layers × 4, the first three of each.
@@ -234,7 +234,7 @@ impl State {
             dual: side(problem.outputs, &start.dual)?,
             gram: None,
             moments: moments(gpu, &problem.train)?,
-            first_system: None,
+            systems: vec![None; layer_count],
             ones: if is_exact { ones(gpu, cut)? } else { Vec::new() },
             merits: gpu.zeros(Shape::new(2, 4), StorageType::F32)?,
             no_ledger: gpu.zeros(Shape::vector(LEDGER_LENGTH), StorageType::U32)?,

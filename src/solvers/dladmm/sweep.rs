@@ -16,7 +16,7 @@ mod proximal;
 mod quadratic;
 
 use super::Plans;
-use super::config::{Config, Exact, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
+use super::config::{Config, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
 use super::forward;
 use super::state::State;
 use super::telemetry::{Layout, RING_LENGTH};
@@ -41,7 +41,7 @@ pub(super) fn record_plans(
     state: &State,
     accelerator: Option<&Anderson>,
     layout: Layout,
-    (arena, first_system): (&Arena, Option<Plan>),
+    (arena, systems): (&Arena, Plan),
 ) -> Result<Plans, Error> {
     let mut origins = Vec::new();
     let mut record = |candidate: bool, evaluated: bool| {
@@ -63,24 +63,30 @@ pub(super) fn record_plans(
         let layer = state.layer(l);
         forward::products(&mut refresh, state.below(l), &layer.weights, &layer.product)?;
     }
-    Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, first_system, origins })
+    Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, systems, origins })
 }
 
-/// A plan that leaves in the tensor what exact steps of layer 1 solve with, M + t I of the inputs or L⁻¹ of it, and
-/// settles that layer's ridge.
-pub(super) fn first_system(
+/// For each layer a tensor, where what exact steps solve it with outlasts a sweep, and a plan that leaves it there, M + t I
+/// of the layer's inputs or L⁻¹ of it, and settles the layer's ridge.
+pub(super) fn kept_systems(
     gpu: &Gpu,
     config: &Config,
-    exact: Exact,
     state: &State,
     arena: &Arena,
-) -> Result<(Tensor, Plan), Error> {
-    let features = state.widths[0];
-    let kept = gpu.zeros(Shape::new(features, features), StorageType::F32)?;
-    let plan = PlanBuilder::with_arena(gpu, "system of layer 1", arena);
-    let mut sweep = Sweep::new(plan, state, config);
-    let system = sweep.weights_system(1, exact)?;
-    elementwise::copy(&mut sweep.plan, &system, &kept)?;
+) -> Result<(Vec<Option<Tensor>>, Plan), Error> {
+    let mut sweep = Sweep::new(PlanBuilder::with_arena(gpu, "systems", arena), state, config);
+    let mut kept = vec![None; state.depth()];
+    if let Steps::Exact(exact) = config.steps {
+        for l in 1..=state.depth() {
+            // Sparse inputs of many features have no matrix.
+            if config.keeps_system(l) && (l > 1 || state.gram.is_some()) {
+                let side = state.widths[l - 1];
+                let system = gpu.zeros(Shape::new(side, side), StorageType::F32)?;
+                sweep.weights_system_into(l, exact, &system)?;
+                kept[l - 1] = Some(system);
+            }
+        }
+    }
     Ok((kept, sweep.plan.finish()?))
 }
 
@@ -145,6 +151,9 @@ struct Sweep<'a> {
     goal: Option<SampleTensor>,
     /// Layer 1's gradient between the two steps of W_1.
     first_gradient: Option<Tensor>,
+    /// What exact steps of a_l solve with, from layer 2's W to the last one's: the backward step leaves it for the forward
+    /// one, between which W_{l+1} stands still.
+    solved_weights: Vec<Option<Tensor>>,
     /// Set while what is recorded is about a candidate.
     candidate_origin: Option<u32>,
 }
@@ -159,6 +168,7 @@ impl<'a> Sweep<'a> {
             origins: Vec::new(),
             goal: None,
             first_gradient: None,
+            solved_weights: vec![None; state.depth()],
             candidate_origin: None,
         }
     }

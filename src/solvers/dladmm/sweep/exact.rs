@@ -51,13 +51,23 @@ impl Sweep<'_> {
         for l in 1..depth {
             // Nothing that W_1 depends on moved since its backward step.
             if l > 1 {
+                self.renew_system(l, exact)?;
                 self.exact_weights(l, exact)?;
             }
             self.z_hidden(l)?;
             self.exact_activation(l, exact)?;
         }
+        self.renew_system(depth, exact)?;
         self.exact_weights(depth, exact)?;
         self.z_last()
+    }
+
+    /// Once the layer's inputs have moved: what its weights are solved with, now and in the next backward sweep.
+    fn renew_system(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
+        match &self.state.systems[l - 1] {
+            Some(kept) => self.weights_system_into(l, exact, kept),
+            None => Ok(()),
+        }
     }
 
     /// W_l and b_l: `W −= (R aᵀ + (μ + λ/κ) W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs and
@@ -65,8 +75,8 @@ impl Sweep<'_> {
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         self.bias(l)?;
-        let system = match (&state.first_system, &state.moments) {
-            (Some(system), _) if l == 1 => System::Matrix(system.clone()),
+        let system = match (&state.systems[l - 1], &state.moments) {
+            (Some(system), _) => System::Matrix(system.clone()),
             (_, Some(moments)) if l == 1 && state.gram.is_none() => {
                 System::Products { shift: self.first_shift(moments, exact)? }
             }
@@ -156,9 +166,15 @@ impl Sweep<'_> {
         Ok(slot)
     }
 
+    /// Leaves it where it is kept.
+    pub(super) fn weights_system_into(&mut self, l: usize, exact: Exact, kept: &Tensor) -> Result<(), Error> {
+        let system = self.weights_system(l, exact)?;
+        elementwise::copy(&mut self.plan, &system, kept)
+    }
+
     /// What layer l's weights are solved with, made of M + t I of its inputs; settles the layer's ridge at the first
     /// call.
-    pub(super) fn weights_system(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
+    fn weights_system(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
         let state = self.state;
         let gram = match &state.gram {
             Some(gram) if l == 1 => gram.clone(),
@@ -225,7 +241,13 @@ impl Sweep<'_> {
     fn exact_activation(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         let next = state.layer(l + 1);
-        let solved = self.solved_weights(l + 1, exact.solver)?;
+        let solved = match self.solved_weights[l].take() {
+            Some(solved) => solved,
+            None => {
+                let solved = self.solved_weights(l + 1, exact.solver)?;
+                self.solved_weights[l].insert(solved).clone()
+            }
+        };
         let no_bias = self.plan.temporary(Shape::vector(next.weights.shape().columns));
         elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
         for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
