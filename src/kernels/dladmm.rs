@@ -9,7 +9,10 @@ use super::anderson::LEDGER_LENGTH;
 use super::linalg::{MatmulShape, Transposed};
 use super::loss::Loss;
 use super::tiles::{tile_for, tile_variants};
-use super::{Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce};
+use super::{
+    Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce, summing,
+    summing_variants,
+};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
@@ -756,7 +759,7 @@ pub static WEIGHT_TERMS: Kernel = Kernel {
     name: "dladmm/weight_terms",
     bindings: &[Binding::read("weights"), Binding::write("partials")],
     params: WeightTermsParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -777,7 +780,7 @@ pub fn weight_terms(
     expect_length(&WEIGHT_TERMS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
     plan.dispatch(Dispatch {
         kernel: &WEIGHT_TERMS,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[weights, partials],
         params: bytemuck::bytes_of(&WeightTermsParams { quads: quads(weights), offset }),
         groups: Groups(count.into()),
@@ -837,7 +840,7 @@ pub static HIDDEN_TERMS: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: HiddenTermsParams::LAYOUT,
-    variants: Activation::variants,
+    variants: || summing_variants(Activation::variants()),
 };
 
 params! {
@@ -879,7 +882,7 @@ pub fn hidden_terms(plan: &mut PlanBuilder, args: HiddenTerms<'_>) -> Result<(),
         HiddenTermsParams { quads: shape.quads(), samples: shape.rows, features: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &HIDDEN_TERMS,
-        variant: f.choose(Variant::new("plain")),
+        variant: summing(f.choose(Variant::new("plain")), plan.gpu().capabilities().class),
         operands: &[product, bias, z, activation, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),

@@ -129,7 +129,29 @@ fn plain() -> Vec<Variant> {
 const LANES_OR_LOOPS: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Software];
 
 /// Lanes of a workgroup in elementwise kernels.
-const WG_SIZE: u32 = 256;
+pub(crate) const WG_SIZE: u32 = 256;
+
+/// Lanes of a workgroup that adds up by a tree what its lanes have found: where lanes are a loop, as few as run at once, since
+/// each halving of the tree makes all of them wait.
+pub(crate) fn summing_lanes(class: AdapterClass) -> u32 {
+    if class.is_software() { 8 } else { WG_SIZE }
+}
+
+/// The variant with so many lanes.
+fn summing(variant: Variant, class: AdapterClass) -> Variant {
+    match class.is_software() {
+        false => variant,
+        true => variant.spec("WG_SIZE", summing_lanes(class)).for_software(),
+    }
+}
+
+/// These, for every number of lanes.
+fn summing_variants(variants: Vec<Variant>) -> Vec<Variant> {
+    variants
+        .into_iter()
+        .flat_map(|variant| LANES_OR_LOOPS.map(|class| summing(variant.clone(), class)))
+        .collect()
+}
 
 /// Samples that a lane of a kernel with a bias takes, one after another: with three operands twelve rows at a time, which is
 /// as many as a processor fetches ahead.

@@ -25,7 +25,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::first_order::{CLOCK_LENGTH, Method};
-use super::{LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, plain};
+use super::{LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, plain, summing};
 use crate::Error;
 use crate::engine::{
     AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
@@ -305,12 +305,6 @@ impl Place {
     }
 }
 
-/// Lanes that share a chunk of an update: where they are a loop, few, since adding up what each has found takes as many
-/// barriers as there are halvings.
-pub(crate) fn update_lanes(class: AdapterClass) -> u32 {
-    if class.is_software() { 8 } else { WG_SIZE }
-}
-
 /// The way of updating groups of a width, of weights stored in some way, on a class of device.
 fn update_variant(group: u32, storage: StorageType, class: AdapterClass) -> Variant {
     let variant = match storage {
@@ -322,11 +316,7 @@ fn update_variant(group: u32, storage: StorageType, class: AdapterClass) -> Vari
         true => variant,
         false => variant.import("nm/quads", "nm/scalars"),
     };
-    let variant = variant.spec("GROUP", group);
-    match class.is_software() {
-        false => variant,
-        true => variant.spec("WG_SIZE", update_lanes(class)).for_software(),
-    }
+    summing(variant.spec("GROUP", group), class)
 }
 
 /// What weights may be stored as.

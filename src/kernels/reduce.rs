@@ -1,10 +1,11 @@
 //! Deterministic two-pass reductions: a first pass leaves partial sums at fixed places, a second adds them up.
 //!
-//! The grid depends on the data's length alone, never on the device, so the same input gives the same bits. First
+//! The grid depends on the data's length alone, and the lanes that share a chunk on the kind of device, so the same input gives
+//! the same bits. First
 //! passes may live in other families (`dladmm/hidden_terms`, `loss/softmax_scores`); they all leave lists of `vec4`
 //! that [`totals`] adds, or lists of scalars that a deciding kernel adds itself.
 
-use super::{expect_length, expect_shape, plain, quads};
+use super::{expect_length, expect_shape, plain, quads, summing, summing_variants};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Tensor, Variant, params};
 
@@ -21,7 +22,7 @@ pub static DOT: Kernel = Kernel {
     name: "reduce/dot",
     bindings: &[Binding::read("x"), Binding::read("y"), Binding::write("partials")],
     params: DotParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -46,7 +47,7 @@ pub fn dot(
     expect_length(&DOT, "partials", partials, u64::from(offset) + u64::from(count))?;
     plan.dispatch(Dispatch {
         kernel: &DOT,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[x, y, partials],
         params: bytemuck::bytes_of(&DotParams { quads: quads(x), offset }),
         groups: Groups(count.into()),
@@ -59,7 +60,7 @@ pub static DOTS: Kernel = Kernel {
     name: "reduce/dots",
     bindings: &[Binding::read("x"), Binding::read("y"), Binding::write("partials")],
     params: DotsParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -84,7 +85,7 @@ pub fn dots(
     expect_length(&DOTS, "partials", partials, 4 * (u64::from(offset) + u64::from(count)))?;
     plan.dispatch(Dispatch {
         kernel: &DOTS,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[x, y, partials],
         params: bytemuck::bytes_of(&DotsParams { quads: quads(x), offset }),
         groups: Groups(count.into()),

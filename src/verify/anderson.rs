@@ -5,10 +5,11 @@ use half::bf16;
 use super::call::{Call, Session};
 use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
-use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks};
+use super::reduce::{OFFSET, chunk_roundings, chunks};
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::{Shape, StorageType, Tensor};
+use crate::kernels::WG_SIZE;
 use crate::kernels::anderson::{self as kernel, GRAM_LENGTH, MOST_COLUMNS, pair_count};
 use crate::reference::anderson::{self as oracle, Ledger, Timetable};
 use crate::reference::{Bounded, Matrix};
@@ -186,7 +187,7 @@ impl Sweep {
         let count = chunks(self.shape()) as usize;
         let elements = self.live.data().len().max(1) as f64;
         // A product and three additions in a `vec4`, then as in any chunk. Each element may have been flushed.
-        let bound = Bound::roundings(4 + CHUNK_ROUNDINGS).amplified(elements);
+        let bound = Bound::roundings(4 + chunk_roundings(WG_SIZE)).amplified(elements);
         Expected::Each(Box::new(move |values, index| {
             let (pair, place) = (index / (4 * list as usize), index / 4 % list as usize);
             let is_written = (OFFSET as usize..OFFSET as usize + count).contains(&place);

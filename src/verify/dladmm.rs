@@ -6,7 +6,7 @@ use super::call::{Call, Session};
 use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
 use super::loss::{cost_roundings, labels, sizes};
-use super::reduce::{CHUNK_ROUNDINGS, OFFSET, chunks, list, shows_in, status_words, sums};
+use super::reduce::{OFFSET, chunks, list, shows_in, status_words, summing_roundings, sums};
 use super::values::{Profile, activations, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
@@ -698,10 +698,11 @@ pub(super) fn weight_terms(session: &mut Session<'_>) -> Result<(), Error> {
         let weights = session.matrix(shape, profile);
         let terms = oracle::weight_terms(&weights);
         let totals = vec![terms.square, terms.size, Bounded::ZERO, Bounded::ZERO];
+        let roundings = summing_roundings(session);
         session.check(&format!("{shape}, {profile}"), |call| {
             let (weights, count) = (call.input("weights", &weights)?, chunks(shape));
             // A product and three additions in a `vec4`.
-            let expected = sums(totals.clone(), 4 + CHUNK_ROUNDINGS, count);
+            let expected = sums(totals.clone(), 4 + roundings, count);
             let partials = call.output("partials", list(count, 4), expected)?;
             kernel::weight_terms(&mut call.plan, &weights, &partials, OFFSET)
         })?;
@@ -750,7 +751,7 @@ pub(super) fn hidden_terms(session: &mut Session<'_>) -> Result<(), Error> {
             let terms = oracle::hidden_terms(&layer.product, &layer.bias, &layer.goal, &activation, oracle_f);
             let totals = vec![terms.residual_square, terms.activation_square, Bounded::ZERO, Bounded::ZERO];
             // Two roundings in a residual count twice in its square, then a `vec4` and the chunk.
-            let bound = 8 + 2 * roundings + CHUNK_ROUNDINGS;
+            let bound = 8 + 2 * roundings + summing_roundings(session);
             let expected = |count| sums(totals.clone(), bound, count);
             let case = format!("{f:?}, {}", layer.case);
             one_sum_of_terms(session, &case, &layer, &activation, f, expected)?;

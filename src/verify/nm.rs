@@ -7,13 +7,13 @@ use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
 use super::first_order::{clock_words, midway};
 use super::optimizer::{found_word, mixed, running};
-use super::reduce::{CHUNK_ROUNDINGS, status_words};
+use super::reduce::{chunk_roundings, status_words};
 use super::values::Profile;
 use crate::Error;
 use crate::engine::{AdapterClass, Shape, StorageType, Tensor};
 use crate::kernels::first_order::Method;
-use crate::kernels::linalg;
 use crate::kernels::nm::{self as kernel, NmPattern, Packed, Update};
+use crate::kernels::{WG_SIZE, linalg, summing_lanes};
 use crate::reference::dladmm::Status;
 use crate::reference::first_order::Clock;
 use crate::reference::{Bounded, Matrix, nm as oracle};
@@ -266,7 +266,7 @@ pub(super) fn admm_update(session: &mut Session<'_>) -> Result<(), Error> {
 
 /// A difference and its square, the sum over a `vec4`, the units of a group, a lane's groups, the tree over the lanes.
 fn sums_bound(pattern: NmPattern, class: AdapterClass) -> Bound {
-    let lanes = kernel::update_lanes(class);
+    let lanes = summing_lanes(class);
     let groups = kernel::CHUNK / lanes;
     Bound::roundings((2 + 3 + pattern.group() + groups + lanes.ilog2()) as usize)
 }
@@ -615,7 +615,7 @@ fn one_divisor(
     // A root 4.5 ULPs, twice, a quotient 2.5 and two sums for the ratio. A number that was flushed to zero is missing under a
     // root: at most 1.1e-19 for each weight, 1e19 of the smallest number.
     let weights = f64::from(rows * columns).max(14.0);
-    let bound = Bound::roundings(14 + CHUNK_ROUNDINGS).amplified(1e19 * weights);
+    let bound = Bound::roundings(14 + chunk_roundings(WG_SIZE)).amplified(1e19 * weights);
     let clock = midway(true);
     session.check(&format!("{}, {rows} × {columns}, {what}", method.name()), |call| {
         let expected = sums_of_each(1, ranges.clone(), totals.clone(), bound);

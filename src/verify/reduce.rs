@@ -6,16 +6,23 @@ use super::expected::{Bound, Expected, Verdict};
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::{Shape, Tensor};
-use crate::kernels::reduce as kernel;
+use crate::kernels::{reduce as kernel, summing_lanes};
 use crate::reference::dladmm::Status;
 use crate::reference::{Bounded, Matrix, reduce as oracle};
 
 /// Where partial sums begin in a list, to see that the offset is heeded.
 pub(super) const OFFSET: u32 = 3;
 
-/// Roundings on the way of an element into the partial sum of a chunk: four rounds of a lane, then the tree over 256
-/// lanes, then the four lanes of a `vec4`.
-pub(super) const CHUNK_ROUNDINGS: usize = 4 + 8 + 2;
+/// Roundings on the way of an element into the partial sum of a chunk that so many lanes share: a lane's rounds, then the tree
+/// over lanes, then the four elements of a `vec4`.
+pub(super) fn chunk_roundings(lanes: u32) -> usize {
+    (kernel::CHUNK / lanes + lanes.ilog2() + 2) as usize
+}
+
+/// The same of kernels with as many lanes as the device is given for sums.
+pub(super) fn summing_roundings(session: &Session<'_>) -> usize {
+    chunk_roundings(summing_lanes(session.gpu().capabilities().class))
+}
 
 /// A list of `width`-wide partial sums with room before and after those that are written; no padding.
 pub(super) fn list(count: u32, width: u32) -> Shape {
@@ -52,11 +59,11 @@ pub(super) fn shows_in<'e>(width: u32, count: u32, hit: u32) -> Expected<'e> {
 pub(super) fn dot(session: &mut Session<'_>) -> Result<(), Error> {
     for (shape, profile) in operands(session.effort()) {
         let (x, y, count) = (session.matrix(shape, profile), session.matrix(shape, profile), chunks(shape));
-        let total = oracle::dot(&x, &y);
+        let (total, roundings) = (oracle::dot(&x, &y), summing_roundings(session));
         session.check(&format!("{shape}, {profile}"), |call| {
             let (x, y) = (call.input("x", &x)?, call.input("y", &y)?);
             let partials =
-                call.output("partials", list(count, 1), sums(vec![total], 1 + CHUNK_ROUNDINGS, count))?;
+                call.output("partials", list(count, 1), sums(vec![total], 1 + roundings, count))?;
             kernel::dot(&mut call.plan, &x, &y, &partials, OFFSET)
         })?;
     }
@@ -83,12 +90,12 @@ pub(super) fn sums<'e>(totals: Vec<Bounded<f64>>, roundings: usize, count: u32) 
 pub(super) fn dots(session: &mut Session<'_>) -> Result<(), Error> {
     for (shape, profile) in operands(session.effort()) {
         let (x, y, count) = (session.matrix(shape, profile), session.matrix(shape, profile), chunks(shape));
-        let dots = oracle::dots(&x, &y);
+        let (dots, roundings) = (oracle::dots(&x, &y), summing_roundings(session));
         let totals = [dots.product, dots.x_square, dots.y_square, dots.distance_square];
         session.check(&format!("{shape}, {profile}"), |call| {
             let (x, y) = (call.input("x", &x)?, call.input("y", &y)?);
             // A product and three additions in a `vec4`, and for the distance a difference that counts twice.
-            let expected = sums(totals.into(), 6 + CHUNK_ROUNDINGS, count);
+            let expected = sums(totals.into(), 6 + roundings, count);
             let partials = call.output("partials", list(count, 4), expected)?;
             kernel::dots(&mut call.plan, &x, &y, &partials, OFFSET)
         })?;
