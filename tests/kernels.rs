@@ -3,7 +3,7 @@
 #[path = "support/gpu.rs"]
 mod gpu;
 
-use dualstep::engine::{AdapterClass, Checks, Gpu, GpuOptions, PlanBuilder, Shape};
+use dualstep::engine::{AdapterClass, Checks, Gpu, GpuOptions, PlanBuilder, Shape, StorageType};
 use dualstep::kernels::linalg::{self, Transposed};
 use dualstep::reference::{self, Matrix};
 use dualstep::verify::{self, Effort};
@@ -115,6 +115,40 @@ fn larger_tiles() {
             expect_all_right(&gpu, Effort::Quick, family);
         }
     }
+}
+
+/// Sums over many samples are split where a GPU's processors would be idle, and nowhere else.
+#[test]
+fn long_sums_over_samples_are_split_on_a_gpu() {
+    let dispatches = |class, busy_groups, (rows, columns, inner): (u32, u32, u32), way| {
+        let gpu = gpu::open(GpuOptions { class: Some(class), busy_groups, ..Default::default() })?;
+        let zeros = |shape| gpu.zeros(shape, StorageType::F32).unwrap();
+        let (a, b) = (zeros(Shape::new(inner, rows)), zeros(Shape::new(inner, columns)));
+        let (b, way) = match way {
+            Transposed::No => (b, way),
+            Transposed::Yes => (zeros(Shape::new(columns, inner)), way),
+        };
+        let mut plan = PlanBuilder::new(&gpu, "sum");
+        let product = zeros(Shape::new(rows, columns));
+        linalg::matmul_add(&mut plan, (&a, Transposed::Yes), (&b, way), &product).unwrap();
+        let plan = plan.finish().unwrap();
+        Some(plan.operations().map(|operation| operation.kernel).collect::<Vec<_>>())
+    };
+    let (whole, split) =
+        (["linalg/matmul_add"], ["elementwise/fill", "mlp/weight_gradient", "linalg/add_parts"]);
+    let (gpu, least) = (AdapterClass::Gpu, (10, 20, 2048));
+    for (class, busy, size, way, expected) in [
+        (gpu, None, least, Transposed::No, &split[..]),
+        (gpu, None, (10, 20, 2047), Transposed::No, &whole),
+        (gpu, None, (1024, 1024, 2048), Transposed::No, &whole),
+        (gpu, Some(1), least, Transposed::No, &whole),
+        (gpu, None, least, Transposed::Yes, &whole),
+    ] {
+        let Some(found) = dispatches(class, busy, size, way) else { return };
+        assert_eq!(found, expected, "{class:?}, {busy:?}, {size:?}, {way:?}");
+    }
+    let Some(software) = dispatches(AdapterClass::Software, None, least, Transposed::No) else { return };
+    assert!(!software.contains(&"linalg/add_parts"), "{software:?}");
 }
 
 /// op(A) op(B) on this device.

@@ -213,7 +213,7 @@ impl Tensor {
     }
 
     /// Whether its rows lie apart, with something else between them.
-    pub(super) fn is_window(&self) -> bool {
+    pub(crate) fn is_window(&self) -> bool {
         self.pitch != self.shape.quads()
     }
 

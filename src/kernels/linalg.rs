@@ -6,15 +6,17 @@
 
 use std::ops::Range;
 
+use super::mlp::{self, Gradients};
 use super::nm::{self, NmPattern, Packed};
 use super::tiles::{
-    TILES, Tile, WAYS, inner_limit, inner_parts, parts, tile_for, tile_for_packed, tile_variants,
+    TILES, Tile, WAYS, inner_limit, inner_parts, parts, tile_by_rule, tile_for, tile_for_packed,
+    tile_variants,
 };
-use super::{expect_length, expect_shape};
+use super::{WG_SIZE, elementwise, expect_length, expect_shape, plain};
 use crate::Error;
 use crate::engine::{
-    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant,
-    params,
+    AdapterClass, Binding, Dispatch, Gpu, Groups, Kernel, PlanBuilder, Shape, Slab, StorageType, Tensor,
+    Variant, params,
 };
 
 /// Whether an operand enters a product transposed.
@@ -109,6 +111,10 @@ pub static MATMUL: Kernel = Kernel {
 
 /// C = op(A) op(B).
 ///
+/// Each element is one chain of fused multiply-adds in the order of the inner index. The exception is AᵀB, a sum over samples,
+/// of few columns and rows on a GPU: where the tiles of C alone would leave processors idle, sums of 2,048 samples and more are
+/// split into up to 32 parts, which then are added in order.
+///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
 pub fn matmul(
@@ -135,7 +141,8 @@ pub static MATMUL_ADD: Kernel = Kernel {
     variants: || tile_variants(&WAYS),
 };
 
-/// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
+/// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU [splits](matmul)
+/// calls of long sums.
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
@@ -156,7 +163,8 @@ pub static MATMUL_SUBTRACT: Kernel = Kernel {
     variants: || tile_variants(&WAYS),
 };
 
-/// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four.
+/// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU [splits](matmul)
+/// calls of long sums.
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
@@ -191,8 +199,8 @@ fn in_parts(
     in_parts_by(plan, tile, kernels, left, right, product)
 }
 
-/// One dispatch, or one per part of the inner index where it is long for how operands are stored: the first by the first
-/// kernel, all others by the second.
+/// One dispatch; or one per part of the inner index where it is long for how operands are stored, the first by the first
+/// kernel, all others by the second; or all parts at once, where the result has too few tiles to keep the device busy.
 fn in_parts_by(
     plan: &mut PlanBuilder,
     tile: Tile,
@@ -202,6 +210,9 @@ fn in_parts_by(
     product: &Tensor,
 ) -> Result<(), Error> {
     let shape = MatmulShape::of(first, left, right)?;
+    if let Some(count) = split(plan.gpu(), &shape, product) {
+        return side_by_side(plan, first, count, (left.0, right.0), product);
+    }
     let limit = inner_limit(plan.gpu().capabilities().class, shape.transposed);
     if shape.inner <= limit {
         return product_into(plan, tile, first, left, right, product);
@@ -218,6 +229,43 @@ fn in_parts_by(
         product_into(plan, tile, kernel, (&a, left), (&b, right), product)?;
     }
     Ok(())
+}
+
+/// Parts of a sum over samples, Aᵀ B, that a GPU takes side by side, for a result with fewer tiles than keep it busy. That
+/// each element is then a sum of such sums is why its last bits depend on the device.
+fn split(gpu: &Gpu, shape: &MatmulShape, product: &Tensor) -> Option<u32> {
+    /// Samples of a part: of fewer, writing and reading the parts takes as long as they save.
+    const LEAST: u32 = 1024;
+    const MOST: u64 = 32;
+    let device = gpu.capabilities();
+    let is_long = shape.transposed == (Transposed::Yes, Transposed::No) && shape.inner >= 2 * LEAST;
+    if device.class != AdapterClass::Gpu || !is_long || product.is_window() {
+        return None;
+    }
+    // By rule, for a tuning is to change no bits.
+    let tiles = tile_by_rule(device, shape.output()).count(shape.output()).max(1);
+    let count = (device.busy_groups / tiles).min(u64::from(shape.inner / LEAST)).min(MOST);
+    (count > 1).then_some(count as u32)
+}
+
+/// The parts in one dispatch, and their sum in another.
+fn side_by_side(
+    plan: &mut PlanBuilder,
+    kernel: &'static Kernel,
+    count: u32,
+    (left, right): (&Tensor, &Tensor),
+    product: &Tensor,
+) -> Result<(), Error> {
+    let shape = MatmulShape::of(kernel, (left, Transposed::Yes), (right, Transposed::No))?;
+    expect_shape(kernel, "product", product, shape.output())?;
+    let parts = plan.temporary(Slab::new(&[product.shape()])?.shape(count));
+    elementwise::fill(plan, &parts, 0.0)?;
+    mlp::weight_gradient(plan, left, right, Gradients { rows: &parts, first: 0 })?;
+    if kernel.name == MATMUL.name {
+        elementwise::fill(plan, product, 0.0)?;
+    }
+    let sign = if kernel.name == MATMUL_SUBTRACT.name { -1.0 } else { 1.0 };
+    add_parts(plan, &parts, sign, product)
 }
 
 fn product_into(
@@ -237,6 +285,41 @@ fn product_into(
         params: bytemuck::bytes_of(&MatmulParams::new(&shape, left.0, right.0, product)),
         groups: Groups(tile.count(shape.output())),
         flops: shape.flops(),
+    })
+}
+
+/// `linalg/add_parts`
+pub static ADD_PARTS: Kernel = Kernel {
+    name: "linalg/add_parts",
+    bindings: &[Binding::read("parts"), Binding::update("product")],
+    params: AddPartsParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct AddPartsParams { quads: u32, count: u32, stride: u32, sign: f32 }
+}
+
+/// C = C + `sign` Σ G over the rows of `parts`, in their order, each of which begins with a G as C is stored.
+///
+/// # Errors
+/// [`Error::Shape`] when the rows are too short, and those of [`PlanBuilder::dispatch`].
+pub fn add_parts(plan: &mut PlanBuilder, parts: &Tensor, sign: f32, product: &Tensor) -> Result<(), Error> {
+    let Shape { rows: count, .. } = parts.shape();
+    let (elements, stride) = (product.shape().stored(), parts.shape().quads());
+    if elements > 4 * u64::from(stride) {
+        let detail =
+            format!("rows of `parts` hold {} elements but {elements} are needed", parts.shape().columns);
+        return Err(Error::Shape { kernel: ADD_PARTS.name, detail });
+    }
+    let quads = (elements / 4) as u32;
+    plan.dispatch(Dispatch {
+        kernel: &ADD_PARTS,
+        variant: Variant::new("plain"),
+        operands: &[parts, product],
+        params: bytemuck::bytes_of(&AddPartsParams { quads, count, stride, sign }),
+        groups: Groups::over(quads.into(), WG_SIZE),
+        flops: product.shape().elements() * (u64::from(count) + 1),
     })
 }
 
@@ -351,7 +434,7 @@ pub static TRANSPOSE: Kernel = Kernel {
     name: "linalg/transpose",
     bindings: &[Binding::read("x"), Binding::write("y")],
     params: TransposeParams::LAYOUT,
-    variants: super::plain,
+    variants: plain,
 };
 
 params! {

@@ -44,6 +44,7 @@ pub static ALL: &[&Kernel] = &[
     &linalg::MATMUL,
     &linalg::MATMUL_ADD,
     &linalg::MATMUL_SUBTRACT,
+    &linalg::ADD_PARTS,
     &linalg::MATMUL_NORM,
     &linalg::GRAM,
     &linalg::TRANSPOSE,

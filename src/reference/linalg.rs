@@ -96,6 +96,21 @@ fn product(
     })
 }
 
+/// `C + sign · Σ G`, each G at the beginning of a row of `parts`, its own rows `stride` elements apart.
+///
+/// # Panics
+/// If a row of `parts` is too short.
+pub fn add_parts(product: &Matrix, parts: &Matrix, stride: usize, sign: f64) -> Bounded<Matrix> {
+    Bounded::from_fn(product.rows(), product.cols(), |row, col| {
+        let mut sum = Bounded::ZERO;
+        sum.add(product[(row, col)]);
+        for part in 0..parts.rows() {
+            sum.add(sign * parts[(part, row * stride + col)]);
+        }
+        sum
+    })
+}
+
 /// `Aᵀ`.
 pub fn transpose(a: &Matrix) -> Matrix {
     Matrix::from_fn(a.cols(), a.rows(), |row, col| a[(col, row)])

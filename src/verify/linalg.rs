@@ -8,7 +8,7 @@ use super::expected::{Bound, Expected, Verdict};
 use super::reduce::{OFFSET, list, sums};
 use super::values::{Profile, operands};
 use crate::Error;
-use crate::engine::{PlanBuilder, Shape, Tensor};
+use crate::engine::{AdapterClass, PlanBuilder, Shape, Tensor};
 use crate::kernels::linalg::{self as kernel, Transposed};
 use crate::reference::{Bounded, Matrix, linalg as oracle};
 use std::ops::Range;
@@ -22,11 +22,18 @@ fn sizes(session: &Session<'_>) -> Vec<(u32, u32, u32)> {
         // Sums longer than 256 walk the tiles in another order, and those longer than 512 are taken in parts by some devices.
         sizes.extend([(130, 70, 257), (12, 130, 40), (40, 13, 1030)]);
     }
+    // Sums over so many samples are split on a GPU.
+    if session.gpu().capabilities().class == AdapterClass::Gpu {
+        sizes.push(SPLIT);
+    }
     sizes
 }
 
 /// A size that crosses the edges of most tiles.
 const CROSSING: (u32, u32, u32) = (33, 70, 18);
+
+/// A size whose sums over samples are split.
+const SPLIT: (u32, u32, u32) = (10, 20, 2500);
 
 /// How the operands may be stored.
 const WAYS: [(Transposed, Transposed); 4] = [
@@ -110,7 +117,7 @@ impl Product {
 
 pub(super) fn matmul(session: &mut Session<'_>) -> Result<(), Error> {
     let is_full = session.is_full();
-    for product in products(session, 0, |size| is_full || size == CROSSING) {
+    for product in products(session, 0, |size| is_full || [CROSSING, SPLIT].contains(&size)) {
         let (left, flip_left, right, flip_right) = product.oracle();
         let expected = oracle::matmul(left, flip_left, right, flip_right);
         session.check(&product.case, |call| {
@@ -154,7 +161,7 @@ type Accumulation = (
 /// Cases of such a kernel, its operands mostly stored as way `usual` has it.
 fn accumulated(session: &mut Session<'_>, usual: usize, (oracle, kernel): Accumulation) -> Result<(), Error> {
     let is_full = session.is_full();
-    for product in products(session, usual, |size| is_full && size == CROSSING) {
+    for product in products(session, usual, |size| size == SPLIT || is_full && size == CROSSING) {
         let start = session.matrix(product.output, Profile::Ordinary);
         let (left, flip_left, right, flip_right) = product.oracle();
         let expected = oracle(&start, left, flip_left, right, flip_right);
@@ -284,6 +291,43 @@ pub(super) fn gram(session: &mut Session<'_>) -> Result<(), Error> {
             let samples = call.input("samples", &samples)?;
             let gram = call.update("gram", &start, near_and_symmetric)?;
             kernel::gram(&mut call.plan, &samples, &gram)
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn add_parts(session: &mut Session<'_>) -> Result<(), Error> {
+    for (shape, profile) in operands(session.effort()) {
+        for (count, sign) in [(1u32, 1.0), (3, -1.0), (32, 1.0)] {
+            let before = session.matrix(shape, profile);
+            // Rows of C as they are stored, with padding, and some elements more.
+            let wide = Shape::new(count, shape.stored() as u32 + 8);
+            let (parts, stride) = (session.matrix(wide, profile), shape.stride() as usize);
+            let padded = Matrix::from_fn(count as usize, parts.cols(), |part, index| {
+                let is_padding = index < shape.stored() as usize && index % stride >= before.cols();
+                if is_padding { 0.0 } else { parts[(part, index)] }
+            });
+            let expected = oracle::add_parts(&before, &padded, stride, sign);
+            session.check(&format!("{shape} of {count}, {profile}"), |call| {
+                let parts = call.input("parts", &padded)?;
+                let bound = Bound::roundings(count as usize + 1);
+                let product = call.update("product", &before, Expected::near(&expected, bound))?;
+                kernel::add_parts(&mut call.plan, &parts, sign as f32, &product)
+            })?;
+        }
+    }
+    for odd in NOT_FINITE {
+        let (before, mut parts) = (
+            session.matrix(Shape::new(3, 8), Profile::Ordinary),
+            session.matrix(Shape::new(2, 24), Profile::Ordinary),
+        );
+        parts[(1, 13)] = odd;
+        let expected = oracle::add_parts(&before, &parts, 8, 1.0);
+        session.check(&format!("{odd} in parts[1, 13]"), |call| {
+            let parts = call.input("parts", &parts)?;
+            let expected = Expected::not_finite(&expected, Bound::roundings(3), |index| index == 13);
+            let product = call.update("product", &before, expected)?;
+            kernel::add_parts(&mut call.plan, &parts, 1.0, &product)
         })?;
     }
     Ok(())

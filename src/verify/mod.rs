@@ -110,6 +110,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::linalg::MATMUL_SUBTRACT, linalg::matmul_subtract),
     (&kernels::linalg::MATMUL_NORM, linalg::matmul_norm),
     (&kernels::linalg::GRAM, linalg::gram),
+    (&kernels::linalg::ADD_PARTS, linalg::add_parts),
     (&kernels::linalg::TRANSPOSE, linalg::transpose),
     (&kernels::sparse::PRODUCT, sparse::product),
     (&kernels::sparse::WEIGHT_GRADIENT, sparse::weight_gradient),
