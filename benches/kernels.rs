@@ -97,16 +97,16 @@ const ROWS: &[(&str, Record)] = &[
             &b.side()?,
         )
     }),
+    ("linalg/add_parts", |b, plan| {
+        let parts = b.matrix(SUB_BATCHES, b.width * b.width)?;
+        linalg::add_parts(plan, &parts, 1.0, &b.weights()?)
+    }),
     ("linalg/matmul_norm", |b, plan| {
         let operands = (b.side()?, b.weights()?, b.side()?);
         let (left, right) = ((&operands.0, Transposed::No), (&operands.1, Transposed::Yes));
         linalg::matmul_norm(plan, left, right, &operands.2, &b.partials()?, 0)
     }),
     ("linalg/gram", |b, plan| linalg::gram(plan, &b.side()?, &b.weights()?)),
-    ("linalg/add_parts", |b, plan| {
-        let parts = b.matrix(SUB_BATCHES, b.width * b.width)?;
-        linalg::add_parts(plan, &parts, 1.0, &b.weights()?)
-    }),
     ("linalg/transpose", |b, plan| linalg::transpose(plan, &b.side()?, &b.matrix(b.width, b.samples)?)),
     ("sparse/product", |b, plan| sparse::product(plan, &b.neighbours()?, &b.side()?, &b.side()?)),
     ("sparse/weight_gradient", |b, plan| {
