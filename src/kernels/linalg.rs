@@ -141,8 +141,8 @@ pub static MATMUL_ADD: Kernel = Kernel {
     variants: || tile_variants(&WAYS),
 };
 
-/// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU [splits](matmul)
-/// calls of long sums.
+/// C = C + op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU
+/// [splits](matmul) long sums of a call.
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
@@ -163,8 +163,8 @@ pub static MATMUL_SUBTRACT: Kernel = Kernel {
     variants: || tile_variants(&WAYS),
 };
 
-/// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU [splits](matmul)
-/// calls of long sums.
+/// C = C − op(A) op(B), with the same bits however the inner size is cut into calls at multiples of four; but a GPU
+/// [splits](matmul) long sums of a call.
 ///
 /// # Errors
 /// [`Error::Shape`] when sizes disagree, and those of [`PlanBuilder::dispatch`].
