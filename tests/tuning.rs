@@ -7,7 +7,9 @@ mod values;
 
 use dualstep::Error;
 use dualstep::bench;
-use dualstep::engine::{AdapterClass, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, TileTimes, Tuning};
+use dualstep::engine::{
+    AdapterClass, DeviceWords, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, TileTimes, Tuning,
+};
 use dualstep::kernels::linalg::{self, Transposed};
 use values::values;
 
@@ -59,12 +61,9 @@ fn any_tile_has_the_same_bits() {
     assert!(norm > 0.0);
     for (class, tiles) in classes {
         for fastest in *tiles {
-            let options = GpuOptions {
-                class: Some(*class),
-                tunings: vec![tuning_for(&plain, tiles, fastest)],
-                ..Default::default()
-            };
-            let tuned = gpu::open(options).expect("opened before");
+            let open = |tunings| gpu::open(GpuOptions { class: Some(*class), tunings, ..Default::default() });
+            let untuned = open(Vec::new()).expect("opened before");
+            let tuned = open(vec![tuning_for(&untuned, tiles, fastest)]).expect("opened before");
             let (tuned_bits, tuned_norm, labels) = product(&tuned);
             assert_eq!(labels, [*fastest; 2]);
             assert!(tuned_bits == bits, "{fastest}: other bits");
@@ -103,10 +102,12 @@ fn what_was_measured_elsewhere_is_not_taken() {
     let Some(plain) = gpu::open(GpuOptions::default()) else { return };
     let own = Tuning::new(plain.capabilities());
     let other = || "another".to_string();
+    let of = |device| Tuning { device, ..own.clone() };
     let others = [
-        Tuning { adapter: other(), ..own.clone() },
-        Tuning { driver: other(), ..own.clone() },
-        Tuning { backend: other(), ..own.clone() },
+        of(DeviceWords { adapter: other(), ..own.device.clone() }),
+        of(DeviceWords { driver: other(), ..own.device.clone() }),
+        of(DeviceWords { backend: other(), ..own.device.clone() }),
+        of(DeviceWords { class: other(), ..own.device.clone() }),
         Tuning { dualstep: other(), ..own.clone() },
     ];
     let open = |tunings: Vec<Tuning>| gpu::open(GpuOptions { tunings, ..Default::default() }).unwrap();

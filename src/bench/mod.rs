@@ -21,11 +21,11 @@ use std::time::Instant;
 use cases::{COPY, Case, MULTIPLY_ADD, Stage};
 use serde::{Deserialize, Serialize};
 
-pub use report::{Bound, Ceilings, Change, DeviceWords, Overhead, Report, Row, Spread, Verdict, compare};
+pub use report::{Bound, Ceilings, Change, Overhead, Report, Row, Spread, Verdict, compare};
 pub use tune::{Gain, gains, tune};
 
 use crate::Error;
-use crate::engine::{Batch, Gpu, Plan, PlanBuilder, Shape, StorageType};
+use crate::engine::{Batch, DeviceWords, Gpu, Plan, PlanBuilder, Shape, StorageType};
 use crate::kernels::elementwise;
 
 /// Fewest and most rounds.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Size;
 use crate::Error;
-use crate::engine::Capabilities;
+use crate::engine::DeviceWords;
 
 /// The first word of every report; another where one of its fields changes its meaning.
 const FORMAT: &str = "dualstep bench 1";
@@ -34,22 +34,6 @@ pub struct Report {
     pub overhead: Overhead,
     /// A row per kernel and size, the two ceilings first.
     pub rows: Vec<Row>,
-}
-
-/// A device in words.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DeviceWords {
-    /// As its driver calls it.
-    pub adapter: String,
-    /// Discrete, integrated, CPU …
-    pub kind: String,
-    /// Vulkan, Metal, Dx12 or Gl.
-    pub backend: String,
-    /// Name and version.
-    pub driver: String,
-    /// What kernel variants are chosen by.
-    pub class: String,
 }
 
 /// The median of some measurements and the ends of their middle half.
@@ -111,18 +95,6 @@ pub enum Bound {
     Bandwidth,
     /// That of computing.
     Arithmetic,
-}
-
-impl DeviceWords {
-    pub(super) fn of(capabilities: &Capabilities) -> Self {
-        Self {
-            adapter: capabilities.adapter.clone(),
-            kind: format!("{:?}", capabilities.kind),
-            backend: format!("{:?}", capabilities.backend),
-            driver: capabilities.driver.clone(),
-            class: format!("{:?}", capabilities.class),
-        }
-    }
 }
 
 impl Spread {

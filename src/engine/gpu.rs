@@ -120,6 +120,35 @@ pub struct Capabilities {
     pub timestamps: bool,
 }
 
+/// A device in words, as files tell whose figures they hold.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceWords {
+    /// As its driver calls it.
+    pub adapter: String,
+    /// Discrete, integrated, CPU …
+    pub kind: String,
+    /// Vulkan, Metal, Dx12 or Gl.
+    pub backend: String,
+    /// Name and version.
+    pub driver: String,
+    /// What kernel variants are chosen by.
+    pub class: String,
+}
+
+impl DeviceWords {
+    /// Of this device.
+    pub fn of(capabilities: &Capabilities) -> Self {
+        Self {
+            adapter: capabilities.adapter.clone(),
+            kind: format!("{:?}", capabilities.kind),
+            backend: format!("{:?}", capabilities.backend),
+            driver: capabilities.driver.clone(),
+            class: format!("{:?}", capabilities.class),
+        }
+    }
+}
+
 impl fmt::Display for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mebibytes = |bytes: u64| bytes >> 20;

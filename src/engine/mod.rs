@@ -19,7 +19,8 @@ mod tuning;
 
 pub use blocks::{Cut, SampleTensor};
 pub use gpu::{
-    AdapterClass, BackendName, Capabilities, Checks, Counters, Faults, Gpu, GpuOptions, describe_adapters,
+    AdapterClass, BackendName, Capabilities, Checks, Counters, DeviceWords, Faults, Gpu, GpuOptions,
+    describe_adapters,
 };
 pub(crate) use kernel::params;
 pub use kernel::{Access, Binding, Kernel, ParamsLayout, Variant};

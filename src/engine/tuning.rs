@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Capabilities;
+use super::{Capabilities, DeviceWords};
 use crate::Error;
 use crate::files::write_atomically;
 
@@ -20,12 +20,8 @@ use crate::files::write_atomically;
 pub struct Tuning {
     /// The version of this crate.
     pub dualstep: String,
-    /// As its driver calls it.
-    pub adapter: String,
-    /// Vulkan, Metal, Dx12 or Gl.
-    pub backend: String,
-    /// Name and version.
-    pub driver: String,
+    /// Whose times they are.
+    pub device: DeviceWords,
     /// For each tile that was measured.
     pub tiles: Vec<TileTimes>,
 }
@@ -43,13 +39,8 @@ pub struct TileTimes {
 impl Tuning {
     /// Of this device, by this version, with nothing measured yet.
     pub fn new(device: &Capabilities) -> Self {
-        Self {
-            dualstep: env!("CARGO_PKG_VERSION").into(),
-            adapter: device.adapter.clone(),
-            backend: format!("{:?}", device.backend),
-            driver: device.driver.clone(),
-            tiles: Vec::new(),
-        }
+        let (dualstep, device) = (env!("CARGO_PKG_VERSION").into(), DeviceWords::of(device));
+        Self { dualstep, device, tiles: Vec::new() }
     }
 
     /// Whether it was measured on this device, with this driver, by this version.
@@ -59,8 +50,7 @@ impl Tuning {
 
     /// Whether both are of one device, one driver and one version.
     fn is_instead_of(&self, other: &Self) -> bool {
-        let words = |it: &Self| [&it.dualstep, &it.adapter, &it.backend, &it.driver].map(String::clone);
-        words(self) == words(other)
+        (&self.dualstep, &self.device) == (&other.dualstep, &other.device)
     }
 
     /// Seconds that so many workgroups of a tile take, each with a sum of the measured length: as measured, on a line between
@@ -128,8 +118,9 @@ mod tests {
 
     fn tuning(adapter: &str, times: &[(u64, f64)]) -> Tuning {
         let tiles = vec![TileTimes { tile: "wide".into(), times: times.to_vec() }];
-        let [dualstep, backend, driver] = ["1", "Vulkan", "d"].map(String::from);
-        Tuning { dualstep, adapter: adapter.into(), backend, driver, tiles }
+        let [dualstep, kind, backend, driver, class] = ["1", "Cpu", "Vulkan", "d", "Gpu"].map(String::from);
+        let device = DeviceWords { adapter: adapter.into(), kind, backend, driver, class };
+        Tuning { dualstep, device, tiles }
     }
 
     #[test]

@@ -259,6 +259,7 @@ fn side_by_side(
     let shape = MatmulShape::of(kernel, (left, Transposed::Yes), (right, Transposed::No))?;
     expect_shape(kernel, "product", product, shape.output())?;
     let parts = plan.temporary(Slab::new(&[product.shape()])?.shape(count));
+    // A plan wants what is updated to be there, although each part starts from zeros.
     elementwise::fill(plan, &parts, 0.0)?;
     mlp::weight_gradient(plan, left, right, Gradients { rows: &parts, first: 0 })?;
     if kernel.name == MATMUL.name {

@@ -244,7 +244,7 @@ impl Sweep<'_> {
         let solved = match self.solved_weights[l].take() {
             Some(solved) => solved,
             None => {
-                let solved = self.solved_weights(l + 1, exact.solver)?;
+                let solved = self.solve_weights(l + 1, exact.solver)?;
                 self.solved_weights[l].insert(solved).clone()
             }
         };
@@ -263,7 +263,7 @@ impl Sweep<'_> {
 
     /// `K = (W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`: factored, by whichever system is smaller; by conjugate gradients,
     /// by the one whose solutions are the rows of K.
-    fn solved_weights(&mut self, l: usize, solver: Solver) -> Result<Tensor, Error> {
+    fn solve_weights(&mut self, l: usize, solver: Solver) -> Result<Tensor, Error> {
         let weights = &self.state.layer(l).weights;
         let Shape { rows, columns } = weights.shape();
         let kind = Damping::Activations { last_layer: self.is_last(l) };
