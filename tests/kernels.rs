@@ -151,6 +151,23 @@ fn long_sums_over_samples_are_split_on_a_gpu() {
     assert!(!software.contains(&"linalg/add_parts"), "{software:?}");
 }
 
+/// A window's rows lie further apart than they are long, which split sums do not know.
+#[test]
+fn sums_over_windows_of_many_samples_are_not_split() {
+    let options = GpuOptions { class: Some(AdapterClass::Gpu), ..Default::default() };
+    let Some(gpu) = gpu::open(options) else { return };
+    let samples = 2048;
+    // Ones in the window, twos around it.
+    let stored: Vec<f32> = (0..samples * 74).map(|i| if i % 74 < 64 { 2.0 } else { 1.0 }).collect();
+    let wide = gpu.upload(Shape::new(samples, 74), &stored).unwrap();
+    let window = wide.window(0..samples, 64..74).unwrap();
+    let product = gpu.zeros(Shape::new(10, 10), StorageType::F32).unwrap();
+    let mut plan = PlanBuilder::new(&gpu, "sum");
+    linalg::matmul_add(&mut plan, (&window, Transposed::Yes), (&window, Transposed::No), &product).unwrap();
+    plan.finish().unwrap().run().unwrap();
+    assert_eq!(gpu.read(&product).unwrap(), [samples as f32; 100]);
+}
+
 /// op(A) op(B) on this device.
 fn product(gpu: &Gpu, (a, flip_a): (&Matrix, bool), (b, flip_b): (&Matrix, bool), output: Shape) -> Vec<f32> {
     let upload = |m: &Matrix| gpu.upload(Shape::new(m.rows() as u32, m.cols() as u32), &m.to_f32()).unwrap();

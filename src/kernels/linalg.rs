@@ -210,7 +210,7 @@ fn in_parts_by(
     product: &Tensor,
 ) -> Result<(), Error> {
     let shape = MatmulShape::of(first, left, right)?;
-    if let Some(count) = split(plan.gpu(), &shape, product) {
+    if let Some(count) = split(plan.gpu(), &shape, [left.0, right.0, product]) {
         return side_by_side(plan, first, count, (left.0, right.0), product);
     }
     let limit = inner_limit(plan.gpu().capabilities().class, shape.transposed);
@@ -233,13 +233,13 @@ fn in_parts_by(
 
 /// Parts of a sum over samples, Aᵀ B, that a GPU takes side by side, for a result with fewer tiles than keep it busy. That
 /// each element is then a sum of such sums is why its last bits depend on the device.
-fn split(gpu: &Gpu, shape: &MatmulShape, product: &Tensor) -> Option<u32> {
+fn split(gpu: &Gpu, shape: &MatmulShape, operands: [&Tensor; 3]) -> Option<u32> {
     /// Samples of a part: of fewer, writing and reading the parts takes as long as they save.
     const LEAST: u32 = 1024;
     const MOST: u64 = 32;
     let device = gpu.capabilities();
     let is_long = shape.transposed == (Transposed::Yes, Transposed::No) && shape.inner >= 2 * LEAST;
-    if device.class != AdapterClass::Gpu || !is_long || product.is_window() {
+    if device.class != AdapterClass::Gpu || !is_long || operands.iter().any(|it| it.is_window()) {
         return None;
     }
     // By rule, for a tuning is to change no bits.
