@@ -19,16 +19,13 @@
 // The importing file provides the bindings, `params`, `start`, `finish`, `finish_group`, `left_block`, `right_block`
 // and `tile_wanted` (see linalg/matmul). Needs the SUBGROUP feature; the host checks the subgroup size.
 #import "shared/index.wgsl"
+#import "linalg/tile_bands.wgsl"
 #import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
 
 const TILE_ROWS: u32 = 32u;
 const TILE_COLUMNS: u32 = 64u;
-
-fn band_height() -> u32 {
-    return select(8u, 1u, params.inner <= 256u);
-}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

@@ -11,16 +11,13 @@
 // with less waste. Each output element is a chain of one fma per k in increasing k, with the same bits in both.
 // Subgroup operations stand in uniform control flow.
 #import "shared/index.wgsl"
+#import "linalg/tile_bands.wgsl"
 #import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
 
 const TILE_ROWS: u32 = 64u;
 const TILE_COLUMNS: u32 = 32u;
-
-fn band_height() -> u32 {
-    return select(8u, 1u, params.inner <= 256u);
-}
 
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,

@@ -11,15 +11,12 @@
 //
 // Each output element is a chain of one fma per k in increasing k.
 #import "shared/index.wgsl"
+#import "linalg/tile_bands.wgsl"
 #import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 
 const TILE_ROWS: u32 = 16u;
 const TILE_COLUMNS: u32 = 128u;
-
-fn band_height() -> u32 {
-    return select(8u, 1u, params.inner <= 256u);
-}
 
 var<workgroup> lane_sums: array<f32, 8>;
 
