@@ -247,6 +247,12 @@ const ROWS: &[(&str, Record)] = &[
         dladmm::step_size(plan, args)
     }),
     ("dladmm/fista", |b, plan| b.last_layer(|args| dladmm::fista(plan, args, 50, 4.0))),
+    ("dladmm/fista_changes", |b, plan| {
+        b.last_layer(|args| dladmm::fista_changes(plan, args, &(0..4), 4.0, (&b.changes(args)?, 0)))
+    }),
+    ("dladmm/fista_stop", |b, plan| {
+        b.last_layer(|args| dladmm::fista_stop(plan, &b.changes(args)?, args.control, &(0..4), (500, 1e-3)))
+    }),
     ("dladmm/newton", |b, plan| b.last_layer(|args| dladmm::newton(plan, args))),
     ("dladmm/squared_z", |b, plan| {
         let targets = b.logits()?;
@@ -652,7 +658,8 @@ impl Bench<'_> {
     }
 
     fn control(&self) -> Result<Tensor, Error> {
-        self.gpu.upload(Shape::vector(dladmm::CONTROL_LENGTH), &[1e-2, 1e-2, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
+        self.gpu
+            .upload(Shape::vector(dladmm::CONTROL_LENGTH), &[1e-2, 1e-2, 1.0, 1.0, 0.0, 0.0, f32::MAX, 0.0])
     }
 
     /// An accelerator with a full history in the middle of a try, all of whose weights are zero.
@@ -676,6 +683,10 @@ impl Bench<'_> {
     fn history(&self) -> Result<Tensor, Error> {
         let portion = Shape::new(self.portion_rows(), self.width);
         self.gpu.zeros(anderson::history_shape(portion, COLUMNS), StorageType::F32)
+    }
+
+    fn changes(&self, args: &LastLayer<'_>) -> Result<Tensor, Error> {
+        self.matrix(dladmm::fista_change_rows(args.z.shape()), 4)
     }
 
     fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {

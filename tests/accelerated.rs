@@ -196,7 +196,7 @@ fn settings_that_do_not_go_together_are_refused() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let images = Images::first(20);
     let none = AndersonConfig { memory: 0, ..AndersonConfig::default() };
-    let fista = ZLast::Fista { iterations: 10, eta: 2.0 };
+    let fista = ZLast::Fista { iterations: 10, eta: 2.0, tolerance: 0.0 };
     let refused = [
         accelerated(Some(none), exact()),
         Config { z_last: fista, ..accelerated(Some(AndersonConfig::default()), exact()) },

@@ -50,6 +50,7 @@ fn settings(trace: &DlAdmmTrace) -> Settings {
         theta_base: settings.theta_base,
         tau_base: settings.tau_base,
         fista_iterations: settings.fista_iterations,
+        fista_tolerance: 0.0,
         fista_eta: settings.fista_eta,
     }
 }
@@ -174,6 +175,7 @@ fn twins_compose_to_the_transcription_of_every_activation() {
             theta_base: 1.0,
             tau_base: 1.0,
             fista_iterations: 50,
+            fista_tolerance: 0.0,
             fista_eta: 2.0,
         };
         let mut literal =
@@ -323,6 +325,7 @@ fn augmented_lagrangian_never_rises_at_rho_1() {
             theta_base: 1.0,
             tau_base: 1.0,
             fista_iterations: 100,
+            fista_tolerance: 0.0,
             fista_eta: 2.0,
         };
         let mut net = LiteralDlAdmm::new(x, labels, weight, bias, settings);

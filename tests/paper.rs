@@ -69,7 +69,7 @@ impl Twins {
     }
 
     /// Runs both and compares every tensor, exponent and score.
-    fn compare(&self, gpu: &Gpu, config: &Config, settings: Settings) {
+    fn compare(&self, gpu: &Gpu, config: &Config, settings: Settings) -> LiteralDlAdmm {
         let (weight, bias) = (self.weight.clone(), self.bias.clone());
         let mut literal = LiteralDlAdmm::new(self.x.clone(), self.target.clone(), weight, bias, settings);
         let exponents: Vec<_> = (0..ITERATIONS).map(|_| literal.sweep()).collect();
@@ -101,6 +101,7 @@ impl Twins {
             let error = (f64::from(actual) - expected).abs() / expected.abs();
             assert!(error <= TOLERANCE, "{config:?}: {name} is {actual}, not {expected}");
         }
+        literal
     }
 
     fn train(&self, gpu: &Gpu, config: &Config) -> (Vec<Record>, HostState) {
@@ -141,7 +142,7 @@ fn settings(activation: Activation) -> (Config, Settings) {
         steps: Steps::Quadratic,
         rho,
         nu,
-        z_last: ZLast::Fista { iterations: 60, eta: 2.0 },
+        z_last: ZLast::Fista { iterations: 60, eta: 2.0, tolerance: 0.0 },
         ..Config::default()
     };
     let settings = Settings {
@@ -159,6 +160,7 @@ fn settings(activation: Activation) -> (Config, Settings) {
         theta_base: 1.0,
         tau_base: 1.0,
         fista_iterations: 60,
+        fista_tolerance: 0.0,
         fista_eta: 2.0,
     };
     (config, settings)
@@ -172,6 +174,24 @@ fn every_activation_runs_as_it_is_written_down() {
     {
         let (config, settings) = settings(activation);
         Twins::new(Loss::CrossEntropy).compare(&gpu, &config, settings);
+    }
+}
+
+#[test]
+fn fista_stops_where_its_authors_stop() {
+    let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
+    let (config, settings) = settings(Activation::Relu);
+    let mut taken = Vec::new();
+    for (tolerance, eta) in [(1e-1f32, 2.0f32), (1e-3, 2.0), (1e-3, 0.125)] {
+        let z_last = ZLast::Fista { iterations: 60, eta, tolerance };
+        let settings = Settings { fista_tolerance: tolerance.into(), fista_eta: eta.into(), ..settings };
+        let literal =
+            Twins::new(Loss::CrossEntropy).compare(&gpu, &Config { z_last, ..config.clone() }, settings);
+        taken.extend(literal.fista_taken);
+    }
+    // In each of the stages in which the kernels look for it.
+    for stage in [1..=4, 5..=32, 33..=59] {
+        assert!(taken.iter().any(|steps| stage.contains(steps)), "none in {stage:?}: {taken:?}");
     }
 }
 

@@ -825,8 +825,11 @@ typedef enum {
 typedef enum {
   // Exactly, by damped Newton steps.
   DUALSTEP_Z_LAST_NEWTON = 0,
-  // By a fixed number of accelerated proximal-gradient iterations: the paper's.
+  // By accelerated proximal-gradient iterations: the paper's.
   DUALSTEP_Z_LAST_FISTA = 1,
+  // Exactly, but with DUALSTEP_SCHEDULE_OFFICIAL by FISTA as its authors' program runs it: at most 500 iterations at a step
+  // length of 4, until one moves the objective by less than 1e-3.
+  DUALSTEP_Z_LAST_USUAL = 2,
 } dualstep_z_last;
 
 // A network in training by dlADMM. One call at a time may use it.
@@ -882,7 +885,7 @@ typedef struct {
   float theta_0;
   // How the last layer's z is found.
   dualstep_z_last z_last;
-  // Iterations of DUALSTEP_Z_LAST_FISTA.
+  // Iterations of DUALSTEP_Z_LAST_FISTA, at most.
   uint32_t fista_iterations;
   // Step length of DUALSTEP_Z_LAST_FISTA; 2 is safe for every rho.
   float fista_eta;
@@ -892,6 +895,8 @@ typedef struct {
   uint32_t refresh_every;
   // Not 0: the state before each iteration is kept, so that a run that diverges can be saved. Costs a copy of the state.
   uint32_t keep_last_finite;
+  // DUALSTEP_Z_LAST_FISTA stops with the first iteration that moves the objective by less; 0 for never.
+  double fista_tolerance;
 } dualstep_training_settings;
 
 // What an iteration reports. The library makes it; what it points to lasts as long as the callback.

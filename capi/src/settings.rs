@@ -124,11 +124,14 @@ codes!(dualstep_schedule: DUALSTEP_SCHEDULE_CONSTANT, DUALSTEP_SCHEDULE_PAPER, D
 pub enum dualstep_z_last {
     /// Exactly, by damped Newton steps.
     DUALSTEP_Z_LAST_NEWTON = 0,
-    /// By a fixed number of accelerated proximal-gradient iterations: the paper's.
+    /// By accelerated proximal-gradient iterations: the paper's.
     DUALSTEP_Z_LAST_FISTA = 1,
+    /// Exactly, but with DUALSTEP_SCHEDULE_OFFICIAL by FISTA as its authors' program runs it: at most 500 iterations at a step
+    /// length of 4, until one moves the objective by less than 1e-3.
+    DUALSTEP_Z_LAST_USUAL = 2,
 }
 
-codes!(dualstep_z_last: DUALSTEP_Z_LAST_NEWTON, DUALSTEP_Z_LAST_FISTA);
+codes!(dualstep_z_last: DUALSTEP_Z_LAST_NEWTON, DUALSTEP_Z_LAST_FISTA, DUALSTEP_Z_LAST_USUAL);
 
 /// Settings of a training by dlADMM (Wang et al. 2019), with the defaults of `dualstep train`.
 #[repr(C)]
@@ -182,7 +185,7 @@ pub struct dualstep_training_settings {
     pub theta_0: f32,
     /// How the last layer's z is found.
     pub z_last: Code<dualstep_z_last>,
-    /// Iterations of DUALSTEP_Z_LAST_FISTA.
+    /// Iterations of DUALSTEP_Z_LAST_FISTA, at most.
     pub fista_iterations: u32,
     /// Step length of DUALSTEP_Z_LAST_FISTA; 2 is safe for every rho.
     pub fista_eta: f32,
@@ -192,6 +195,8 @@ pub struct dualstep_training_settings {
     pub refresh_every: u32,
     /// Not 0: the state before each iteration is kept, so that a run that diverges can be saved. Costs a copy of the state.
     pub keep_last_finite: u32,
+    /// DUALSTEP_Z_LAST_FISTA stops with the first iteration that moves the objective by less; 0 for never.
+    pub fista_tolerance: f64,
 }
 
 /// Hidden layers unless said otherwise.
@@ -201,11 +206,11 @@ static HIDDEN: [u32; 2] = [200, 200];
 unsafe impl Versioned for dualstep_training_settings {
     const NAME: &'static str = "dualstep_training_settings";
     const LEAST: usize = end!(keep_last_finite: u32);
-    const END: usize = end!(keep_last_finite: u32);
+    const END: usize = end!(fista_tolerance: f64);
 
     fn standard() -> Self {
         let (base, exact, cg) = (Config::default(), Exact::default(), Solver::conjugate_gradients());
-        let (fista_iterations, fista_eta) = fista();
+        let (fista_iterations, fista_eta, fista_tolerance) = fista();
         let (weight_steps, activation_steps) = match cg {
             Solver::ConjugateGradients { weight_steps, activation_steps } => (weight_steps, activation_steps),
             Solver::Cholesky => (0, 0),
@@ -239,20 +244,21 @@ unsafe impl Versioned for dualstep_training_settings {
             nu: 0.0,
             tau_0: base.tau_0,
             theta_0: base.theta_0,
-            z_last: dualstep_z_last::DUALSTEP_Z_LAST_NEWTON.into(),
+            z_last: dualstep_z_last::DUALSTEP_Z_LAST_USUAL.into(),
             fista_iterations,
             fista_eta,
             evaluate_every: base.evaluate_every,
             refresh_every: base.refresh_every,
             keep_last_finite: base.keep_last_finite.into(),
+            fista_tolerance,
         }
     }
 }
 
-fn fista() -> (u32, f32) {
+fn fista() -> (u32, f32, f64) {
     match ZLast::fista() {
-        ZLast::Fista { iterations, eta } => (iterations, eta),
-        ZLast::Newton => (0, 0.0),
+        ZLast::Fista { iterations, eta, tolerance } => (iterations, eta, tolerance.into()),
+        ZLast::Newton => (0, 0.0, 0.0),
     }
 }
 
@@ -268,9 +274,12 @@ impl dualstep_training_settings {
         let steps = self.steps(schedule, penalty)?;
         let z_last = match self.z_last.get("z_last")? {
             dualstep_z_last::DUALSTEP_Z_LAST_NEWTON => ZLast::Newton,
-            dualstep_z_last::DUALSTEP_Z_LAST_FISTA => {
-                ZLast::Fista { iterations: self.fista_iterations, eta: self.fista_eta }
-            }
+            dualstep_z_last::DUALSTEP_Z_LAST_USUAL => ZLast::usual(schedule),
+            dualstep_z_last::DUALSTEP_Z_LAST_FISTA => ZLast::Fista {
+                iterations: self.fista_iterations,
+                eta: self.fista_eta,
+                tolerance: self.fista_tolerance as f32,
+            },
         };
         let (acceleration, mixed) = self.acceleration(steps, z_last)?;
         let rho = if self.rho == 0.0 { schedule.initial_penalty() } else { self.rho };

@@ -1,7 +1,7 @@
 // One sample's classes, for the z-steps of the last layer: CLASS_QUADS vec4s in the registers of each lane that shares
 // the sample, the padding excluded from maxima and sums. How many lanes share it, and what they add up, is said in
 // dladmm/classes_in_*. The importing kernel declares `product`, `bias`, `dual`, `z`, `control` and
-// `params { quads, samples, classes }`.
+// `params { quads, samples, classes }`; dladmm/write_z is for those that change z.
 #import "dladmm/classes_in_lane.wgsl"
 
 const CLASS_QUADS: u32 = 3u; // @spec
@@ -39,16 +39,6 @@ fn read_z(sample: u32, lane: u32) -> Classes {
         }
     }
     return point;
-}
-
-fn write_z(sample: u32, lane: u32, value: Classes) {
-    var point = value;
-    for (var k = 0u; k < CLASS_QUADS; k++) {
-        let quad = quad_of(k, lane);
-        if quad < params.quads {
-            z[sample * params.quads + quad] = point[k];
-        }
-    }
 }
 
 // The label as a one-hot vec4 of the given quad.

@@ -23,6 +23,11 @@ fn greatest(v: vec4f, lane: u32) -> vec4f {
 
 var<workgroup> first_says: u32;
 
+// Whether this is the first of the lanes that share the sample.
+fn is_first(lane: u32) -> bool {
+    return lane == 0u;
+}
+
 // What the sample's first lane says.
 fn agreed(condition: bool, lane: u32) -> bool {
     if lane == 0u {

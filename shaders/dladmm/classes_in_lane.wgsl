@@ -17,6 +17,11 @@ fn greatest(v: vec4f, lane: u32) -> vec4f {
     return v;
 }
 
+// Whether this is the first of the lanes that share the sample.
+fn is_first(lane: u32) -> bool {
+    return true;
+}
+
 // What the sample's first lane says.
 fn agreed(condition: bool, lane: u32) -> bool {
     return condition;

@@ -1,5 +1,5 @@
-// What a dlADMM iteration is steered by. Written by the host at the start and by dladmm/record between iterations;
-// every other kernel only reads it. All floats, so that copying it as floats keeps its bits.
+// What a dlADMM iteration is steered by. Written by the host at the start, by dladmm/record between iterations and by
+// dladmm/fista_stop; every other kernel only reads it. All floats, so that copying it as floats keeps its bits.
 struct Control {
     rho: f32,        // penalty of the last layer's constraint
     nu: f32,         // penalty of the relaxed constraints
@@ -7,6 +7,6 @@ struct Control {
     theta_0: f32,    // the same for weights
     cost: f32,       // training cost of the last evaluated iteration
     rises: f32,      // how many iterations in a row it has risen
-    unused_0: f32,
-    unused_1: f32,
+    fista_steps: f32, // how many steps of z_L the stop test asks for; without one more than any
+    unused: f32,
 }

@@ -1,16 +1,13 @@
-// dladmm/fista: z-step of the last layer, softmax cross-entropy, a fixed number of accelerated proximal-gradient
-// iterations (Wang et al. 2019, section 4.2: FISTA for subproblem 5).
+// dladmm/fista: z-step of the last layer, softmax cross-entropy, by accelerated proximal-gradient steps.
 //
-//   minimise  -log softmax(z)_label + (rho/2) |z - c|^2,    c = P + b - u/rho,    per sample
-//   lambda = 1, zeta = z; repeat:  lambda' = (1 + sqrt(1 + 4 lambda^2)) / 2,   gamma = (1 - lambda) / lambda'
-//       zeta' = (rho c + (z - eta (softmax(z) - y)) / eta) / (rho + 1/eta)
-//       z = (1 - gamma) zeta' + gamma zeta
+//   min(`iterations`, control.fista_steps) of the steps of dladmm/fista_step, for each sample
 //
 // P, u, z: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
 // A lane owns one sample, or a workgroup where classes are many; see dladmm/classes. Oracle: reference::dladmm::fista.
 #import "shared/index.wgsl"
 #import "dladmm/control.wgsl"
-#import "dladmm/classes.wgsl"
+#import "dladmm/fista_step.wgsl"
+#import "dladmm/write_z.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 
@@ -38,23 +35,11 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         return;
     }
     let label = labels[sample];
-    var centre = scaled_centre(sample, lane);
-    var point = read_z(sample, lane);
-    var previous = point;
-    var lambda = 1.0;
-    let scale = 1.0 / (control.rho + 1.0 / params.eta);
-    for (var iteration = 0u; iteration < params.iterations; iteration++) {
-        let next_lambda = 0.5 * (1.0 + sqrt(1.0 + 4.0 * lambda * lambda));
-        let gamma = (1.0 - lambda) / next_lambda;
-        var p = softmax(point, lane);
-        let share = vec4f(p.scale);
-        for (var k = 0u; k < CLASS_QUADS; k++) {
-            let gradient = fma(p.powers[k], share, -one_hot(label, quad_of(k, lane)));
-            let next = (centre[k] + (point[k] / params.eta - gradient)) * scale;
-            point[k] = (1.0 - gamma) * next + gamma * previous[k];
-            previous[k] = next;
-        }
-        lambda = next_lambda;
+    let centre = scaled_centre(sample, lane);
+    let steps = min(f32(params.iterations), control.fista_steps);
+    var at = first_iterate(read_z(sample, lane));
+    for (var step = 0u; f32(step) < steps; step++) {
+        advance(&at, softmax(at.z, lane), centre, label, lane);
     }
-    write_z(sample, lane, point);
+    write_z(sample, lane, at.z);
 }

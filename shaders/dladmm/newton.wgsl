@@ -12,6 +12,7 @@
 #import "shared/index.wgsl"
 #import "dladmm/control.wgsl"
 #import "dladmm/classes.wgsl"
+#import "dladmm/write_z.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 const STEPS: u32 = 12u; // @spec

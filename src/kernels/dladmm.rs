@@ -5,6 +5,9 @@
 //! `labels` one u32 per sample, `targets` those or, for squared loss, samples × outputs; `control` and `status` as [`CONTROL_LENGTH`] and [`STATUS_LENGTH`] say; `steps`
 //! slots × 4. Lists of partial sums belong to the whole tensor, and `offset` says where a block's part begins.
 
+use std::iter;
+use std::ops::Range;
+
 use super::anderson::LEDGER_LENGTH;
 use super::linalg::{MatmulShape, Transposed};
 use super::loss::Loss;
@@ -566,7 +569,9 @@ params! {
 }
 
 /// z-step of the last layer for softmax cross-entropy by `iterations` FISTA steps of length `eta` (Wang et al. 2019,
-/// section 4.2).
+/// section 4.2), or by as many as `control` says, if those are fewer: see [`fista_stop`].
+///
+/// FLOPs are counted for all `iterations`.
 ///
 /// # Errors
 /// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
@@ -581,6 +586,119 @@ pub fn fista(plan: &mut PlanBuilder, args: &LastLayer<'_>, iterations: u32, eta:
         params: bytemuck::bytes_of(&params),
         groups: class_groups(shape),
         flops: 14 * shape.elements() * u64::from(iterations),
+    })
+}
+
+/// `dladmm/fista_changes`
+pub static FISTA_CHANGES: Kernel = Kernel {
+    name: "dladmm/fista_changes",
+    bindings: &[
+        Binding::read("product"),
+        Binding::read("bias"),
+        Binding::read("dual"),
+        Binding::read("labels"),
+        Binding::read("control"),
+        Binding::read("z"),
+        Binding::write("changes"),
+    ],
+    params: FistaChangesParams::LAYOUT,
+    variants: class_variants,
+};
+
+params! {
+    struct FistaChangesParams {
+        quads: u32, samples: u32, classes: u32, known: u32, limit: u32, first_row: u32, eta: f32
+    }
+}
+
+/// How far [`fista_changes`] and [`fista_stop`] look ahead in turn, for FISTA of so many iterations at most: eight times as far
+/// each time, in multiples of four, since most often the first step or two settle it.
+pub fn fista_stages(iterations: u32) -> impl Iterator<Item = Range<u32>> {
+    let last = iterations.next_multiple_of(4);
+    iter::successors(Some(0..last.min(4)), move |stage| {
+        (stage.end < last).then(|| stage.end..last.min(stage.end.saturating_mul(8)))
+    })
+}
+
+/// Rows of changes that [`fista_changes`] leaves for logits of this shape.
+pub fn fista_change_rows(shape: Shape) -> u32 {
+    match shape.columns {
+        0..=LANE_CLASSES => shape.rows.div_ceil(SAMPLE_LANES),
+        _ => shape.rows,
+    }
+}
+
+/// By how much each of the steps `stage` of [`fista`], one of [`fista_stages`], would move the objective
+/// `Σ −log softmax(z)_label + (ρ/2) ‖z − c‖²`: partial sums over samples in rows of `changes` from `first_row` on, a step to a
+/// column. Nothing where `control` says that an earlier step is the last.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn fista_changes(
+    plan: &mut PlanBuilder,
+    args: &LastLayer<'_>,
+    stage: &Range<u32>,
+    eta: f32,
+    (changes, first_row): (&Tensor, u32),
+) -> Result<(), Error> {
+    let shape = args.check(&FISTA_CHANGES, Loss::CrossEntropy)?;
+    let rows = changes.shape().rows.max(first_row + fista_change_rows(shape));
+    expect_shape(&FISTA_CHANGES, "changes", changes, Shape::new(rows, stage.end - stage.start))?;
+    let params = FistaChangesParams {
+        quads: shape.quads(),
+        samples: shape.rows,
+        classes: shape.columns,
+        known: stage.start,
+        limit: stage.end,
+        first_row,
+        eta,
+    };
+    plan.dispatch(Dispatch {
+        kernel: &FISTA_CHANGES,
+        variant: class_variant(shape.columns),
+        operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z, changes],
+        params: bytemuck::bytes_of(&params),
+        groups: class_groups(shape),
+        flops: 26 * shape.elements() * u64::from(stage.end),
+    })
+}
+
+/// `dladmm/fista_stop`
+pub static FISTA_STOP: Kernel = Kernel {
+    name: "dladmm/fista_stop",
+    bindings: &[Binding::read("changes"), Binding::update("control")],
+    params: FistaStopParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct FistaStopParams { rows: u32, quads: u32, known: u32, iterations: u32, tolerance: f32 }
+}
+
+/// The authors' stop test: tells `control` that [`fista`] is to end with the first of the steps `stage` whose change of the
+/// objective, summed over the rows of `changes`, is less than `tolerance` in size; with `iterations` where none is.
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn fista_stop(
+    plan: &mut PlanBuilder,
+    changes: &Tensor,
+    control: &Tensor,
+    stage: &Range<u32>,
+    (iterations, tolerance): (u32, f32),
+) -> Result<(), Error> {
+    let shape = changes.shape();
+    expect_shape(&FISTA_STOP, "changes", changes, Shape::new(shape.rows, stage.end - stage.start))?;
+    expect_length(&FISTA_STOP, "control", control, CONTROL_LENGTH.into())?;
+    let params =
+        FistaStopParams { rows: shape.rows, quads: shape.quads(), known: stage.start, iterations, tolerance };
+    plan.dispatch(Dispatch {
+        kernel: &FISTA_STOP,
+        variant: Variant::new("plain"),
+        operands: &[changes, control],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups(1),
+        flops: shape.elements(),
     })
 }
 

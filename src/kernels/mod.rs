@@ -77,6 +77,8 @@ pub static ALL: &[&Kernel] = &[
     &dladmm::WEIGHT_PENALTY,
     &dladmm::STEP_SIZE,
     &dladmm::FISTA,
+    &dladmm::FISTA_CHANGES,
+    &dladmm::FISTA_STOP,
     &dladmm::NEWTON,
     &dladmm::SQUARED_Z,
     &dladmm::DUAL_STEP,

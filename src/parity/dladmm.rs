@@ -90,7 +90,11 @@ fn config(trace: &DlAdmmTrace) -> Config {
         nu: settings.nu as f32,
         tau_0: settings.tau_base as f32,
         theta_0: settings.theta_base as f32,
-        z_last: ZLast::Fista { iterations: settings.fista_iterations as u32, eta: settings.fista_eta as f32 },
+        z_last: ZLast::Fista {
+            iterations: settings.fista_iterations as u32,
+            eta: settings.fista_eta as f32,
+            tolerance: 0.0,
+        },
         evaluate_every: 1,
         ..Config::default()
     }

@@ -22,12 +22,14 @@ pub struct Control {
     pub cost: f64,
     /// How many times running it has risen.
     pub rises: u32,
+    /// How many steps of z_L the stop test asks for, without one more than any.
+    pub fista_steps: f64,
 }
 
 impl Control {
     /// Penalties and starts, before the first iteration.
     pub fn new(rho: f64, nu: f64, tau_0: f64, theta_0: f64) -> Self {
-        Self { rho, nu, tau_0, theta_0, cost: 0.0, rises: 0 }
+        Self { rho, nu, tau_0, theta_0, cost: 0.0, rises: 0, fista_steps: f64::from(f32::MAX) }
     }
 
     /// κ.
@@ -275,29 +277,82 @@ pub fn fista(args: LastLayer<'_>, eta: f64, iterations: usize) -> Bounded<Matrix
     let (rows, cols) = args.z.shape();
     let mut result = Bounded { value: Matrix::zeros(rows, cols), magnitude: Matrix::zeros(rows, cols) };
     for sample in 0..rows {
-        let target = args.target(sample);
-        let mut z = args.z.row(sample).to_vec();
-        let mut zeta = z.clone();
-        let mut magnitude = vec![0.0; cols];
-        let mut lambda: f64 = 1.0;
-        for _ in 0..iterations {
-            let lambda_next = (1.0 + (1.0 + 4.0 * lambda * lambda).sqrt()) / 2.0;
-            let gamma = (1.0 - lambda) / lambda_next;
-            let p = softmax(&z);
-            for class in 0..cols {
-                let gradient = p[class] - one_hot(args.label(sample), class);
-                let weight = args.rho + 1.0 / eta;
-                let zeta_next = (target[class].value + z[class] / eta - gradient) / weight;
-                magnitude[class] += (target[class].magnitude + z[class].abs() / eta + 1.0) / weight;
-                z[class] = (1.0 - gamma) * zeta_next + gamma * zeta[class];
-                zeta[class] = zeta_next;
-            }
-            lambda = lambda_next;
-        }
+        let last = fista_iterates(args, sample, eta).nth(iterations);
+        let (z, magnitude): (Vec<_>, Vec<_>) = last.iter().flatten().map(|z| (z.value, z.magnitude)).unzip();
         result.value.row_mut(sample).copy_from_slice(&z);
         result.magnitude.row_mut(sample).copy_from_slice(&magnitude);
     }
     result
+}
+
+/// One sample's z before the first step of [`fista`], after it, and so on.
+fn fista_iterates(args: LastLayer<'_>, sample: usize, eta: f64) -> impl Iterator<Item = Vec<Bounded<f64>>> {
+    let (target, label) = (args.target(sample), args.label(sample));
+    let weight = args.rho + 1.0 / eta;
+    let start = args.z.row(sample).iter().map(|&value| Bounded { value, magnitude: 0.0 }).collect::<Vec<_>>();
+    let first = (start.clone(), start, 1.0f64);
+    std::iter::successors(Some(first), move |(z, zeta, lambda)| {
+        let lambda_next = (1.0 + (1.0 + 4.0 * lambda * lambda).sqrt()) / 2.0;
+        let gamma = (1.0 - lambda) / lambda_next;
+        let p = softmax(&z.iter().map(|z| z.value).collect::<Vec<_>>());
+        let (mut z, mut zeta) = (z.clone(), zeta.clone());
+        for (class, target) in target.iter().enumerate() {
+            let (z, zeta) = (&mut z[class], &mut zeta[class]);
+            let gradient = p[class] - one_hot(label, class);
+            let next = (target.value + z.value / eta - gradient) / weight;
+            z.magnitude += (target.magnitude + z.value.abs() / eta + 1.0) / weight;
+            z.value = (1.0 - gamma) * next + gamma * zeta.value;
+            zeta.value = next;
+        }
+        Some((z, zeta, lambda_next))
+    })
+    .map(|(z, ..)| z)
+}
+
+/// By how much each of the first `iterations` steps of [`fista`] changes each sample's objective
+/// `−log softmax(z)_label + (ρ/2) ‖z − c‖²`: samples × iterations.
+///
+/// The objective without `(ρ/2) ‖c‖²`, which no step changes, evaluated afresh at each iterate. The magnitude is that of the
+/// gradient times what the step moves and what its ends may be off by.
+///
+/// # Panics
+/// If the shapes disagree, or a label names no class.
+pub fn fista_changes(args: LastLayer<'_>, eta: f64, iterations: usize) -> Bounded<Matrix> {
+    args.check("fista_changes");
+    let rows = args.z.rows();
+    let mut result =
+        Bounded { value: Matrix::zeros(rows, iterations), magnitude: Matrix::zeros(rows, iterations) };
+    for sample in 0..rows {
+        let (target, label) = (args.target(sample), args.label(sample));
+        let objective = |z: &[Bounded<f64>]| -> f64 {
+            let p = softmax(&z.iter().map(|z| z.value).collect::<Vec<_>>());
+            let pull =
+                |z: &Bounded<f64>, target: &Bounded<f64>| z.value * (args.rho * z.value / 2.0 - target.value);
+            z.iter().zip(&target).map(|(z, target)| pull(z, target)).sum::<f64>() - p[label as usize].ln()
+        };
+        let iterates: Vec<_> = fista_iterates(args, sample, eta).take(iterations + 1).collect();
+        for (step, ends) in iterates.windows(2).enumerate() {
+            let (before, after) = (&ends[0], &ends[1]);
+            let terms = before.iter().zip(after).zip(&target).enumerate();
+            result.value[(sample, step)] = objective(after) - objective(before);
+            result.magnitude[(sample, step)] = terms
+                .map(|(class, ((before, after), target))| {
+                    let pull = args.rho * before.value.abs().max(after.value.abs()) + target.magnitude;
+                    let slope = 1.0 + one_hot(label, class) + pull;
+                    let moved = (after.value - before.value).abs();
+                    slope * (moved + before.magnitude + after.magnitude)
+                })
+                .sum();
+        }
+    }
+    result
+}
+
+/// How many steps [`fista`] takes by the authors' stop test: as many as end with the first that changes the objective by less
+/// than `tolerance`, given its change by each step; `iterations` where none does.
+pub fn fista_stop(changes: &[f64], iterations: usize, tolerance: f64) -> usize {
+    let still = changes.iter().take(iterations).position(|change| change.abs() < tolerance);
+    still.map_or(iterations, |step| step + 1)
 }
 
 /// What [`newton`] returns.

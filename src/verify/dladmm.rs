@@ -1,5 +1,7 @@
 //! Cases of `kernels::dladmm`.
 
+use std::ops::Range;
+
 use rand::RngExt;
 
 use super::call::{Call, Session};
@@ -23,8 +25,8 @@ fn exact(value: f32) -> f64 {
 
 /// The control buffer's words.
 pub(super) fn control_row(control: &Control) -> Matrix {
-    let Control { rho, nu, tau_0, theta_0, cost, rises } = *control;
-    Matrix::new(1, 8, vec![rho, nu, tau_0, theta_0, cost, f64::from(rises), 0.0, 0.0])
+    let Control { rho, nu, tau_0, theta_0, cost, rises, fista_steps } = *control;
+    Matrix::new(1, 8, vec![rho, nu, tau_0, theta_0, cost, f64::from(rises), fista_steps, 0.0])
 }
 
 fn penalties(rho: f32, nu: f32) -> Control {
@@ -504,6 +506,23 @@ impl Last {
         };
         record(call, &args)
     }
+
+    /// Calls `dladmm/fista_changes`; what is expected of its changes is told the index of the first.
+    fn look_ahead<'e>(
+        &self,
+        call: &mut Call<'e>,
+        stage: &Range<u32>,
+        eta: f32,
+        expected: impl FnOnce(usize) -> Expected<'e>,
+    ) -> Result<(), Error> {
+        let (samples, classes) = self.z.shape();
+        let rows = EARLIER_ROWS + kernel::fista_change_rows(Shape::new(samples as u32, classes as u32));
+        let changes = Shape::new(rows, stage.len() as u32);
+        let changes = call.output("changes", changes, expected(EARLIER_ROWS as usize * stage.len()))?;
+        self.call(call, (Expected::Unchanged, Expected::Unchanged), |call, args| {
+            kernel::fista_changes(&mut call.plan, args, stage, eta, (&changes, EARLIER_ROWS))
+        })
+    }
 }
 
 pub(super) fn fista(session: &mut Session<'_>) -> Result<(), Error> {
@@ -522,11 +541,131 @@ pub(super) fn fista(session: &mut Session<'_>) -> Result<(), Error> {
             })?;
         }
     }
+    // Fewer than it is given, where the stop test says so.
+    let mut last = Last::new(session, (65, 10), 0.3);
+    last.control.fista_steps = 3.0;
+    let stepped = oracle::fista(last.oracle(), 2.0, 3);
+    session.check("3 of 25 iterations", |call| {
+        let near = Expected::near(&stepped, Bound::roundings(16).amplified(1.0 / last.control.rho));
+        last.call(call, (near, Expected::Unchanged), |call, args| {
+            kernel::fista(&mut call.plan, args, 25, 2.0)
+        })
+    })?;
     with_spoilt_samples(
         session,
         |args| oracle::fista(args, 2.0, 10),
         |call, args| kernel::fista(&mut call.plan, args, 10, 2.0),
     )
+}
+
+/// Rows before the first that is written.
+const EARLIER_ROWS: u32 = 2;
+
+/// An iteration's own chain, sums over lanes and classes, and a logarithm near 1, which WGSL lets be off by 2⁻²¹: of a growth
+/// by a sixteenth at least.
+const CHANGE_ROUNDINGS: usize = 16 + 16 + 64;
+
+/// The oracle's changes of the steps `stage`, summed over the samples of each row that the kernel leaves.
+fn change_rows(last: &Last, shape: Shape, stage: &Range<u32>, eta: f32) -> Bounded<Matrix> {
+    let changes = oracle::fista_changes(last.oracle(), exact(eta), stage.end as usize);
+    let rows = kernel::fista_change_rows(shape);
+    // A lane takes one sample, or a workgroup does.
+    let samples = if rows == shape.rows { 1 } else { 64 };
+    let summed = |matrix: &Matrix| {
+        Matrix::from_fn(rows as usize, stage.len(), |row, step| {
+            let own = row * samples..matrix.rows().min((row + 1) * samples);
+            own.map(|sample| matrix[(sample, stage.start as usize + step)]).sum()
+        })
+    };
+    Bounded { value: summed(&changes.value), magnitude: summed(&changes.magnitude) }
+}
+
+pub(super) fn fista_changes(session: &mut Session<'_>) -> Result<(), Error> {
+    for size in sizes(session) {
+        for (rho, eta, stage) in [(1e-6, 4.0f32, 0..4), (0.3, 2.0, 0..4), (1.0, 2.0, 4..12)] {
+            let last = Last::new(session, size, rho);
+            let changes = change_rows(&last, Shape::new(size.0, size.1), &stage, eta);
+            let bound = Bound::roundings(CHANGE_ROUNDINGS).amplified(1.0 / last.control.rho);
+            session.check(&format!("{}, steps {stage:?} at η = {eta}", last.case), |call| {
+                last.look_ahead(call, &stage, eta, |first| Expected::Near { value: &changes, bound, first })
+            })?;
+        }
+    }
+    let mut settled = Last::new(session, (65, 10), 0.3);
+    settled.control.fista_steps = 4.0;
+    session
+        .check("stopped before", |call| settled.look_ahead(call, &(4..8), 2.0, |_| Expected::Unchanged))?;
+    for (classes, odd) in [10, 1_000].into_iter().flat_map(|classes| NOT_FINITE.map(|odd| (classes, odd))) {
+        let mut last = Last::new(session, (65, classes), 1.0);
+        last.product[(64, 4)] = odd;
+        let changes = change_rows(&last, Shape::new(65, classes), &(0..4), 2.0);
+        let hit = changes.value.rows() - 1;
+        session.check(&format!("{odd} in product[64, 4] of {classes} classes"), |call| {
+            last.look_ahead(call, &(0..4), 2.0, |first| {
+                let changes = &changes;
+                Expected::Each(Box::new(move |values, index| match index.checked_sub(first) {
+                    Some(index) if index / 4 == hit && values[first + index].is_finite() => {
+                        Verdict::Not("NaN or infinite".into())
+                    }
+                    Some(index) if index / 4 < hit => {
+                        let (value, magnitude) =
+                            (changes.value.data()[index], changes.magnitude.data()[index]);
+                        Verdict::of(
+                            values[first + index],
+                            value,
+                            magnitude,
+                            Bound::roundings(CHANGE_ROUNDINGS),
+                        )
+                    }
+                    _ => Verdict::Near(0.0),
+                }))
+            })
+        })?;
+    }
+    Ok(())
+}
+
+/// Each case names the steps that change the objective by almost nothing, and those whose change is not a number.
+pub(super) fn fista_stop(session: &mut Session<'_>) -> Result<(), Error> {
+    const TOLERANCE: f32 = 1e-3;
+    // Rows, steps looked at, the most that there are.
+    let standing = |still: &[u32], odd: &[u32]| (still.to_vec(), odd.to_vec());
+    for ((rows, stage, iterations), (still, odd)) in [
+        ((1, 0..4, 100), standing(&[0], &[])),
+        ((3, 0..4, 3), standing(&[], &[])),
+        ((157, 0..4, 100), standing(&[1, 3], &[0])),
+        ((64, 4..32, 100), standing(&[], &[9])),
+        ((65, 4..32, 100), standing(&[31], &[])),
+        ((5, 4..32, 30), standing(&[30, 31], &[])),
+        ((257, 32..256, 5_000), standing(&[255, 34], &[33, 35])),
+        ((2, 256..2_048, 5_000), standing(&[2_040], &[])),
+    ] {
+        let moves = session.matrix(Shape::new(rows as u32, stage.len() as u32), Profile::Ordinary);
+        let changes = Matrix::from_fn(rows, stage.len(), |row, column| match stage.start + column as u32 {
+            step if odd.contains(&step) => f64::NAN,
+            step if still.contains(&step) => exact(1e-9 * moves[(row, column)] as f32),
+            _ => exact(-1.0 - moves[(row, column)].abs() as f32),
+        });
+        let sums = (0..stage.len()).map(|column| (0..rows).map(|row| changes[(row, column)]).sum());
+        let looked_at: Vec<f64> = (0..stage.start).map(|_| f64::NAN).chain(sums).collect();
+        let steps = oracle::fista_stop(&looked_at, iterations as usize, exact(TOLERANCE));
+        for before in [iterations, stage.start.max(1)].map(f64::from) {
+            let mut control = penalties(0.02, 0.03);
+            control.fista_steps = before;
+            let is_settled = before <= f64::from(stage.start);
+            let after = Control { fista_steps: if is_settled { before } else { steps as f64 }, ..control };
+            let case = format!("{rows} rows of steps {stage:?}, still {still:?}, {before} before");
+            session.check(&case, |call| {
+                let next = control_row(&after).map(|value| exact(value as f32));
+                let expected =
+                    Expected::Words(next.data().iter().map(|value| (*value as f32).to_bits()).collect());
+                let changes = call.input("changes", &changes)?;
+                let control = call.update("control", &control_row(&control), expected)?;
+                kernel::fista_stop(&mut call.plan, &changes, &control, &stage, (iterations, TOLERANCE))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn newton(session: &mut Session<'_>) -> Result<(), Error> {

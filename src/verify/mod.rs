@@ -141,6 +141,8 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::dladmm::WEIGHT_PENALTY, dladmm::weight_penalty),
     (&kernels::dladmm::STEP_SIZE, dladmm::step_size),
     (&kernels::dladmm::FISTA, dladmm::fista),
+    (&kernels::dladmm::FISTA_CHANGES, dladmm::fista_changes),
+    (&kernels::dladmm::FISTA_STOP, dladmm::fista_stop),
     (&kernels::dladmm::NEWTON, dladmm::newton),
     (&kernels::dladmm::SQUARED_Z, dladmm::squared_z),
     (&kernels::dladmm::DUAL_STEP, dladmm::dual_step),

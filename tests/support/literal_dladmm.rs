@@ -85,8 +85,10 @@ pub struct Settings {
     pub sparsity: f64,
     /// Whether every row of W and every sample of a is stepped as far as pays, instead of all by backtracking.
     pub line_search: bool,
-    /// Iterations of FISTA.
+    /// Iterations of FISTA, at most.
     pub fista_iterations: usize,
+    /// FISTA stops where the objective has moved by less than this.
+    pub fista_tolerance: f64,
     /// η of FISTA.
     pub fista_eta: f64,
 }
@@ -140,6 +142,8 @@ pub struct LiteralDlAdmm {
     pub a: Vec<Matrix>,
     /// The dual of the last layer.
     pub u: Matrix,
+    /// How many iterations FISTA took each time.
+    pub fista_taken: Vec<usize>,
     target: Target,
     settings: Settings,
 }
@@ -174,7 +178,8 @@ impl LiteralDlAdmm {
                 )
             }
         });
-        Self { weight, bias, z, a, u: Matrix::zeros(classes, samples), target, settings }
+        let (u, fista_taken) = (Matrix::zeros(classes, samples), Vec::new());
+        Self { weight, bias, z, a, u, fista_taken, target, settings }
     }
 
     /// One iteration (Algorithm 1). Returns the doublings of each backtracked step, in the order they are taken; none where
@@ -353,7 +358,16 @@ impl LiteralDlAdmm {
         let mut lambda: f64 = 1.0;
         let mut zeta = self.z[last].clone();
         let mut z = zeta.clone();
-        for _ in 0..self.settings.fista_iterations {
+        let mut objective = f64::INFINITY;
+        let mut taken = 0;
+        while taken < self.settings.fista_iterations {
+            let before = objective;
+            let distance = square_norm(&zip(&z, &c, |z, c| z - c));
+            objective = self.loss(&z) + rho / 2.0 * distance;
+            if (objective - before).abs() < self.settings.fista_tolerance {
+                break;
+            }
+            taken += 1;
             let lambda_next = (1.0 + (1.0 + 4.0 * lambda * lambda).sqrt()) / 2.0;
             let gamma = (1.0 - lambda) / lambda_next;
             let softmax = softmax(&z);
@@ -365,6 +379,7 @@ impl LiteralDlAdmm {
             z = zip(&zeta_next, &zeta, |new, old| (1.0 - gamma) * new + gamma * old);
             (lambda, zeta) = (lambda_next, zeta_next);
         }
+        self.fista_taken.push(taken);
         self.z[last] = z;
     }
 

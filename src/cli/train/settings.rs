@@ -87,15 +87,19 @@ pub struct Settings {
     /// Where the search for a weight matrix's curvature starts [default: 1].
     #[arg(long, value_name = "THETA")]
     theta_0: Option<f32>,
-    /// How the last layer's z is found [default: newton].
+    /// How the last layer's z is found [default: newton, or fista with --schedule official].
     #[arg(long, value_name = "METHOD")]
     z_last: Option<ZLastName>,
-    /// Iterations of `--z-last fista` [default: 100].
+    /// Iterations of `--z-last fista` [default: 100, or at most 500 with --schedule official].
     #[arg(long, value_name = "COUNT")]
     fista_iterations: Option<u32>,
     /// Step length of `--z-last fista`; 2 is safe for every ρ [default: 4].
     #[arg(long, value_name = "ETA")]
     fista_eta: Option<f32>,
+    /// Stop FISTA with the first iteration that moves the objective, summed over samples, by less; 0 for never [default: 0, or
+    /// 1e-3 with --schedule official].
+    #[arg(long, value_name = "CHANGE")]
+    fista_tolerance: Option<f32>,
     /// Take accuracy and cost every so many iterations; 0 for never [default: 1].
     #[arg(long, value_name = "ITERATIONS")]
     eval_every: Option<u32>,
@@ -311,8 +315,12 @@ impl Settings {
     }
 
     /// Flags of FISTA alone.
-    fn flags_of_fista(&self) -> [(&'static str, bool); 2] {
-        [("--fista-iterations", self.fista_iterations.is_some()), ("--fista-eta", self.fista_eta.is_some())]
+    fn flags_of_fista(&self) -> [(&'static str, bool); 3] {
+        [
+            ("--fista-iterations", self.fista_iterations.is_some()),
+            ("--fista-eta", self.fista_eta.is_some()),
+            ("--fista-tolerance", self.fista_tolerance.is_some()),
+        ]
     }
 
     /// The settings of a new run from the weights that `seed` draws, their ranges checked.
@@ -325,7 +333,7 @@ impl Settings {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
-        let (steps, z_last) = (self.steps(schedule)?, self.z_last(base.z_last)?);
+        let (steps, z_last) = (self.steps(schedule)?, self.z_last(ZLast::usual(schedule))?);
         let (acceleration, mixed) = self.acceleration(steps, z_last)?;
         let config = Config {
             acceleration,
@@ -422,16 +430,18 @@ impl Settings {
         }
     }
 
-    fn z_last(&self, otherwise: ZLast) -> Result<ZLast, Failure> {
+    fn z_last(&self, usual: ZLast) -> Result<ZLast, Failure> {
         let flags = self.flags_of_fista();
-        let usual = self.z_last.map_or(otherwise, |name| match name {
-            ZLastName::Newton => ZLast::Newton,
-            ZLastName::Fista => ZLast::fista(),
-        });
-        let method = match usual {
-            ZLast::Fista { iterations, eta } => ZLast::Fista {
+        let wanted = match (self.z_last, usual) {
+            (Some(ZLastName::Newton), _) => ZLast::Newton,
+            (Some(ZLastName::Fista), ZLast::Newton) => ZLast::fista(),
+            (Some(ZLastName::Fista) | None, usual) => usual,
+        };
+        let method = match wanted {
+            ZLast::Fista { iterations, eta, tolerance } => ZLast::Fista {
                 iterations: self.fista_iterations.unwrap_or(iterations),
                 eta: self.fista_eta.unwrap_or(eta),
+                tolerance: self.fista_tolerance.unwrap_or(tolerance),
             },
             ZLast::Newton => ZLast::Newton,
         };
@@ -491,9 +501,11 @@ impl Settings {
             )));
         }
         self.method.check_sparse()?;
-        let (iterations, eta) = match config.z_last {
-            ZLast::Fista { iterations, eta } => (iterations.to_string(), eta.to_string()),
-            ZLast::Newton => ("none".into(), "none".into()),
+        let [iterations, eta, tolerance] = match config.z_last {
+            ZLast::Fista { iterations, eta, tolerance } => {
+                [iterations.to_string(), eta.to_string(), tolerance.to_string()]
+            }
+            ZLast::Newton => ["none", "none", "none"].map(String::from),
         };
         let widths = self.hidden.as_ref().map(|widths| text::joined(widths, ","));
         let agree = Agreement { checkpoint };
@@ -555,6 +567,7 @@ impl Settings {
         agree.check("z-last", method, z_last_name(config.z_last))?;
         agree.check("fista-iterations", self.fista_iterations.map(|it| it.to_string()), iterations)?;
         agree.check("fista-eta", self.fista_eta.map(|it| it.to_string()), eta)?;
+        agree.check("fista-tolerance", self.fista_tolerance.map(|it| it.to_string()), tolerance)?;
         agree.check("eval-every", self.eval_every, config.evaluate_every)?;
         agree.check("refresh-every", self.refresh_every, config.refresh_every)
     }
@@ -695,7 +708,14 @@ fn z_last_name(method: ZLast) -> &'static str {
 /// The settings by the names of their flags, for the start and for reports.
 pub fn describe(config: &Config) -> Vec<(&'static str, String)> {
     let z_last = match config.z_last {
-        ZLast::Fista { iterations, eta } => format!("fista, {iterations} iterations, η = {eta}"),
+        ZLast::Fista { iterations, eta, tolerance: 0.0 } => {
+            format!("fista, {iterations} iterations, η = {eta}")
+        }
+        ZLast::Fista { iterations, eta, tolerance } => {
+            format!(
+                "fista, at most {iterations} iterations, η = {eta}, until one moves the objective by less than {tolerance}"
+            )
+        }
         ZLast::Newton => "newton".into(),
     };
     let steps = match config.steps {

@@ -318,22 +318,39 @@ impl Penalty {
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method")]
 pub enum ZLast {
-    /// A fixed number of accelerated proximal-gradient iterations, as the paper does.
+    /// Accelerated proximal-gradient iterations, as the paper does.
     Fista {
-        /// How many.
+        /// How many, at most.
         iterations: u32,
         /// Step length η; 4 is the authors', 2 is safe for every ρ.
         eta: f32,
+        /// Stops with the first that changes the objective, summed over samples, by less than this; 0 for a fixed number.
+        #[serde(default)]
+        tolerance: f32,
     },
     /// Exactly, by damped Newton steps.
     Newton,
 }
 
 impl ZLast {
+    /// The step that goes with a schedule where nothing else is said: exact, but FISTA with the schedule of the authors' program.
+    pub fn usual(schedule: Schedule) -> Self {
+        match schedule {
+            Schedule::Official => Self::official(),
+            Schedule::Constant | Schedule::Paper => Self::Newton,
+        }
+    }
+
     /// FISTA as it is run unless said otherwise: with the authors' η, until its error falls below that of f32 for
     /// moderate penalties.
     pub const fn fista() -> Self {
-        Self::Fista { iterations: 100, eta: 4.0 }
+        Self::Fista { iterations: 100, eta: 4.0, tolerance: 0.0 }
+    }
+
+    /// FISTA as its authors' program runs it. It mostly stops at the first iteration, whose change is the smallest, and goes on
+    /// to the last where it is not small enough.
+    pub const fn official() -> Self {
+        Self::Fista { iterations: 500, eta: 4.0, tolerance: 1e-3 }
     }
 }
 
@@ -398,12 +415,15 @@ impl Config {
                 );
             }
         }
-        if let ZLast::Fista { iterations, eta } = self.z_last {
+        if let ZLast::Fista { iterations, eta, tolerance } = self.z_last {
             if iterations == 0 {
                 return refuse("fista-iterations", "0".into(), "at least 1");
             }
             if !(eta.is_finite() && eta > 0.0) {
                 return refuse("fista-eta", eta.to_string(), "must be positive and finite");
+            }
+            if !(tolerance.is_finite() && tolerance >= 0.0) {
+                return refuse("fista-tolerance", tolerance.to_string(), "must be finite and not negative");
             }
         }
         if self.schedule == Schedule::Official && self.evaluate_every != 1 {

@@ -527,5 +527,5 @@ fn ridge_of(rows: &[f32]) -> Vec<f32> {
 }
 
 fn control_words(start: &HostState) -> Vec<f32> {
-    vec![start.rho, start.nu, start.tau_0, start.theta_0, start.cost, start.rises as f32, 0.0, 0.0]
+    vec![start.rho, start.nu, start.tau_0, start.theta_0, start.cost, start.rises as f32, f32::MAX, 0.0]
 }

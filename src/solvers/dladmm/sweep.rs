@@ -234,15 +234,40 @@ impl Sweep<'_> {
 
     fn z_last(&mut self) -> Result<(), Error> {
         let state = self.state;
+        if let (Loss::CrossEntropy, ZLast::Fista { iterations, eta, tolerance }) =
+            (self.config.loss, self.config.z_last)
+            && tolerance > 0.0
+        {
+            self.look_for_stop(iterations, eta, tolerance)?;
+        }
         for k in 0..state.dual.blocks().len() {
             let args = state.last_layer(k);
             match (self.config.loss, self.config.z_last) {
                 (Loss::Squared, _) => kernel::squared_z(&mut self.plan, &args)?,
-                (Loss::CrossEntropy, ZLast::Fista { iterations, eta }) => {
+                (Loss::CrossEntropy, ZLast::Fista { iterations, eta, .. }) => {
                     kernel::fista(&mut self.plan, &args, iterations, eta)?;
                 }
                 (Loss::CrossEntropy, ZLast::Newton) => kernel::newton(&mut self.plan, &args)?,
             }
+        }
+        Ok(())
+    }
+
+    /// Finds out how many steps FISTA is to take, all blocks of samples alike.
+    fn look_for_stop(&mut self, iterations: u32, eta: f32, tolerance: f32) -> Result<(), Error> {
+        let state = self.state;
+        let rows = |k: usize| kernel::fista_change_rows(state.last_layer(k).z.shape());
+        let blocks = 0..state.dual.blocks().len();
+        for stage in kernel::fista_stages(iterations) {
+            let changes =
+                self.plan.temporary(Shape::new(blocks.clone().map(rows).sum(), stage.end - stage.start));
+            let mut first_row = 0;
+            for k in blocks.clone() {
+                let args = state.last_layer(k);
+                kernel::fista_changes(&mut self.plan, &args, &stage, eta, (&changes, first_row))?;
+                first_row += rows(k);
+            }
+            kernel::fista_stop(&mut self.plan, &changes, &state.control, &stage, (iterations, tolerance))?;
         }
         Ok(())
     }

@@ -1,0 +1,48 @@
+// dladmm/fista_stop: after how many steps dladmm/fista is to stop, from the changes of dladmm/fista_changes.
+//
+//   control.fista_steps = the first step in known + 1 .. iterations whose change, summed over `rows`, is less than
+//                         `tolerance` in size; `iterations` where there is none
+//
+// Leaves what was found among the steps up to `known` as it is. changes: rows of `quads` vec4s.
+// One workgroup; a lane sums every WG_SIZE-th vec4 of a row. Oracle: reference::dladmm::fista_stop.
+#import "shared/reduce_tree_max.wgsl"
+#import "dladmm/control.wgsl"
+
+const WG_SIZE: u32 = 64u; // @spec
+
+struct Params {
+    rows: u32,
+    quads: u32,
+    known: u32,
+    iterations: u32,
+    tolerance: f32,
+}
+
+@group(0) @binding(0) var<storage, read> changes: array<vec4f>;
+@group(0) @binding(1) var<storage, read_write> control: Control;
+@group(0) @binding(2) var<uniform> params: Params;
+
+var<workgroup> is_open: u32;
+
+@compute @workgroup_size(WG_SIZE)
+fn main(@builtin(local_invocation_index) lane: u32) {
+    if lane == 0u {
+        is_open = select(0u, 1u, control.fista_steps > f32(params.known));
+    }
+    if workgroupUniformLoad(&is_open) == 0u {
+        return;
+    }
+    var stop = vec4f(f32(params.iterations));
+    for (var quad = lane; quad < params.quads; quad += WG_SIZE) {
+        var sum = vec4f();
+        for (var row = 0u; row < params.rows; row++) {
+            sum += changes[row * params.quads + quad];
+        }
+        let steps = vec4f(f32(params.known + 4u * quad)) + vec4f(1.0, 2.0, 3.0, 4.0);
+        stop = min(stop, select(stop, steps, abs(sum) < vec4f(params.tolerance)));
+    }
+    let earliest = -workgroup_max(-stop, lane);
+    if lane == 0u {
+        control.fista_steps = min(min(earliest.x, earliest.y), min(earliest.z, earliest.w));
+    }
+}
