@@ -399,7 +399,8 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("anderson/columns", |b, plan| {
         let (live, x, f, g) = (b.portion()?, b.portion()?, b.portion()?, b.portion()?);
-        let (ledger, history, chunks) = (b.ledger()?, b.history()?, reduce::partial_count(&live));
+        let (ledger, history) = (b.ledger()?, b.history()?);
+        let chunks = anderson::column_partials(b.gpu.capabilities().class, &live);
         let args = anderson::Columns {
             live: &live,
             x: &x,
@@ -686,7 +687,7 @@ impl Bench<'_> {
     }
 
     fn changes(&self, args: &LastLayer<'_>) -> Result<Tensor, Error> {
-        self.matrix(dladmm::fista_change_rows(args.z.shape()), 4)
+        self.matrix(dladmm::fista_change_rows(self.gpu.capabilities().class, args.z.shape()), 4)
     }
 
     fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {

@@ -7,16 +7,16 @@
 //
 // dG = dX + dF, which is all that a candidate needs. live, x, f, g: `quads` vec4s, padding zero; history: `memory`
 // planes of dF, then as many of dG, each of `quads`; partials: a list of `chunks` vec4s for each pair of columns, zero
-// for columns that hold nothing. Products are of dF as it was stored. A workgroup owns a chunk of CHUNK vec4s; lanes
-// stride through it, then a fixed tree adds them. Oracle: reference::anderson::columns.
+// for columns that hold nothing. Products are of dF as it was stored. A workgroup owns a chunk of CHUNK vec4s, a
+// lane ROUNDS of them, WG_SIZE apart; then a fixed tree adds them. Oracle: reference::anderson::columns.
 #import "shared/index.wgsl"
 #import "shared/reduce_tree.wgsl"
 #import "anderson/ledger.wgsl"
 #import "anderson/history_f32.wgsl"
 
 const WG_SIZE: u32 = 256u; // @spec
-const CHUNK: u32 = 1024u; // @spec
-const ROUNDS: u32 = CHUNK / WG_SIZE;
+const ROUNDS: u32 = 4u; // @spec
+const CHUNK: u32 = ROUNDS * WG_SIZE;
 
 struct Params {
     quads: u32,
@@ -37,6 +37,10 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
+    // All of the ledger before the first branch, where one load serves all lanes of a CPU.
+    let forms = ledger.forms != 0u;
+    let slot = ledger.slot;
+    let columns = ledger.columns;
     let chunk = linear_group(group, groups);
     let first = chunk * CHUNK + lane;
     var residual: array<vec4f, ROUNDS>;
@@ -46,15 +50,16 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         residual[round] = vec4f();
         change[round] = vec4f();
         if i < params.quads {
-            residual[round] = bitcast<vec4f>(live[i]) - x[i];
-            if ledger.forms != 0u {
-                change[round] = form_column(i, residual[round]);
+            let now = live[i];
+            residual[round] = bitcast<vec4f>(now) - x[i];
+            if forms {
+                change[round] = form_column(slot, i, residual[round], bitcast<vec4f>(now));
             }
             f[i] = residual[round];
-            g[i] = live[i];
+            g[i] = now;
         }
     }
-    if ledger.forms == 0u {
+    if !forms {
         return;
     }
     for (var pair = 0u; 2u * pair < params.memory; pair++) {
@@ -62,8 +67,8 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         for (var round = 0u; round < ROUNDS; round++) {
             let i = first + round * WG_SIZE;
             if i < params.quads {
-                sums += vec4f(products(2u * pair, i, change[round], residual[round]),
-                              products(2u * pair + 1u, i, change[round], residual[round]));
+                sums += vec4f(products(2u * pair, slot, columns, i, change[round], residual[round]),
+                              products(2u * pair + 1u, slot, columns, i, change[round], residual[round]));
             }
         }
         let total = workgroup_sum(sums, lane);
@@ -73,22 +78,21 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     }
 }
 
-// Stores dF and dG; returns dF as it was stored.
-fn form_column(i: u32, residual: vec4f) -> vec4f {
+// Stores dF and dG in column `slot`; returns dF as it was stored.
+fn form_column(slot: u32, i: u32, residual: vec4f, now: vec4f) -> vec4f {
     let stored = pack(residual - f[i]);
-    history[ledger.slot * params.quads + i] = stored;
-    history[(params.memory + ledger.slot) * params.quads + i] =
-        pack(bitcast<vec4f>(live[i]) - bitcast<vec4f>(g[i]));
+    history[slot * params.quads + i] = stored;
+    history[(params.memory + slot) * params.quads + i] = pack(now - bitcast<vec4f>(g[i]));
     return unpack(stored);
 }
 
 // ( <dF_column, change>, <dF_column, residual> ) in one vec4; the newest column is not read back.
-fn products(column: u32, i: u32, change: vec4f, residual: vec4f) -> vec2f {
-    if column >= ledger.columns {
+fn products(column: u32, slot: u32, columns: u32, i: u32, change: vec4f, residual: vec4f) -> vec2f {
+    if column >= columns {
         return vec2f();
     }
     var other = change;
-    if column != ledger.slot {
+    if column != slot {
         other = unpack(history[column * params.quads + i]);
     }
     return vec2f(dot(other, change), dot(other, residual));

@@ -25,15 +25,44 @@ struct Params {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
     let i = linear_group(group, groups) * WG_SIZE + lane;
+    // All of the ledger before the first branch, where one load serves all lanes of a CPU.
     let columns = ledger.columns;
     let step = ledger.step;
-    if ledger.tried == 0u || i >= params.quads {
+    let tried = ledger.tried;
+    let gamma = array<vec4f, MOST_COLUMNS / 4u>(gammas(0u), gammas(4u), gammas(8u), gammas(12u));
+    if tried == 0u || i >= params.quads {
         return;
     }
     var change = vec4f();
-    for (var column = 0u; column < columns; column++) {
-        let moved = unpack(history[(params.memory + column) * params.quads + i]);
-        change = fma(vec4f(ledger.gamma[column]), moved, change);
-    }
+    change = mixed(i, 0u, columns, gamma[0], change);
+    change = mixed(i, 4u, columns, gamma[1], change);
+    change = mixed(i, 8u, columns, gamma[2], change);
+    change = mixed(i, 12u, columns, gamma[3], change);
     live[i] = fma(vec4f(-step), change, g[i]);
+}
+
+fn gammas(first: u32) -> vec4f {
+    return vec4f(ledger.gamma[first], ledger.gamma[first + 1u], ledger.gamma[first + 2u], ledger.gamma[first + 3u]);
+}
+
+// `change` and the share of four columns.
+fn mixed(i: u32, first: u32, columns: u32, gamma: vec4f, change: vec4f) -> vec4f {
+    var sum = change;
+    if first < columns {
+        sum = fma(vec4f(gamma.x), moved(i, first), sum);
+    }
+    if first + 1u < columns {
+        sum = fma(vec4f(gamma.y), moved(i, first + 1u), sum);
+    }
+    if first + 2u < columns {
+        sum = fma(vec4f(gamma.z), moved(i, first + 2u), sum);
+    }
+    if first + 3u < columns {
+        sum = fma(vec4f(gamma.w), moved(i, first + 3u), sum);
+    }
+    return sum;
+}
+
+fn moved(i: u32, column: u32) -> vec4f {
+    return unpack(history[(params.memory + column) * params.quads + i]);
 }

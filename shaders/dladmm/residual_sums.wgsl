@@ -2,13 +2,15 @@
 //
 //   partials[(offset + g) * quads + q] = sum over the samples s of chunk g of P[s, q] + b[q] - t[s, q]
 //
-// P, t: samples x features, `quads` vec4s a sample; b: features. One lane owns one vec4 of features over one chunk of
-// samples, so that neighbouring lanes read neighbouring vec4s and nothing is shared.
+// P, t: samples x features, `quads` vec4s a sample; b: features. A lane owns ACROSS vec4s of features, WG_SIZE apart, over
+// one chunk of samples, so that neighbouring lanes read neighbouring vec4s and nothing is shared.
 // Oracle: reference::dladmm::residual_sums.
 #import "shared/index.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec
 const CHUNK: u32 = 64u; // @spec
+// More than one where a lane's loads are few and far between: so many at a time that memory is read ahead.
+const ACROSS: u32 = 1u; // @spec
 
 struct Params {
     quads: u32,
@@ -26,18 +28,31 @@ struct Params {
 @compute @workgroup_size(WG_SIZE)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let item = linear_group(group, groups) * WG_SIZE + lane;
-    if item >= params.quads * params.chunks {
+    let across = (params.quads + ACROSS * WG_SIZE - 1u) / (ACROSS * WG_SIZE);
+    let item = linear_group(group, groups);
+    let chunk = item / across;
+    if chunk >= params.chunks {
         return;
     }
-    let quad = item % params.quads;
-    let chunk = item / params.quads;
-    let b = bias[quad];
+    let first = (item % across) * ACROSS * WG_SIZE + lane;
+    let quads = params.quads;
     let end = min((chunk + 1u) * CHUNK, params.samples);
-    var sum = vec4f();
-    for (var sample = chunk * CHUNK; sample < end; sample++) {
-        let i = sample * params.quads + quad;
-        sum += product[i] + b - goal[i];
+    var column: array<u32, ACROSS>;
+    var b: array<vec4f, ACROSS>;
+    var sums: array<vec4f, ACROSS>;
+    for (var k = 0u; k < ACROSS; k++) {
+        column[k] = min(first + k * WG_SIZE, quads - 1u);
+        b[k] = bias[column[k]];
     }
-    partials[(params.offset + chunk) * params.quads + quad] = sum;
+    for (var sample = chunk * CHUNK; sample < end; sample++) {
+        for (var k = 0u; k < ACROSS; k++) {
+            let i = sample * quads + column[k];
+            sums[k] += product[i] + b[k] - goal[i];
+        }
+    }
+    for (var k = 0u; k < ACROSS; k++) {
+        if first + k * WG_SIZE < quads {
+            partials[(params.offset + chunk) * quads + column[k]] = sums[k];
+        }
+    }
 }

@@ -385,7 +385,7 @@ fn histories(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     let work = format!("{shape}, {MEMORY} columns");
     cases.add("anderson/columns", work.clone(), |plan| {
         let live = stage.input(0, shape)?;
-        let chunks = reduce::partial_count(&live);
+        let chunks = anderson::column_partials(stage.gpu.capabilities().class, &live);
         let partials = Shape::new(anderson::pair_count(MEMORY), 4 * chunks);
         let args = anderson::Columns {
             live: &live,

@@ -3,11 +3,10 @@
 //! They share a *ledger*, [`LEDGER_LENGTH`] words in `shaders/anderson/ledger.wgsl`, in which three of them decide and
 //! by which the others act or return at once. So one recorded plan serves every sweep, whatever a sweep does.
 
-use super::reduce::partial_count;
-use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
+use super::{LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, plain, quads, summing, summing_lanes};
 use crate::Error;
 use crate::engine::{
-    Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
+    AdapterClass, Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, StorageType, Tensor, Variant, params,
 };
 
 /// Most columns of a history.
@@ -100,11 +99,33 @@ pub static COLUMNS: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: ColumnsParams::LAYOUT,
-    variants: history_variants,
+    variants: || {
+        let stored = history_variants().into_iter();
+        stored.flat_map(|stored| LANES_OR_LOOPS.map(|class| column_variant(stored.clone(), class))).collect()
+    },
 };
 
 params! {
     struct ColumnsParams { quads: u32, memory: u32, offset: u32, chunks: u32 }
+}
+
+/// `vec4`s that a lane of [`columns`] takes: as many as a GPU's registers hold; more where lanes are a loop and the tree over
+/// them costs as much as reading.
+fn column_rounds(class: AdapterClass) -> u32 {
+    if class.is_software() { 16 } else { 4 }
+}
+
+/// The variant for a history that is stored so, on such a device.
+fn column_variant(history: Variant, class: AdapterClass) -> Variant {
+    match class.is_software() {
+        false => history,
+        true => summing(history, class).spec("ROUNDS", column_rounds(class)),
+    }
+}
+
+/// `vec4`s of each list of partial sums that [`columns`] leaves for a tensor on such a device.
+pub fn column_partials(class: AdapterClass, live: &Tensor) -> u32 {
+    quads(live).div_ceil(column_rounds(class) * summing_lanes(class))
 }
 
 /// What [`columns`] works on.
@@ -145,7 +166,8 @@ pub fn columns(plan: &mut PlanBuilder, args: &Columns<'_>) -> Result<(), Error> 
     expect_memory(&COLUMNS, memory)?;
     expect_shape(&COLUMNS, "history", history, history_shape(shape, memory))?;
     expect_length(&COLUMNS, "ledger", ledger, LEDGER_LENGTH.into())?;
-    let count = partial_count(live);
+    let class = plan.gpu().capabilities().class;
+    let count = column_partials(class, live);
     // The last list ends here, and no earlier one reaches into the next.
     expect_length(&COLUMNS, "partials", partials, 4 * u64::from(pair_count(memory)) * u64::from(chunks))?;
     if offset.checked_add(count).is_none_or(|end| end > chunks) {
@@ -157,7 +179,7 @@ pub fn columns(plan: &mut PlanBuilder, args: &Columns<'_>) -> Result<(), Error> 
     let touched = u64::from(memory + 1) * plane_bytes(history, memory);
     let dispatch = Dispatch {
         kernel: &COLUMNS,
-        variant: history_variant(&COLUMNS, history)?,
+        variant: column_variant(history_variant(&COLUMNS, history)?, class),
         operands: &[live, x, ledger, f, g, history, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),

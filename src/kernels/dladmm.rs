@@ -13,11 +13,13 @@ use super::linalg::{MatmulShape, Transposed};
 use super::loss::Loss;
 use super::tiles::{tile_for, tile_variants};
 use super::{
-    Activation, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads, reduce, summing,
-    summing_variants,
+    Activation, LANES_OR_LOOPS, WG_SIZE, expect_length, expect_shape, groups_over_samples, plain, quads,
+    reduce, summing, summing_lanes, summing_variants,
 };
 use crate::Error;
-use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
+use crate::engine::{
+    AdapterClass, Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params,
+};
 
 /// Words of the control buffer (`shaders/dladmm/control.wgsl`).
 pub const CONTROL_LENGTH: u32 = 8;
@@ -118,11 +120,21 @@ pub static RESIDUAL_SUMS: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: ResidualSumsParams::LAYOUT,
-    variants: plain,
+    variants: || LANES_OR_LOOPS.map(|class| residual_sums_variant(class).0).into(),
 };
 
 params! {
     struct ResidualSumsParams { quads: u32, samples: u32, chunks: u32, offset: u32 }
+}
+
+/// The variant for such a device, and how many `vec4`s of a sample a workgroup owns.
+fn residual_sums_variant(class: AdapterClass) -> (Variant, u32) {
+    /// `vec4`s of a lane where lanes are a loop.
+    const ACROSS: u32 = 4;
+    match class.is_software() {
+        false => (Variant::new("plain"), SAMPLE_LANES),
+        true => (summing(Variant::new("plain"), class).spec("ACROSS", ACROSS), ACROSS * summing_lanes(class)),
+    }
 }
 
 /// Rows of partial sums that [`residual_sums`] leaves for this many samples.
@@ -150,12 +162,13 @@ pub fn residual_sums(
     expect_length(&RESIDUAL_SUMS, "partials", partials, needed)?;
     let quads = shape.quads();
     let params = ResidualSumsParams { quads, samples: shape.rows, chunks, offset };
+    let (variant, width) = residual_sums_variant(plan.gpu().capabilities().class);
     plan.dispatch(Dispatch {
         kernel: &RESIDUAL_SUMS,
-        variant: Variant::new("plain"),
+        variant,
         operands: &[product, bias, goal, partials],
         params: bytemuck::bytes_of(&params),
-        groups: Groups::over(u64::from(quads) * u64::from(chunks), SAMPLE_LANES),
+        groups: Groups(u64::from(quads.div_ceil(width)) * u64::from(chunks)),
         flops: 3 * shape.elements(),
     })
 }
@@ -543,8 +556,11 @@ fn class_groups(shape: Shape) -> Groups {
     }
 }
 
+/// Numbers of classes that one lane takes, of which variants are checked without a device.
+const FEW_CLASSES: [u32; 3] = [2, 10, LANE_CLASSES];
+
 fn class_variants() -> Vec<Variant> {
-    [2, 10, LANE_CLASSES, 100, 1_000, 5_003].map(class_variant).into()
+    FEW_CLASSES.into_iter().chain([100, 1_000, 5_003]).map(class_variant).collect()
 }
 
 /// `dladmm/fista`
@@ -602,7 +618,10 @@ pub static FISTA_CHANGES: Kernel = Kernel {
         Binding::write("changes"),
     ],
     params: FistaChangesParams::LAYOUT,
-    variants: class_variants,
+    variants: || {
+        let as_loops = FEW_CLASSES.map(|classes| change_variant(classes, AdapterClass::Software));
+        class_variants().into_iter().chain(as_loops).collect()
+    },
 };
 
 params! {
@@ -611,19 +630,33 @@ params! {
     }
 }
 
-/// How far [`fista_changes`] and [`fista_stop`] look ahead in turn, for FISTA of so many iterations at most: eight times as far
+/// How far [`fista_changes`] and [`fista_stop`] look ahead in turn, for FISTA of so many iterations at most: sixteen times as far
 /// each time, in multiples of four, since most often the first step or two settle it.
 pub fn fista_stages(iterations: u32) -> impl Iterator<Item = Range<u32>> {
     let last = iterations.next_multiple_of(4);
     iter::successors(Some(0..last.min(4)), move |stage| {
-        (stage.end < last).then(|| stage.end..last.min(stage.end.saturating_mul(8)))
+        (stage.end < last).then(|| stage.end..last.min(stage.end.saturating_mul(16)))
     })
 }
 
-/// Rows of changes that [`fista_changes`] leaves for logits of this shape.
-pub fn fista_change_rows(shape: Shape) -> u32 {
+/// Samples of few classes that a workgroup takes: where lanes are a loop, as few as run at once, since they are summed.
+fn change_lanes(class: AdapterClass) -> u32 {
+    summing_lanes(class).min(SAMPLE_LANES)
+}
+
+fn change_variant(classes: u32, class: AdapterClass) -> Variant {
+    match classes {
+        0..=LANE_CLASSES if class.is_software() => {
+            class_variant(classes).spec("WG_SIZE", change_lanes(class)).for_software()
+        }
+        _ => class_variant(classes),
+    }
+}
+
+/// Rows of changes that [`fista_changes`] leaves for logits of this shape on such a device.
+pub fn fista_change_rows(class: AdapterClass, shape: Shape) -> u32 {
     match shape.columns {
-        0..=LANE_CLASSES => shape.rows.div_ceil(SAMPLE_LANES),
+        0..=LANE_CLASSES => shape.rows.div_ceil(change_lanes(class)),
         _ => shape.rows,
     }
 }
@@ -642,7 +675,9 @@ pub fn fista_changes(
     (changes, first_row): (&Tensor, u32),
 ) -> Result<(), Error> {
     let shape = args.check(&FISTA_CHANGES, Loss::CrossEntropy)?;
-    let rows = changes.shape().rows.max(first_row + fista_change_rows(shape));
+    let class = plan.gpu().capabilities().class;
+    let own_rows = fista_change_rows(class, shape);
+    let rows = changes.shape().rows.max(first_row + own_rows);
     expect_shape(&FISTA_CHANGES, "changes", changes, Shape::new(rows, stage.end - stage.start))?;
     let params = FistaChangesParams {
         quads: shape.quads(),
@@ -655,10 +690,10 @@ pub fn fista_changes(
     };
     plan.dispatch(Dispatch {
         kernel: &FISTA_CHANGES,
-        variant: class_variant(shape.columns),
+        variant: change_variant(shape.columns, class),
         operands: &[args.product, args.bias, args.dual, args.targets, args.control, args.z, changes],
         params: bytemuck::bytes_of(&params),
-        groups: class_groups(shape),
+        groups: Groups(own_rows.into()),
         flops: 26 * shape.elements() * u64::from(stage.end),
     })
 }

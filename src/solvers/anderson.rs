@@ -137,9 +137,9 @@ use crate::Error;
 use crate::engine::{Batch, Gpu, Plan, PlanBuilder, Shape, StorageType, Tensor};
 use crate::kernels::anderson::{
     self as kernel, Columns, GRAM_LENGTH, LEDGER_LENGTH, MOST_COLUMNS, OpenParams, Solve, StepRule, When,
-    history_shape, pair_count,
+    column_partials, history_shape, pair_count,
 };
-use crate::kernels::{elementwise, reduce};
+use crate::kernels::elementwise;
 
 /// How candidates are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -562,7 +562,7 @@ impl Piece {
         }
         let columns = gpu.zeros(history_shape(shape, config.memory), config.history.storage())?;
         let history = History { before: copy()?, residual: copy()?, columns, offset: *chunks };
-        *chunks += reduce::partial_count(&live);
+        *chunks += column_partials(gpu.capabilities().class, &live);
         Ok(Self { live, image, history: Some(history) })
     }
 }

@@ -5,7 +5,7 @@ use half::bf16;
 use super::call::{Call, Session};
 use super::elementwise::NOT_FINITE;
 use super::expected::{Bound, Expected, Verdict};
-use super::reduce::{OFFSET, chunk_roundings, chunks};
+use super::reduce::OFFSET;
 use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::{Shape, StorageType, Tensor};
@@ -133,6 +133,11 @@ impl Sweep {
         Shape::new(self.live.rows() as u32, self.live.cols() as u32)
     }
 
+    /// Partial sums that workgroups leave which take so many `vec4`s each.
+    fn partials(&self, chunk: u32) -> u32 {
+        (self.shape().stored() / 4).div_ceil(chunk.into()) as u32
+    }
+
     /// The oracle's column, and the history with it.
     fn pushed(&self, stored: impl Fn(f64) -> f64) -> (oracle::NewColumn, Vec<Matrix>) {
         let (columns, slot) = (self.ledger.columns as usize, self.ledger.slot as usize);
@@ -154,8 +159,8 @@ impl Sweep {
         new: &'e oracle::NewColumn,
         history: impl Fn(&mut Call<'e>) -> Result<Tensor, Error>,
     ) -> Result<(), Error> {
-        let (shape, count) = (self.shape(), chunks(self.shape()));
-        let list = OFFSET + count + 2;
+        let chunk = if session.gpu().capabilities().class.is_software() { 16 * 8 } else { 4 * WG_SIZE };
+        let (shape, list) = (self.shape(), OFFSET + self.partials(chunk) + 2);
         session.check(case, |call| {
             let (live, x) = (call.input("live", &self.live)?, call.input("x", &self.x)?);
             let ledger = read_ledger(call, &self.ledger)?;
@@ -164,7 +169,7 @@ impl Sweep {
                 (call.update("f", &self.f, residual)?, call.update("g", &self.g, Expected::SameAs("live"))?);
             let history = history(call)?;
             let partials = Shape::vector(4 * pair_count(MEMORY) * list);
-            let partials = call.output("partials", partials, self.expected_partials(new, list))?;
+            let partials = call.output("partials", partials, self.expected_partials(new, chunk))?;
             let args = kernel::Columns {
                 live: &live,
                 x: &x,
@@ -183,20 +188,21 @@ impl Sweep {
     }
 
     /// In each list a chunk's worth of terms that add up to the oracle's products; elsewhere nothing is written.
-    fn expected_partials<'e>(&'e self, new: &'e oracle::NewColumn, list: u32) -> Expected<'e> {
-        let count = chunks(self.shape()) as usize;
+    fn expected_partials<'e>(&'e self, new: &'e oracle::NewColumn, chunk: u32) -> Expected<'e> {
+        let count = self.partials(chunk) as usize;
+        let list = OFFSET as usize + count + 2;
         let elements = self.live.data().len().max(1) as f64;
-        // A product and three additions in a `vec4`, then as in any chunk. Each element may have been flushed.
-        let bound = Bound::roundings(4 + chunk_roundings(WG_SIZE)).amplified(elements);
+        // A product and three additions in a `vec4`, a lane's sixteen at most, then the tree over lanes. Each element may have been flushed.
+        let bound = Bound::roundings(4 + 16 + WG_SIZE.ilog2() as usize).amplified(elements);
         Expected::Each(Box::new(move |values, index| {
-            let (pair, place) = (index / (4 * list as usize), index / 4 % list as usize);
+            let (pair, place) = (index / (4 * list), index / 4 % list);
             let is_written = (OFFSET as usize..OFFSET as usize + count).contains(&place);
             if !is_written || !self.ledger.forms {
                 let untouched = values[index].is_nan();
                 return if untouched { Verdict::Near(0.0) } else { Verdict::Not("untouched".into()) };
             }
-            let terms = (0..count)
-                .map(|k| f64::from(values[4 * (pair * list as usize + OFFSET as usize + k) + index % 4]));
+            let terms =
+                (0..count).map(|k| f64::from(values[4 * (pair * list + OFFSET as usize + k) + index % 4]));
             let sum: f64 = terms.sum();
             let product = new.products.get(2 * pair + index % 4 / 2).map_or(Bounded::ZERO, |p| p[index % 2]);
             if !product.value.is_finite() {

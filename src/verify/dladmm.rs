@@ -516,7 +516,9 @@ impl Last {
         expected: impl FnOnce(usize) -> Expected<'e>,
     ) -> Result<(), Error> {
         let (samples, classes) = self.z.shape();
-        let rows = EARLIER_ROWS + kernel::fista_change_rows(Shape::new(samples as u32, classes as u32));
+        let class = call.plan.gpu().capabilities().class;
+        let rows =
+            EARLIER_ROWS + kernel::fista_change_rows(class, Shape::new(samples as u32, classes as u32));
         let changes = Shape::new(rows, stage.len() as u32);
         let changes = call.output("changes", changes, expected(EARLIER_ROWS as usize * stage.len()))?;
         self.call(call, (Expected::Unchanged, Expected::Unchanged), |call, args| {
@@ -566,11 +568,19 @@ const EARLIER_ROWS: u32 = 2;
 const CHANGE_ROUNDINGS: usize = 16 + 16 + 64;
 
 /// The oracle's changes of the steps `stage`, summed over the samples of each row that the kernel leaves.
-fn change_rows(last: &Last, shape: Shape, stage: &Range<u32>, eta: f32) -> Bounded<Matrix> {
+fn change_rows(
+    session: &Session<'_>,
+    last: &Last,
+    shape: Shape,
+    stage: &Range<u32>,
+    eta: f32,
+) -> Bounded<Matrix> {
     let changes = oracle::fista_changes(last.oracle(), exact(eta), stage.end as usize);
-    let rows = kernel::fista_change_rows(shape);
-    // A lane takes one sample, or a workgroup does.
-    let samples = if rows == shape.rows { 1 } else { 64 };
+    let class = session.gpu().capabilities().class;
+    let rows = kernel::fista_change_rows(class, shape);
+    // As many as leave one row.
+    let samples =
+        (1..).take_while(|&rows| kernel::fista_change_rows(class, Shape { rows, ..shape }) == 1).count();
     let summed = |matrix: &Matrix| {
         Matrix::from_fn(rows as usize, stage.len(), |row, step| {
             let own = row * samples..matrix.rows().min((row + 1) * samples);
@@ -584,7 +594,7 @@ pub(super) fn fista_changes(session: &mut Session<'_>) -> Result<(), Error> {
     for size in sizes(session) {
         for (rho, eta, stage) in [(1e-6, 4.0f32, 0..4), (0.3, 2.0, 0..4), (1.0, 2.0, 4..12)] {
             let last = Last::new(session, size, rho);
-            let changes = change_rows(&last, Shape::new(size.0, size.1), &stage, eta);
+            let changes = change_rows(session, &last, Shape::new(size.0, size.1), &stage, eta);
             let bound = Bound::roundings(CHANGE_ROUNDINGS).amplified(1.0 / last.control.rho);
             session.check(&format!("{}, steps {stage:?} at η = {eta}", last.case), |call| {
                 last.look_ahead(call, &stage, eta, |first| Expected::Near { value: &changes, bound, first })
@@ -598,7 +608,7 @@ pub(super) fn fista_changes(session: &mut Session<'_>) -> Result<(), Error> {
     for (classes, odd) in [10, 1_000].into_iter().flat_map(|classes| NOT_FINITE.map(|odd| (classes, odd))) {
         let mut last = Last::new(session, (65, classes), 1.0);
         last.product[(64, 4)] = odd;
-        let changes = change_rows(&last, Shape::new(65, classes), &(0..4), 2.0);
+        let changes = change_rows(session, &last, Shape::new(65, classes), &(0..4), 2.0);
         let hit = changes.value.rows() - 1;
         session.check(&format!("{odd} in product[64, 4] of {classes} classes"), |call| {
             last.look_ahead(call, &(0..4), 2.0, |first| {

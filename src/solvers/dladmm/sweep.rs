@@ -256,7 +256,8 @@ impl Sweep<'_> {
     /// Finds out how many steps FISTA is to take, all blocks of samples alike.
     fn look_for_stop(&mut self, iterations: u32, eta: f32, tolerance: f32) -> Result<(), Error> {
         let state = self.state;
-        let rows = |k: usize| kernel::fista_change_rows(state.last_layer(k).z.shape());
+        let class = self.plan.gpu().capabilities().class;
+        let rows = |k: usize| kernel::fista_change_rows(class, state.last_layer(k).z.shape());
         let blocks = 0..state.dual.blocks().len();
         for stage in kernel::fista_stages(iterations) {
             let changes =
