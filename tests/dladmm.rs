@@ -154,7 +154,13 @@ fn blocks_of_samples_change_no_bit() {
     let limited = GpuOptions { binding_limit: Some(1024 * 784 * 4), ..GpuOptions::default() };
     let Some(whole) = gpu::open(GpuOptions::default()) else { return };
     let Some(cut) = gpu::open(limited) else { return };
-    for config in [constant(1e-2, &[40, 12]), searched(1e-2, &[40, 12]), sparse(1e-2, 1e-2, &[40, 12])] {
+    let stopping = ZLast::Fista { iterations: 80, eta: 4.0, tolerance: 1.0 };
+    for config in [
+        constant(1e-2, &[40, 12]),
+        searched(1e-2, &[40, 12]),
+        sparse(1e-2, 1e-2, &[40, 12]),
+        Config { z_last: stopping, ..constant(1e-2, &[40, 12]) },
+    ] {
         let whole = train(&whole, &config, &images.problem(), 5);
         let cut = train(&cut, &config, &images.problem(), 5);
         assert_eq!(whole, cut, "{:?}", config.steps);
