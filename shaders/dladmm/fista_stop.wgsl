@@ -4,11 +4,12 @@
 //                         `tolerance` in size; `iterations` where there is none
 //
 // Leaves what was found among the steps up to `known` as it is. changes: rows of `quads` vec4s.
-// One workgroup; a lane sums every WG_SIZE-th vec4 of a row. Oracle: reference::dladmm::fista_stop.
-#import "shared/reduce_tree_max.wgsl"
+// One workgroup; for each vec4 its lanes stride over the rows, then a tree adds up what they have.
+// Oracle: reference::dladmm::fista_stop.
+#import "shared/reduce_tree.wgsl"
 #import "dladmm/control.wgsl"
 
-const WG_SIZE: u32 = 64u; // @spec
+const WG_SIZE: u32 = 256u; // @spec
 
 struct Params {
     rows: u32,
@@ -33,16 +34,16 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         return;
     }
     var stop = vec4f(f32(params.iterations));
-    for (var quad = lane; quad < params.quads; quad += WG_SIZE) {
+    for (var quad = 0u; quad < params.quads; quad++) {
         var sum = vec4f();
-        for (var row = 0u; row < params.rows; row++) {
+        for (var row = lane; row < params.rows; row += WG_SIZE) {
             sum += changes[row * params.quads + quad];
         }
+        let change = workgroup_sum(sum, lane);
         let steps = vec4f(f32(params.known + 4u * quad)) + vec4f(1.0, 2.0, 3.0, 4.0);
-        stop = min(stop, select(stop, steps, abs(sum) < vec4f(params.tolerance)));
+        stop = min(stop, select(stop, steps, abs(change) < vec4f(params.tolerance)));
     }
-    let earliest = -workgroup_max(-stop, lane);
     if lane == 0u {
-        control.fista_steps = min(min(earliest.x, earliest.y), min(earliest.z, earliest.w));
+        control.fista_steps = min(min(stop.x, stop.y), min(stop.z, stop.w));
     }
 }

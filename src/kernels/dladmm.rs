@@ -703,7 +703,7 @@ pub static FISTA_STOP: Kernel = Kernel {
     name: "dladmm/fista_stop",
     bindings: &[Binding::read("changes"), Binding::update("control")],
     params: FistaStopParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -729,7 +729,7 @@ pub fn fista_stop(
         FistaStopParams { rows: shape.rows, quads: shape.quads(), known: stage.start, iterations, tolerance };
     plan.dispatch(Dispatch {
         kernel: &FISTA_STOP,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[changes, control],
         params: bytemuck::bytes_of(&params),
         groups: Groups(1),
