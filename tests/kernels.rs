@@ -49,14 +49,14 @@ fn folded_grids() {
                 "gcn",
                 "line_search",
                 "dladmm/hidden_z",
-                "dladmm/residual",
-                "dladmm/fista",
                 "optimizer",
                 "first_order",
                 "badm",
                 "nm",
             ][..],
         ),
+        // 782 workgroups of eight lanes, 64 of 64 samples.
+        (30, &["dladmm/residual", "dladmm/fista"]),
         // A workgroup for each of 4,096 samples that are drawn, and 3,126 tiles of a matrix that is turned.
         (65, &["batch", "sparse", "linalg/transpose", "linalg/matvec_nm"]),
         // 7 sub-batches of 5 tiles each are the most.
