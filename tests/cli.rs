@@ -238,7 +238,8 @@ fn a_resumed_run_ends_where_a_whole_one_does() {
     let bench = Bench::new();
     for schedule in [
         "constant --accelerate none",
-        "official --z-last fista --fista-iterations 30",
+        "official",
+        "official --z-last fista --fista-iterations 30 --fista-tolerance 0",
         "constant --activation leaky-relu:0.1 --penalty l2:0.01 --steps quadratic",
         "constant --penalty l2:0.01 --accelerate none",
         "constant --steps line-search",

@@ -87,7 +87,7 @@ pub struct Settings {
     /// Where the search for a weight matrix's curvature starts [default: 1].
     #[arg(long, value_name = "THETA")]
     theta_0: Option<f32>,
-    /// How the last layer's z is found [default: newton, or fista with --schedule official].
+    /// How the last layer's z is found [default: newton, or fista with --schedule official unless accelerated].
     #[arg(long, value_name = "METHOD")]
     z_last: Option<ZLastName>,
     /// Iterations of `--z-last fista` [default: 100, or at most 500 with --schedule official].
@@ -333,7 +333,12 @@ impl Settings {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
-        let (steps, z_last) = (self.steps(schedule)?, self.z_last(ZLast::usual(schedule))?);
+        let usual = match self.accelerate {
+            // Candidates need a dual that follows z.
+            Some(AccelerateName::Anderson | AccelerateName::Extrapolate) => ZLast::Newton,
+            Some(AccelerateName::None | AccelerateName::Weights) | None => ZLast::usual(schedule),
+        };
+        let (steps, z_last) = (self.steps(schedule)?, self.z_last(usual)?);
         let (acceleration, mixed) = self.acceleration(steps, z_last)?;
         let config = Config {
             acceleration,
