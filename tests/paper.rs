@@ -182,15 +182,20 @@ fn fista_stops_where_its_authors_stop() {
     let Some(gpu) = gpu::open(GpuOptions::default()) else { return };
     let (config, settings) = settings(Activation::Relu);
     let mut taken = Vec::new();
-    for (tolerance, eta) in [(1e-1f32, 2.0f32), (1e-3, 2.0), (1e-3, 0.125)] {
-        let z_last = ZLast::Fista { iterations: 60, eta, tolerance };
-        let settings = Settings { fista_tolerance: tolerance.into(), fista_eta: eta.into(), ..settings };
+    for (tolerance, eta) in [(1e-1f32, 2.0f32), (1e-3, 2.0), (1e-3, 0.125), (1e-3, 0.03125)] {
+        let z_last = ZLast::Fista { iterations: 200, eta, tolerance };
+        let settings = Settings {
+            fista_iterations: 200,
+            fista_tolerance: tolerance.into(),
+            fista_eta: eta.into(),
+            ..settings
+        };
         let literal =
             Twins::new(Loss::CrossEntropy).compare(&gpu, &Config { z_last, ..config.clone() }, settings);
         taken.extend(literal.fista_taken);
     }
-    // At once, where the kernels look first; later; and near the end of what they may take.
-    for steps in [1..=4, 5..=32, 33..=59] {
+    // In each of the stages in which the kernels look for it.
+    for steps in [1..=4, 5..=64, 65..=199] {
         assert!(taken.iter().any(|count| steps.contains(count)), "none in {steps:?}: {taken:?}");
     }
 }

@@ -828,7 +828,8 @@ typedef enum {
   // By accelerated proximal-gradient iterations: the paper's.
   DUALSTEP_Z_LAST_FISTA = 1,
   // Exactly, but with DUALSTEP_SCHEDULE_OFFICIAL by FISTA as its authors' program runs it: at most 500 iterations at a step
-  // length of 4, until one moves the objective by less than 1e-3.
+  // length of 4, until one moves the objective by less than 1e-3. DUALSTEP_ACCELERATE_ANDERSON and
+  // DUALSTEP_ACCELERATE_EXTRAPOLATE need it exact.
   DUALSTEP_Z_LAST_USUAL = 2,
 } dualstep_z_last;
 

@@ -127,7 +127,8 @@ pub enum dualstep_z_last {
     /// By accelerated proximal-gradient iterations: the paper's.
     DUALSTEP_Z_LAST_FISTA = 1,
     /// Exactly, but with DUALSTEP_SCHEDULE_OFFICIAL by FISTA as its authors' program runs it: at most 500 iterations at a step
-    /// length of 4, until one moves the objective by less than 1e-3.
+    /// length of 4, until one moves the objective by less than 1e-3. DUALSTEP_ACCELERATE_ANDERSON and
+    /// DUALSTEP_ACCELERATE_EXTRAPOLATE need it exact.
     DUALSTEP_Z_LAST_USUAL = 2,
 }
 
@@ -274,7 +275,7 @@ impl dualstep_training_settings {
         let steps = self.steps(schedule, penalty)?;
         let z_last = match self.z_last.get("z_last")? {
             dualstep_z_last::DUALSTEP_Z_LAST_NEWTON => ZLast::Newton,
-            dualstep_z_last::DUALSTEP_Z_LAST_USUAL => ZLast::usual(schedule),
+            dualstep_z_last::DUALSTEP_Z_LAST_USUAL => ZLast::usual(schedule, self.tries_candidates()?),
             dualstep_z_last::DUALSTEP_Z_LAST_FISTA => ZLast::Fista {
                 iterations: self.fista_iterations,
                 eta: self.fista_eta,
@@ -343,6 +344,16 @@ impl dualstep_training_settings {
             dualstep_steps::DUALSTEP_STEPS_EXACT => exact,
             dualstep_steps::DUALSTEP_STEPS_LINE_SEARCH => Steps::LineSearch,
             dualstep_steps::DUALSTEP_STEPS_QUADRATIC => Steps::Quadratic,
+        })
+    }
+
+    fn tries_candidates(&self) -> Result<bool, Fault> {
+        Ok(match self.acceleration.get("acceleration")? {
+            dualstep_acceleration::DUALSTEP_ACCELERATE_ANDERSON
+            | dualstep_acceleration::DUALSTEP_ACCELERATE_EXTRAPOLATE => true,
+            dualstep_acceleration::DUALSTEP_ACCELERATE_USUAL
+            | dualstep_acceleration::DUALSTEP_ACCELERATE_NONE
+            | dualstep_acceleration::DUALSTEP_ACCELERATE_WEIGHTS => false,
         })
     }
 

@@ -470,8 +470,19 @@ static void trainings(const dualstep_gpu *gpu) {
     settings.hidden_count = 1;
     settings.z_last = 5;
     EXPECT(ERROR_ARGUMENT, dualstep_training_new(gpu, &settings, data, &training));
-    settings.z_last = DUALSTEP_Z_LAST_NEWTON;
+    /* Candidates need the last z found exactly: FISTA is refused, and not what is usual with them. */
+    settings.schedule = DUALSTEP_SCHEDULE_OFFICIAL;
+    settings.steps = DUALSTEP_STEPS_EXACT;
+    settings.acceleration = DUALSTEP_ACCELERATE_ANDERSON;
+    settings.z_last = DUALSTEP_Z_LAST_FISTA;
+    EXPECT(ERROR_SETTING, dualstep_training_new(gpu, &settings, data, &training));
     REQUIRE(training == NULL);
+    settings.z_last = DUALSTEP_Z_LAST_USUAL;
+    EXPECT(OK, dualstep_training_new(gpu, &settings, data, &training));
+    EXPECT(OK, dualstep_training_free(training));
+    EXPECT(OK, dualstep_training_settings_default(&settings));
+    settings.hidden = hidden;
+    settings.hidden_count = 1;
     EXPECT(OK, dualstep_training_new(gpu, &settings, data, &training));
     EXPECT(OK, dualstep_data_free(data));
 

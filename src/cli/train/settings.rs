@@ -333,11 +333,9 @@ impl Settings {
         let base = Config::default();
         let schedule = self.schedule.map_or(base.schedule, Schedule::from);
         let rho = self.rho.unwrap_or(schedule.initial_penalty());
-        let usual = match self.accelerate {
-            // Candidates need a dual that follows z.
-            Some(AccelerateName::Anderson | AccelerateName::Extrapolate) => ZLast::Newton,
-            Some(AccelerateName::None | AccelerateName::Weights) | None => ZLast::usual(schedule),
-        };
+        let tries_candidates =
+            matches!(self.accelerate, Some(AccelerateName::Anderson | AccelerateName::Extrapolate));
+        let usual = ZLast::usual(schedule, tries_candidates);
         let (steps, z_last) = (self.steps(schedule)?, self.z_last(usual)?);
         let (acceleration, mixed) = self.acceleration(steps, z_last)?;
         let config = Config {

@@ -333,11 +333,12 @@ pub enum ZLast {
 }
 
 impl ZLast {
-    /// The step that goes with a schedule where nothing else is said: exact, but FISTA with the schedule of the authors' program.
-    pub fn usual(schedule: Schedule) -> Self {
+    /// The step that goes with a schedule where nothing else is said: exact, but FISTA with the schedule of the authors' program
+    /// unless candidates are tried ([`Mixed::All`] with an acceleration), which need a dual that follows z.
+    pub fn usual(schedule: Schedule, tries_candidates: bool) -> Self {
         match schedule {
-            Schedule::Official => Self::official(),
-            Schedule::Constant | Schedule::Paper => Self::Newton,
+            Schedule::Official if !tries_candidates => Self::official(),
+            Schedule::Official | Schedule::Constant | Schedule::Paper => Self::Newton,
         }
     }
 
