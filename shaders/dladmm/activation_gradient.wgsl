@@ -8,6 +8,7 @@
 // What a workgroup and a lane own is said in the tile file. Oracle: reference::dladmm::activation_gradient.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_rows.wgsl"
+#import "linalg/output_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
 #import "shared/activation_relu.wgsl"

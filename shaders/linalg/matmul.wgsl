@@ -7,6 +7,7 @@
 // Oracle: reference::linalg::matmul.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_rows.wgsl"
+#import "linalg/output_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
 

@@ -10,6 +10,7 @@
 // Oracle: reference::linalg::matmul_add.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_rows.wgsl"
+#import "linalg/output_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
 

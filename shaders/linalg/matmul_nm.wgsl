@@ -10,6 +10,7 @@
 // in the tile file. Oracle: reference::linalg::matmul_nm.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_packed.wgsl"
+#import "linalg/output_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
 

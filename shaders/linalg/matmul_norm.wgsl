@@ -9,6 +9,7 @@
 // Oracle: reference::linalg::matmul_norm.
 #import "linalg/left_rows.wgsl"
 #import "linalg/right_rows.wgsl"
+#import "linalg/output_rows.wgsl"
 #import "linalg/tiles_all.wgsl"
 #import "linalg/tile_shared.wgsl"
 

@@ -16,11 +16,11 @@
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
 //
-// The importing file provides the bindings, `params`, `start`, `finish`, `finish_group`, `left_block`, `right_block`
-// and `tile_wanted` (see linalg/matmul). Needs the SUBGROUP feature; the host checks the subgroup size.
+// The importing file provides the bindings, `params`, `left_block`, `right_block`, `start_block` and `finish_block` (most take
+// those of linalg/output_rows), `finish_group`, `tile_at` and `tile_wanted` (most take those of linalg/tiles_all).
+// Needs the SUBGROUP feature; the host checks the subgroup size.
 #import "shared/index.wgsl"
 #import "linalg/tile_bands.wgsl"
-#import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
 

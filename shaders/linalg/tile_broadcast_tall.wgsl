@@ -11,7 +11,6 @@
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
 #import "shared/index.wgsl"
 #import "linalg/tile_bands.wgsl"
-#import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
 

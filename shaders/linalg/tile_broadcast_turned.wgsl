@@ -12,7 +12,6 @@
 // Subgroup operations stand in uniform control flow.
 #import "shared/index.wgsl"
 #import "linalg/tile_bands.wgsl"
-#import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
 

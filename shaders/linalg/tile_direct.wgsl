@@ -12,7 +12,6 @@
 // Each output element is a chain of one fma per k in increasing k.
 #import "shared/index.wgsl"
 #import "linalg/tile_bands.wgsl"
-#import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 
 const TILE_ROWS: u32 = 16u;

@@ -11,10 +11,9 @@
 // Each output element is a chain of one fma per k in increasing k. Every barrier is reached by all lanes: lanes
 // beyond an edge load zeros or repeat the edge and store nothing; the only early returns depend on the workgroup.
 //
-// The importing file provides the bindings, `params`, `start`, `finish`, `finish_group`, `left_block`, `right_block`
-// and `tile_wanted` (see linalg/matmul).
+// The importing file provides the bindings, `params`, `left_block`, `right_block`, `start_block` and `finish_block` (most take
+// those of linalg/output_rows), `finish_group`, `tile_at` and `tile_wanted` (most take those of linalg/tiles_all).
 #import "shared/index.wgsl"
-#import "linalg/tile_order.wgsl"
 #import "linalg/block.wgsl"
 
 const ROW_LANES: u32 = 8u; // @spec

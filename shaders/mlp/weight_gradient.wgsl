@@ -10,6 +10,8 @@
 // sum may be cut into dispatches: this one takes up to `inner` samples of each sub-batch from its `first` on, and starts
 // from what is there unless that is its first. Oracle: reference::mlp::weight_gradient.
 #import "batch/sub_batch.wgsl"
+#import "linalg/output_rows.wgsl"
+#import "linalg/tile_order.wgsl"
 #import "linalg/tile_shared.wgsl"
 
 struct Params {

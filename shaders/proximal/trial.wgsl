@@ -10,6 +10,8 @@
 // workgroups return at once; the first trial does not ask. What a workgroup and a lane own is said in the tile file.
 // Oracle: reference::proximal::trial.
 #import "linalg/right_rows.wgsl"
+#import "linalg/output_rows.wgsl"
+#import "linalg/tile_order.wgsl"
 #import "linalg/tile_shared.wgsl"
 #import "dladmm/control.wgsl"
 #import "dladmm/doublings.wgsl"

@@ -406,7 +406,7 @@ pub fn gram(plan: &mut PlanBuilder, samples: &Tensor, gram: &Tensor) -> Result<(
     let output = Shape::new(features, features);
     expect_shape(&GRAM, "gram", gram, output)?;
     let tile = tile_for(plan.gpu(), output);
-    let groups = tile.count(output);
+    let groups = tile.count_lower(features);
     for part in inner_parts(plan.gpu(), samples_in_all) {
         let (inner, stride) = (part.len() as u32, samples.pitch());
         let samples = samples.row_range(part)?;

@@ -29,6 +29,16 @@ impl Tile {
         u64::from(output.rows.div_ceil(self.rows)) * u64::from(output.columns.div_ceil(self.columns))
     }
 
+    /// Workgroups for the lower half of a symmetric result, in the bands of linalg/tiles_lower.
+    pub fn count_lower(self, size: u32) -> u64 {
+        const BAND_ROWS: u32 = 8;
+        let row_tiles = size.div_ceil(self.rows);
+        let ends = |first: u32| row_tiles.min(first + BAND_ROWS);
+        let width = |end: u32| size.min(end * self.rows).div_ceil(self.columns);
+        let bands = (0..row_tiles).step_by(BAND_ROWS as usize);
+        bands.map(|first| u64::from(ends(first) - first) * u64::from(width(ends(first)))).sum()
+    }
+
     /// The variant of a kernel that reads its operands in a way of its own.
     pub fn variant(self) -> Variant {
         self.variant_for(WAYS[0])

@@ -264,9 +264,10 @@ pub(super) fn matmul_norm(session: &mut Session<'_>) -> Result<(), Error> {
 }
 
 pub(super) fn gram(session: &mut Session<'_>) -> Result<(), Error> {
-    let mut sizes = vec![(1, 1), (5, 3), (0, 5), (3, 0), (18, 70)];
+    // The widest have more rows of tiles than are walked at a time.
+    let mut sizes = vec![(1, 1), (5, 3), (0, 5), (3, 0), (18, 70), (5, 300)];
     if session.is_full() {
-        sizes.extend([(65, 9), (257, 33), (40, 130), (1_100, 20)]);
+        sizes.extend([(65, 9), (257, 33), (40, 130), (1_100, 20), (3, 700)]);
     }
     for (count, features) in sizes {
         let samples = session.matrix(Shape::new(count, features), Profile::Ordinary);
