@@ -6,10 +6,11 @@
 //! ```
 //!
 //! b is part of W's step: solved before, so that the residual has no mean, and after. Every product that a step changes
-//! is formed afresh, which costs what moving it along would. Small matrices are solved with, never sample-side ones:
-//! whatever is solved for all samples is one product with a matrix that was solved for before. How a matrix is solved
-//! with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself. The exception is layer 1 of inputs
-//! so sparse that their Gram matrix would be the larger: it has conjugate gradients with the inputs instead.
+//! is formed afresh, which costs what moving it along would, unless the next step does so before anybody reads it: that of
+//! a_{l−1} after W_l on the way back, and the forward one of a_l after its backward one. Small matrices are solved with, never
+//! sample-side ones: whatever is solved for all samples is one product with a matrix that was solved for before. How a matrix
+//! is solved with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself. The exception is layer 1
+//! of inputs so sparse that their Gram matrix would be the larger: it has conjugate gradients with the inputs instead.
 
 use super::{Below, Sweep, mean_step, temporary_like};
 use crate::Error;
@@ -19,7 +20,7 @@ use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::mlp::Gradients;
 use crate::kernels::sparse::{self, Onto};
 use crate::kernels::{self, elementwise};
-use crate::solvers::dladmm::config::{Exact, Solver};
+use crate::solvers::dladmm::config::{Exact, Solver, SweepKind};
 use crate::solvers::dladmm::forward;
 use crate::solvers::linear;
 use Transposed::{No, Yes};
@@ -37,13 +38,15 @@ impl Sweep<'_> {
         let depth = self.state.depth();
         self.z_last()?;
         self.form_goal()?;
-        self.exact_weights(depth, exact)?;
         for l in (1..depth).rev() {
+            self.exact_weights_alone(l + 1, exact)?;
             self.exact_activation(l, exact)?;
+            if exact.sweep == SweepKind::Backward {
+                self.products(l + 1)?;
+            }
             self.z_hidden(l)?;
-            self.exact_weights(l, exact)?;
         }
-        Ok(())
+        self.exact_weights(1, exact)
     }
 
     pub(super) fn exact_forward(&mut self, exact: Exact) -> Result<(), Error> {
@@ -56,6 +59,7 @@ impl Sweep<'_> {
             }
             self.z_hidden(l)?;
             self.exact_activation(l, exact)?;
+            self.products(l + 1)?;
         }
         self.renew_system(depth, exact)?;
         self.exact_weights(depth, exact)?;
@@ -70,11 +74,37 @@ impl Sweep<'_> {
         }
     }
 
-    /// W_l and b_l: `W −= (R aᵀ + (μ + λ/κ) W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs and
-    /// t = d mean(diag M) + μ + λ/κ.
+    /// W_l, P_l and b_l.
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
-        let state = self.state;
         self.bias(l)?;
+        self.solve_for_weights(l, exact)?;
+        self.products(l)?;
+        self.bias(l)
+    }
+
+    /// W_l and b_l, l > 1, but not P_l. The residual has no mean before the step, so that after it `b −= (W − W_before) ā`.
+    fn exact_weights_alone(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
+        let layer = self.state.layer(l);
+        self.bias(l)?;
+        let sums = self.sums(l)?;
+        let moved = self.plan.temporary(layer.bias.shape());
+        elementwise::fill(&mut self.plan, &moved, 0.0)?;
+        linalg::matmul_subtract(&mut self.plan, (&sums, No), (&layer.weights, Yes), &moved)?;
+        self.solve_for_weights(l, exact)?;
+        linalg::matmul_add(&mut self.plan, (&sums, No), (&layer.weights, Yes), &moved)?;
+        kernels::dladmm::bias_step(&mut self.plan, &moved, self.state.cut.samples(), &layer.bias)
+    }
+
+    /// P_l = W_l a_{l−1}.
+    fn products(&mut self, l: usize) -> Result<(), Error> {
+        let layer = self.state.layer(l);
+        forward::products(&mut self.plan, self.state.below(l), &layer.weights, &layer.product)
+    }
+
+    /// `W −= (R aᵀ + (μ + λ/κ) W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs and
+    /// t = d mean(diag M) + μ + λ/κ.
+    fn solve_for_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
+        let state = self.state;
         let system = match (&state.systems[l - 1], &state.moments) {
             (Some(system), _) => System::Matrix(system.clone()),
             (_, Some(moments)) if l == 1 && state.gram.is_none() => {
@@ -88,13 +118,11 @@ impl Sweep<'_> {
         elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
         self.penalise(&layer.weights, l, -self.config.penalty.lambda(), &descent)?;
         match system {
-            System::Matrix(system) => self.add_solved(&descent, &system, exact.solver, &layer.weights)?,
+            System::Matrix(system) => self.add_solved(&descent, &system, exact.solver, &layer.weights),
             System::Products { shift } => {
-                self.add_solved_by_products(&descent, shift, exact.solver, &layer.weights)?;
+                self.add_solved_by_products(&descent, shift, exact.solver, &layer.weights)
             }
         }
-        forward::products(&mut self.plan, state.below(l), &layer.weights, &layer.product)?;
-        self.bias(l)
     }
 
     /// weights += descent S⁻¹, with what [`Self::system`] made of S.
@@ -236,11 +264,10 @@ impl Sweep<'_> {
         Ok(root)
     }
 
-    /// a_l: `a −= (κ W'ᵀW' + ν I)⁻¹ g`. That is the minimiser, wherever a was, and the same as
+    /// a_l, but not P_{l+1}: `a −= (κ W'ᵀW' + ν I)⁻¹ g`. That is the minimiser, wherever a was, and the same as
     /// `a = f(z) − W'ᵀ (W'W'ᵀ + ν/κ I)⁻¹ R'`, R' that of a = f(z), in which nothing cancels.
     fn exact_activation(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
-        let next = state.layer(l + 1);
         let solved = match self.solved_weights[l].take() {
             Some(solved) => solved,
             None => {
@@ -248,17 +275,17 @@ impl Sweep<'_> {
                 self.solved_weights[l].insert(solved).clone()
             }
         };
-        let no_bias = self.plan.temporary(Shape::vector(next.weights.shape().columns));
+        let no_bias = self.plan.temporary(state.layer(l).bias.shape());
         elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
         for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
             elementwise::activate(&mut self.plan, z, &no_bias, activation, self.config.activation)?;
         }
-        forward::products(&mut self.plan, state.below(l + 1), &next.weights, &next.product)?;
+        self.products(l + 1)?;
         let residual = self.residual(l + 1)?;
         for (residual, activation) in residual.blocks().iter().zip(state.output(l).blocks()) {
             linalg::matmul_subtract(&mut self.plan, (residual, No), (&solved, No), activation)?;
         }
-        forward::products(&mut self.plan, state.below(l + 1), &next.weights, &next.product)
+        Ok(())
     }
 
     /// `K = (W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`: factored, by whichever system is smaller; by conjugate gradients,
