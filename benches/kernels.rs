@@ -18,7 +18,7 @@ use dualstep::kernels::cg;
 use dualstep::kernels::cholesky::{self, Corner};
 use dualstep::kernels::dladmm::{self, ActivationGradient, Block, Dual, HiddenTerms, LastLayer, StepSize};
 use dualstep::kernels::elementwise::Dropout;
-use dualstep::kernels::exact::{self, Damping, Gram};
+use dualstep::kernels::exact::{self, Damping, Gram, RightSide};
 use dualstep::kernels::first_order::{self, Method, Penalty, PenaltyKind};
 use dualstep::kernels::gcn;
 use dualstep::kernels::linalg::{self, Transposed};
@@ -383,6 +383,11 @@ const ROWS: &[(&str, Record)] = &[
         let (matrix, sums) = (b.weights()?, b.list(b.width)?);
         let gram = Gram { matrix: &matrix, sums: Some(&sums) };
         exact::damped(plan, gram, b.damping(), (&b.list(4)?, 0), &b.weights()?)
+    }),
+    ("exact/right_side", |b, plan| {
+        let (weights, list, ridge) = (b.weights()?, b.list(b.width)?, b.list(4)?);
+        let args = RightSide { weights: &weights, mean: &list, sums: &list, ridge: &ridge, layer: 0 };
+        exact::right_side(plan, args, &b.weights()?)
     }),
     ("anderson/open", |b, plan| {
         let params = anderson::OpenParams {

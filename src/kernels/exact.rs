@@ -1,4 +1,4 @@
-//! What exact block steps of dlADMM need besides matrix products: Gram matrices made solvable.
+//! What exact block steps of dlADMM need besides matrix products: Gram matrices made solvable, and right-hand sides.
 
 use super::dladmm::CONTROL_LENGTH;
 use super::{WG_SIZE, expect_length, expect_shape, plain, quads};
@@ -114,7 +114,9 @@ params! {
 }
 
 /// `steps[slot]` = (shift, floor of the pivots, 0, 0) for S = M − s sᵀ/N + shift I, and `ridge[layer].x` where it is
-/// still zero (ALGORITHMS.md, exact block steps).
+/// still zero (ALGORITHMS.md, exact block steps). For weights also `ridge[layer].w` = D, the part of the shift that draws
+/// them to where they are: d times the mean of the centred M's diagonal. Of inputs that are alike but for roundings that
+/// mean counts as zero, and D is d times the mean of M's own diagonal, or d where that is zero, too.
 ///
 /// `ridge` is layers × 4, the ridge μ and the penalty λ of each layer's weights first in its row; `steps` slots × 4.
 ///
@@ -196,5 +198,61 @@ pub fn damped(
         params: bytemuck::bytes_of(&params),
         groups: Groups::over(quads(damped).into(), WG_SIZE),
         flops: 2 * shape.elements(),
+    })
+}
+
+/// `exact/right_side`
+pub static RIGHT_SIDE: Kernel = Kernel {
+    name: "exact/right_side",
+    bindings: &[
+        Binding::read("weights"),
+        Binding::read("mean"),
+        Binding::read("sums"),
+        Binding::read("ridge"),
+        Binding::update("right"),
+    ],
+    params: RightSideParams::LAYOUT,
+    variants: plain,
+};
+
+params! {
+    struct RightSideParams { rows: u32, quads: u32, layer: u32 }
+}
+
+/// Weights W and what their right-hand side is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct RightSide<'a> {
+    /// W, n × m.
+    pub weights: &'a Tensor,
+    /// Mean over samples of what W a shall be, n.
+    pub mean: &'a Tensor,
+    /// Sums over samples of the inputs a, m.
+    pub sums: &'a Tensor,
+    /// What [`damping`] left of the layer.
+    pub ridge: &'a Tensor,
+    /// Layer of the weights, counted from 0.
+    pub layer: u32,
+}
+
+/// B ← B − mean sᵀ + D W: with Σ z aᵀ in `right`, W S = B then says where the damped least squares of W a + b = z are, b
+/// free (ALGORITHMS.md, exact block steps).
+///
+/// # Errors
+/// [`Error::Shape`] when shapes disagree, and those of [`PlanBuilder::dispatch`].
+pub fn right_side(plan: &mut PlanBuilder, args: RightSide<'_>, right: &Tensor) -> Result<(), Error> {
+    let RightSide { weights, mean, sums, ridge, layer } = args;
+    let shape = weights.shape();
+    expect_shape(&RIGHT_SIDE, "mean", mean, Shape::vector(shape.rows))?;
+    expect_shape(&RIGHT_SIDE, "sums", sums, Shape::vector(shape.columns))?;
+    expect_length(&RIGHT_SIDE, "ridge", ridge, 4 * (u64::from(layer) + 1))?;
+    expect_shape(&RIGHT_SIDE, "right", right, shape)?;
+    let params = RightSideParams { rows: shape.rows, quads: shape.quads(), layer };
+    plan.dispatch(Dispatch {
+        kernel: &RIGHT_SIDE,
+        variant: Variant::new("plain"),
+        operands: &[weights, mean, sums, ridge, right],
+        params: bytemuck::bytes_of(&params),
+        groups: Groups::over(quads(weights).into(), WG_SIZE),
+        flops: 4 * shape.elements(),
     })
 }

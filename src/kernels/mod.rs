@@ -98,6 +98,7 @@ pub static ALL: &[&Kernel] = &[
     &proximal::WEIGHT_STEP,
     &exact::DAMPING,
     &exact::DAMPED,
+    &exact::RIGHT_SIDE,
     &anderson::OPEN,
     &anderson::COLUMNS,
     &anderson::SOLVE,

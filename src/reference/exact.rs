@@ -1,4 +1,4 @@
-//! Oracles of `shaders/exact/`: how Gram matrices are damped before exact steps solve with them.
+//! Oracles of `shaders/exact/`: how Gram matrices are damped before exact steps solve with them, and what for.
 
 use super::dladmm::Control;
 use super::{Bounded, Matrix};
@@ -37,6 +37,8 @@ pub struct Damped {
     pub floor: Bounded<f64>,
     /// μ, settled.
     pub ridge: Bounded<f64>,
+    /// D, how much of the shift draws weights to where they are; 0 for activations.
+    pub damping: Bounded<f64>,
 }
 
 /// Shift and floor of a Gram matrix whose samples have the column sums `sums` (read for weights only).
@@ -47,9 +49,12 @@ pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control)
     let size = matrix.rows();
     let diagonal: Vec<Bounded<f64>> = (0..size).map(|i| centred(matrix, sums, kind, i)).collect();
     let mut mean = Bounded::ZERO;
-    for element in &diagonal {
+    let mut own_mean = Bounded::ZERO;
+    for (i, element) in diagonal.iter().enumerate() {
         mean.add_bounded(element.value / size as f64, element.magnitude / size as f64);
+        own_mean.add(matrix[(i, i)] / size as f64);
     }
+    let are_alike = mean.value <= 1e-6 * own_mean.value;
     let top = diagonal.iter().fold(Bounded::ZERO, |top, element| Bounded {
         value: f64::max(top.value, element.value),
         magnitude: f64::max(top.magnitude, element.magnitude),
@@ -59,21 +64,28 @@ pub fn damping(matrix: &Matrix, sums: &Matrix, kind: Damping, control: &Control)
         magnitude: factor * of.magnitude,
     };
     let settled = |value: f64| Bounded { value, magnitude: value };
-    let (shift, ridge) = match kind {
+    let (shift, ridge, damping) = match kind {
         Damping::Weights { damping, ridge_share, ridge, lambda, last_layer, .. } => {
+            let damped = match are_alike {
+                false => mean,
+                true if own_mean.value == 0.0 => settled(1.0),
+                true => own_mean,
+            };
+            let mean = if are_alike { Bounded::ZERO } else { mean };
             let ridge = if ridge == 0.0 { scaled(ridge_share, mean) } else { settled(ridge) };
-            let mut shift = scaled(damping, mean);
+            let damping = scaled(damping, damped);
+            let mut shift = damping;
             shift.add_bounded(ridge.value, ridge.magnitude);
             shift.add(lambda / control.kappa(last_layer));
-            (shift, ridge)
+            (shift, ridge, damping)
         }
         Damping::Activations { last_layer } => {
-            (settled(control.nu / control.kappa(last_layer)), settled(0.0))
+            (settled(control.nu / control.kappa(last_layer)), Bounded::ZERO, Bounded::ZERO)
         }
     };
     let mut floor = scaled(1e-7, top);
     floor.add_bounded(1e-7 * shift.value, 1e-7 * shift.magnitude);
-    Damped { shift, floor, ridge }
+    Damped { shift, floor, ridge, damping }
 }
 
 /// An element of the diagonal, less what the mean contributes.
@@ -101,6 +113,26 @@ pub fn damped(matrix: &Matrix, sums: &Matrix, samples: Option<f64>, shift: f64) 
         if row == column {
             element.add(shift);
         }
+        element
+    })
+}
+
+/// `B = right − mean sᵀ + damping W`.
+///
+/// # Panics
+/// If the shapes disagree.
+pub fn right_side(
+    weights: &Matrix,
+    mean: &Matrix,
+    sums: &Matrix,
+    damping: f64,
+    right: &Matrix,
+) -> Bounded<Matrix> {
+    Bounded::from_fn(weights.rows(), weights.cols(), |row, column| {
+        let mut element = Bounded::ZERO;
+        element.add(right[(row, column)]);
+        element.add(-mean[(0, row)] * sums[(0, column)]);
+        element.add(damping * weights[(row, column)]);
         element
     })
 }

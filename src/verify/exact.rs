@@ -3,7 +3,7 @@
 use super::call::Session;
 use super::dladmm::control_row;
 use super::expected::{Bound, Expected, Verdict};
-use super::values::Profile;
+use super::values::{Profile, operands};
 use crate::Error;
 use crate::engine::Shape;
 use crate::kernels::exact as kernel;
@@ -19,12 +19,20 @@ fn sizes(session: &Session<'_>) -> Vec<u32> {
 }
 
 /// A matrix with a positive diagonal, and column sums smaller than the diagonal allows.
-fn operands(session: &mut Session<'_>, size: u32) -> (Matrix, Matrix) {
+fn gram(session: &mut Session<'_>, size: u32) -> (Matrix, Matrix) {
     let mut matrix = session.matrix(Shape::new(size, size), Profile::Ordinary);
     for i in 0..size as usize {
         matrix[(i, i)] += 2.0;
     }
     (matrix, session.matrix(Shape::vector(size), Profile::Ordinary).map(|value| 8.0 * value))
+}
+
+/// Zeros, and columns that are constant to the last bit or to a few of them.
+fn alike(size: u32) -> [(Matrix, Matrix); 3] {
+    [0.0, 0.5, 0.5 + 1e-7].map(|value: f64| {
+        let sums = Matrix::from_fn(1, size as usize, |_, _| f64::from(SAMPLES) * value.min(0.5));
+        (Matrix::from_fn(size as usize, size as usize, |_, _| f64::from(SAMPLES) * value * value), sums)
+    })
 }
 
 /// λ of the layer's weights.
@@ -56,11 +64,13 @@ fn activations(last_layer: bool) -> (kernel::Damping, oracle::Damping) {
 pub(super) fn damping(session: &mut Session<'_>) -> Result<(), Error> {
     let control = Control::new(f64::from(0.02f32), f64::from(0.3f32), 1.0, 1.0);
     for size in sizes(session) {
-        let (matrix, sums) = operands(session, size);
-        for ridge in [0.0, 0.75] {
-            for (kind, twin) in kinds(ridge) {
+        let grams = [gram(session, size)].into_iter().chain(alike(size));
+        for (number, (matrix, sums)) in grams.enumerate() {
+            for (ridge, (kind, twin)) in
+                [0.0, 0.75].into_iter().flat_map(|ridge| kinds(ridge).map(|kind| (ridge, kind)))
+            {
                 let expected = oracle::damping(&matrix, &sums, twin, &control);
-                let case = format!("{size} rows, {kind:?}, ridge {ridge}");
+                let case = format!("{size} rows, number {number}, {kind:?}, ridge {ridge}");
                 one_damping(session, &case, (&matrix, &sums), kind, &control, ridge, expected)?;
                 let diagonal = Matrix::from_fn(1, size as usize, |_, i| matrix[(i, i)]);
                 let case = format!("{case}, the diagonal alone");
@@ -103,8 +113,13 @@ fn one_damping(
                 _ => Verdict::Not("untouched".into()),
             }));
         let settled = Expected::Each(Box::new(|values, index| {
-            if is_weights && index == 4 * LAYER as usize {
-                return Verdict::of(values[index], expected.ridge.value, expected.ridge.magnitude, bound);
+            let settled = match index.checked_sub(4 * LAYER as usize) {
+                Some(0) => Some(expected.ridge),
+                Some(3) => Some(expected.damping),
+                _ => None,
+            };
+            if let (true, Some(settled)) = (is_weights, settled) {
+                return Verdict::of(values[index], settled.value, settled.magnitude, bound);
             }
             Verdict::of(values[index], kept.data()[index], 0.0, bound)
         }));
@@ -120,7 +135,7 @@ fn one_damping(
 pub(super) fn damped(session: &mut Session<'_>) -> Result<(), Error> {
     let shift = f64::from(0.2f32);
     for size in sizes(session) {
-        let (matrix, sums) = operands(session, size);
+        let (matrix, sums) = gram(session, size);
         for (kind, twin) in kinds(0.0) {
             let samples = match twin {
                 oracle::Damping::Weights { samples, .. } => Some(samples),
@@ -137,6 +152,30 @@ pub(super) fn damped(session: &mut Session<'_>) -> Result<(), Error> {
                 kernel::damped(&mut call.plan, gram, kind, (&steps, SLOT), &damped)
             })?;
         }
+    }
+    Ok(())
+}
+
+pub(super) fn right_side(session: &mut Session<'_>) -> Result<(), Error> {
+    let damping = f64::from(0.3f32);
+    for (shape, profile) in operands(session.effort()) {
+        let [weights, right] = [(); 2].map(|()| session.matrix(shape, profile));
+        let [mean, sums] =
+            [shape.rows, shape.columns].map(|length| session.matrix(Shape::vector(length), profile));
+        let expected = oracle::right_side(&weights, &mean, &sums, damping, &right);
+        session.check(&format!("{shape}, {profile}"), |call| {
+            let row = Matrix::from_fn(2, 4, |row, place| if (row, place) == (1, 3) { damping } else { 9.0 });
+            let ridge = call.input("ridge", &row)?;
+            let args = kernel::RightSide {
+                weights: &call.input("weights", &weights)?,
+                mean: &call.input("mean", &mean)?,
+                sums: &call.input("sums", &sums)?,
+                ridge: &ridge,
+                layer: LAYER,
+            };
+            let right = call.update("right", &right, Expected::near(&expected, Bound::roundings(4)))?;
+            kernel::right_side(&mut call.plan, args, &right)
+        })?;
     }
     Ok(())
 }

@@ -162,6 +162,7 @@ static CASES: &[(&Kernel, Cases)] = &[
     (&kernels::proximal::WEIGHT_STEP, proximal::weight_step),
     (&kernels::exact::DAMPING, exact::damping),
     (&kernels::exact::DAMPED, exact::damped),
+    (&kernels::exact::RIGHT_SIDE, exact::right_side),
     (&kernels::anderson::OPEN, anderson::open),
     (&kernels::anderson::COLUMNS, anderson::columns),
     (&kernels::anderson::SOLVE, anderson::solve),

@@ -160,7 +160,7 @@ pub(super) struct State {
     pub systems: Vec<Option<Tensor>>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
-    /// Ridge of each layer's weights, and the penalties on ‖W‖² and ‖W‖₁: layers × 4, the first three of each.
+    /// Of each layer's weights the ridge, the penalties on ‖W‖² and ‖W‖₁, and what damps their exact step: layers × 4.
     pub ridge: Tensor,
     /// Augmented Lagrangians before and after a candidate.
     pub merits: Tensor,

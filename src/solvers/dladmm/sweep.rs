@@ -153,7 +153,7 @@ struct Sweep<'a> {
     first_gradient: Option<Tensor>,
     /// What exact steps of a_l solve with, from layer 2's W to the last one's: the backward step leaves it for the forward
     /// one, between which W_{l+1} stands still.
-    solved_weights: Vec<Option<Tensor>>,
+    solved_weights: Vec<Option<exact::SolvedWeights>>,
     /// Set while what is recorded is about a candidate.
     candidate_origin: Option<u32>,
 }
@@ -304,8 +304,8 @@ impl Sweep<'_> {
         Ok(residual)
     }
 
-    /// Σ over samples of r aᵀ, a the inputs of layer l; or that negated, for a step that adds.
-    fn outer(&mut self, l: usize, residual: &SampleTensor, is_negated: bool) -> Result<Tensor, Error> {
+    /// Σ over samples of r aᵀ, a the inputs of layer l: as a row, where the inputs are sparse, and as itself.
+    fn outer(&mut self, l: usize, residual: &SampleTensor) -> Result<(Tensor, Tensor), Error> {
         let state = self.state;
         let shape = state.layer(l).weights.shape();
         let is_sparse = state.below(l).any(|below| matches!(below, Below::Sparse(_)));
@@ -318,26 +318,17 @@ impl Sweep<'_> {
         elementwise::fill(&mut self.plan, &flat, 0.0)?;
         for (residual, below) in residual.blocks().iter().zip(state.below(l)) {
             let plan = &mut self.plan;
-            match (below, is_negated) {
-                (Below::Dense(below), false) => {
-                    linalg::matmul_add(plan, (residual, Transposed::Yes), (below, Transposed::No), &outer)?
+            match below {
+                Below::Dense(below) => {
+                    linalg::matmul_add(plan, (residual, Transposed::Yes), (below, Transposed::No), &outer)?;
                 }
-                (Below::Dense(below), true) => {
-                    linalg::matmul_subtract(
-                        plan,
-                        (residual, Transposed::Yes),
-                        (below, Transposed::No),
-                        &outer,
-                    )?;
-                }
-                (Below::Sparse(below), _) => {
-                    let onto = if is_negated { Onto::Difference } else { Onto::Sum };
+                Below::Sparse(below) => {
                     let gradients = Gradients { rows: &flat, first: 0 };
-                    sparse::weight_gradient(plan, residual, below.columns(), gradients, onto)?;
+                    sparse::weight_gradient(plan, residual, below.columns(), gradients, Onto::Sum)?;
                 }
             }
         }
-        Ok(outer)
+        Ok((flat, outer))
     }
 
     /// A temporary of this shape, as the only row of a slab and as itself.

@@ -5,25 +5,29 @@
 //! backward  z_L W_L; l = L−1…1: a_l z_l W_l       forward  z_1 a_1; l = 2…L−1: W_l z_l a_l; W_L z_L; then u
 //! ```
 //!
-//! b is part of W's step: solved before, so that the residual has no mean, and after. Every product that a step changes
-//! is formed afresh, which costs what moving it along would, unless the next step does so before anybody reads it: that of
-//! a_{l−1} after W_l on the way back, and the forward one of a_l after its backward one. Small matrices are solved with, never
-//! sample-side ones: whatever is solved for all samples is one product with a matrix that was solved for before. How a matrix
-//! is solved with is [`Solver`]'s: by its factor, or by conjugate gradients with the matrix itself. The exception is layer 1
-//! of inputs so sparse that their Gram matrix would be the larger: it has conjugate gradients with the inputs instead.
+//! b is part of W's step: both are solved for together. Steps go to minimisers and not along what is left of them, so that
+//! they need no P, and P_l is formed where somebody reads it: z_l and the terms of the augmented Lagrangian. Small
+//! matrices are solved with, never sample-side ones: whatever is solved for all samples is one product with a matrix
+//! that was solved for before. How a matrix is solved with is [`Solver`]'s: by its factor, or by conjugate gradients with the
+//! matrix itself. The exception is layer 1 of inputs so sparse that their Gram matrix would be the larger: it has
+//! conjugate gradients with the inputs instead.
+
+mod activations;
 
 use super::{Below, Sweep, mean_step, temporary_like};
 use crate::Error;
-use crate::engine::{Shape, Tensor};
-use crate::kernels::exact::{self, Damping, Gram};
+use crate::engine::{PlanBuilder, SampleTensor, Shape, Tensor};
+use crate::kernels::exact::{self, Damping, Gram, RightSide};
 use crate::kernels::linalg::{self, Transposed};
 use crate::kernels::mlp::Gradients;
 use crate::kernels::sparse::{self, Onto};
 use crate::kernels::{self, elementwise};
 use crate::solvers::dladmm::config::{Exact, Solver, SweepKind};
 use crate::solvers::dladmm::forward;
+use crate::solvers::dladmm::state::State;
 use crate::solvers::linear;
 use Transposed::{No, Yes};
+pub(super) use activations::SolvedWeights;
 
 /// What a layer's weights are solved with.
 enum System {
@@ -39,14 +43,15 @@ impl Sweep<'_> {
         self.z_last()?;
         self.form_goal()?;
         for l in (1..depth).rev() {
-            self.exact_weights_alone(l + 1, exact)?;
+            self.exact_weights(l + 1, exact)?;
             self.exact_activation(l, exact)?;
             if exact.sweep == SweepKind::Backward {
                 self.products(l + 1)?;
             }
             self.z_hidden(l)?;
         }
-        self.exact_weights(1, exact)
+        self.exact_weights(1, exact)?;
+        self.products(1)
     }
 
     pub(super) fn exact_forward(&mut self, exact: Exact) -> Result<(), Error> {
@@ -54,45 +59,23 @@ impl Sweep<'_> {
         for l in 1..depth {
             // Nothing that W_1 depends on moved since its backward step.
             if l > 1 {
-                self.renew_system(l, exact)?;
-                self.exact_weights(l, exact)?;
+                self.exact_weights_forward(l, exact)?;
             }
             self.z_hidden(l)?;
             self.exact_activation(l, exact)?;
-            self.products(l + 1)?;
         }
-        self.renew_system(depth, exact)?;
-        self.exact_weights(depth, exact)?;
+        self.exact_weights_forward(depth, exact)?;
         self.z_last()
     }
 
-    /// Once the layer's inputs have moved: what its weights are solved with, now and in the next backward sweep.
-    fn renew_system(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
-        match &self.state.systems[l - 1] {
-            Some(kept) => self.weights_system_into(l, exact, kept),
-            None => Ok(()),
+    /// W_l, b_l and P_l, once the layer's inputs have moved: what its weights are solved with, now and in the next backward
+    /// sweep, is renewed.
+    fn exact_weights_forward(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
+        if let Some(kept) = &self.state.systems[l - 1] {
+            self.weights_system_into(l, exact, kept)?;
         }
-    }
-
-    /// W_l, P_l and b_l.
-    fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
-        self.bias(l)?;
-        self.solve_for_weights(l, exact)?;
-        self.products(l)?;
-        self.bias(l)
-    }
-
-    /// W_l and b_l, l > 1, but not P_l. The residual has no mean before the step, so that after it `b −= (W − W_before) ā`.
-    fn exact_weights_alone(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
-        let layer = self.state.layer(l);
-        self.bias(l)?;
-        let sums = self.sums(l)?;
-        let moved = self.plan.temporary(layer.bias.shape());
-        elementwise::fill(&mut self.plan, &moved, 0.0)?;
-        linalg::matmul_subtract(&mut self.plan, (&sums, No), (&layer.weights, Yes), &moved)?;
-        self.solve_for_weights(l, exact)?;
-        linalg::matmul_add(&mut self.plan, (&sums, No), (&layer.weights, Yes), &moved)?;
-        kernels::dladmm::bias_step(&mut self.plan, &moved, self.state.cut.samples(), &layer.bias)
+        self.exact_weights(l, exact)?;
+        self.products(l)
     }
 
     /// P_l = W_l a_{l−1}.
@@ -101,10 +84,11 @@ impl Sweep<'_> {
         forward::products(&mut self.plan, self.state.below(l), &layer.weights, &layer.product)
     }
 
-    /// `W −= (R aᵀ + (μ + λ/κ) W) (M + t I)⁻¹` with the centred Gram matrix M of the layer's inputs and
-    /// t = d mean(diag M) + μ + λ/κ.
-    fn solve_for_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
+    /// W_l and b_l, but not P_l: `W S = D W + (z − mean z) aᵀ` with S = M + t I, the centred Gram matrix M of the layer's inputs
+    /// and t = D + μ + λ/κ, D = d mean(diag M); then `b = mean z − W mean a`.
+    fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
+        let layer = state.layer(l);
         let system = match (&state.systems[l - 1], &state.moments) {
             (Some(system), _) => System::Matrix(system.clone()),
             (_, Some(moments)) if l == 1 && state.gram.is_none() => {
@@ -112,76 +96,89 @@ impl Sweep<'_> {
             }
             _ => System::Matrix(self.weights_system(l, exact)?),
         };
-        let residual = self.residual(l)?;
-        let descent = self.outer(l, &residual, true)?;
-        let layer = state.layer(l);
-        elementwise::descend(&mut self.plan, &layer.weights, &state.ridge, l as u32 - 1, &descent)?;
-        self.penalise(&layer.weights, l, -self.config.penalty.lambda(), &descent)?;
+        let goal = self.goal(l);
+        let sums = self.sums(l)?;
+        self.mean_goal(&goal, &layer.bias)?;
+        let (flat, right) = self.outer(l, &goal)?;
+        let (weights, mean, sums, ridge) = (&layer.weights, &layer.bias, &sums, &state.ridge);
+        let args = RightSide { weights, mean, sums, ridge, layer: l as u32 - 1 };
+        exact::right_side(&mut self.plan, args, &right)?;
         match system {
-            System::Matrix(system) => self.add_solved(&descent, &system, exact.solver, &layer.weights),
+            System::Matrix(system) => self.solve_for_weights(&right, &system, exact.solver, weights)?,
             System::Products { shift } => {
-                self.add_solved_by_products(&descent, shift, exact.solver, &layer.weights)
+                self.solve_by_products((&flat, &right), shift, exact.solver, weights)?;
             }
         }
+        let fitted = self.plan.temporary(layer.bias.shape());
+        linalg::matmul(&mut self.plan, (sums, No), (weights, Yes), &fitted)?;
+        kernels::dladmm::bias_step(&mut self.plan, &fitted, state.cut.samples(), &layer.bias)
     }
 
-    /// weights += descent S⁻¹, with what [`Self::system`] made of S.
-    fn add_solved(
+    /// mean = that of `goal` over samples.
+    fn mean_goal(&mut self, goal: &SampleTensor, mean: &Tensor) -> Result<(), Error> {
+        let opposite = self.plan.temporary(mean.shape());
+        elementwise::fill(&mut self.plan, &opposite, 0.0)?;
+        for (ones, goal) in self.state.ones.iter().zip(goal.blocks()) {
+            linalg::matmul_subtract(&mut self.plan, (ones, Yes), (goal, No), &opposite)?;
+        }
+        elementwise::fill(&mut self.plan, mean, 0.0)?;
+        kernels::dladmm::bias_step(&mut self.plan, &opposite, self.state.cut.samples(), mean)
+    }
+
+    /// weights = right S⁻¹, with what [`Self::system`] made of S; conjugate gradients go on from the weights that are there.
+    fn solve_for_weights(
         &mut self,
-        descent: &Tensor,
+        right: &Tensor,
         system: &Tensor,
         solver: Solver,
         weights: &Tensor,
     ) -> Result<(), Error> {
         match solver {
-            Solver::Cholesky => {
-                let half = self.plan.temporary(descent.shape());
-                linalg::matmul(&mut self.plan, (descent, No), (system, Yes), &half)?;
-                linalg::matmul_add(&mut self.plan, (&half, No), (system, No), weights)
-            }
+            Solver::Cholesky => linear::solve_rows(&mut self.plan, right, system, weights),
             Solver::ConjugateGradients { weight_steps, .. } => {
-                linear::conjugate_gradients_add(&mut self.plan, system, descent, weight_steps, weights)
+                linalg::matmul_subtract(&mut self.plan, (weights, No), (system, No), right)?;
+                linear::conjugate_gradients_add(&mut self.plan, system, right, weight_steps, weights)
             }
         }
     }
 
     /// The same for layer 1 of sparse inputs without their Gram matrix: by conjugate gradients, whose products with S are
-    /// two with the inputs, `v S = (v x − mean) xᵀ + t v`.
-    fn add_solved_by_products(
+    /// two with the inputs, `v S = (v x − mean) xᵀ + t v`. `right` comes as a row, too.
+    fn solve_by_products(
         &mut self,
-        descent: &Tensor,
+        (flat_right, right): (&Tensor, &Tensor),
         shift: u32,
         solver: Solver,
         weights: &Tensor,
     ) -> Result<(), Error> {
         let state = self.state;
         let (flat, image) = self.flat(weights.shape())?;
-        let model = &state.layer(1).product;
-        let mut temporary = || temporary_like(&mut self.plan, model);
-        let (nothing, moved, centred) = (temporary()?, temporary()?, temporary()?);
+        let product = &state.layer(1).product;
+        let centring = self.centring(product)?;
+        let moved = temporary_like(&mut self.plan, product)?;
+        let plan = &mut self.plan;
+        // What is left of the right-hand side at the weights that are there, whose product is.
+        elementwise::descend(plan, weights, &state.steps, shift, right)?;
+        centring.centre(plan, product)?;
+        add_products(plan, state, &centring.centred, flat_right, [Onto::Difference; 2])?;
+        let count = solver.steps_of_weights();
+        linear::conjugate_gradients_by(plan, (right, &image), count, weights, |plan, direction| {
+            forward::products(plan, state.below(1), direction, &moved)?;
+            centring.centre(plan, &moved)?;
+            elementwise::fill(plan, &flat, 0.0)?;
+            elementwise::descend(plan, direction, &state.steps, shift, &image)?;
+            // The first block's sum less −t v, which is there; the others' on top.
+            add_products(plan, state, &centring.centred, &flat, [Onto::Rest, Onto::Sum])
+        })
+    }
+
+    fn centring(&mut self, model: &SampleTensor) -> Result<Centring, Error> {
+        let nothing = temporary_like(&mut self.plan, model)?;
         for nothing in nothing.blocks() {
             elementwise::fill(&mut self.plan, nothing, 0.0)?;
         }
-        let mean = self.plan.temporary(Shape::vector(model.features()));
-        let (plan, count) = (&mut self.plan, solver.steps_of_weights());
-        linear::conjugate_gradients_by(plan, (descent, &image), count, weights, |plan, direction| {
-            forward::products(plan, state.below(1), direction, &moved)?;
-            elementwise::fill(plan, &mean, 0.0)?;
-            mean_step(plan, &moved, &nothing, &mean)?;
-            elementwise::fill(plan, &flat, 0.0)?;
-            elementwise::descend(plan, direction, &state.steps, shift, &image)?;
-            for (k, below) in state.below(1).enumerate() {
-                let (moved, nothing, centred) =
-                    (&moved.blocks()[k], &nothing.blocks()[k], &centred.blocks()[k]);
-                kernels::dladmm::residual(plan, moved, &mean, nothing, centred)?;
-                let Below::Sparse(below) = below else { continue };
-                // The first block's sum less −t v, which is there; the others' on top.
-                let onto = if k == 0 { Onto::Rest } else { Onto::Sum };
-                let gradients = Gradients { rows: &flat, first: 0 };
-                sparse::weight_gradient(plan, centred, below.columns(), gradients, onto)?;
-            }
-            Ok(())
-        })
+        let opposite_mean = self.plan.temporary(Shape::vector(model.features()));
+        Ok(Centring { nothing, opposite_mean, centred: temporary_like(&mut self.plan, model)? })
     }
 
     /// The slot of t for layer 1 without its Gram matrix, of which the diagonal will do; settles the layer's ridge at the
@@ -263,55 +260,41 @@ impl Sweep<'_> {
         linear::inverse_root(&mut self.plan, &damped, steps, &state.status, &root)?;
         Ok(root)
     }
+}
 
-    /// a_l, but not P_{l+1}: `a −= (κ W'ᵀW' + ν I)⁻¹ g`. That is the minimiser, wherever a was, and the same as
-    /// `a = f(z) − W'ᵀ (W'W'ᵀ + ν/κ I)⁻¹ R'`, R' that of a = f(z), in which nothing cancels.
-    fn exact_activation(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
-        let state = self.state;
-        let solved = match self.solved_weights[l].take() {
-            Some(solved) => solved,
-            None => {
-                let solved = self.solve_weights(l + 1, exact.solver)?;
-                self.solved_weights[l].insert(solved).clone()
-            }
-        };
-        let no_bias = self.plan.temporary(state.layer(l).bias.shape());
-        elementwise::fill(&mut self.plan, &no_bias, 0.0)?;
-        for (z, activation) in state.layer(l).z.blocks().iter().zip(state.output(l).blocks()) {
-            elementwise::activate(&mut self.plan, z, &no_bias, activation, self.config.activation)?;
-        }
-        self.products(l + 1)?;
-        let residual = self.residual(l + 1)?;
-        for (residual, activation) in residual.blocks().iter().zip(state.output(l).blocks()) {
-            linalg::matmul_subtract(&mut self.plan, (residual, No), (&solved, No), activation)?;
+/// How products with sparse inputs are centred.
+struct Centring {
+    nothing: SampleTensor,
+    opposite_mean: Tensor,
+    centred: SampleTensor,
+}
+
+impl Centring {
+    /// centred = product − its mean over samples.
+    fn centre(&self, plan: &mut PlanBuilder, product: &SampleTensor) -> Result<(), Error> {
+        elementwise::fill(plan, &self.opposite_mean, 0.0)?;
+        mean_step(plan, product, &self.nothing, &self.opposite_mean)?;
+        for ((product, nothing), centred) in
+            product.blocks().iter().zip(self.nothing.blocks()).zip(self.centred.blocks())
+        {
+            kernels::dladmm::residual(plan, product, &self.opposite_mean, nothing, centred)?;
         }
         Ok(())
     }
+}
 
-    /// `K = (W Wᵀ + ν/κ I)⁻¹ W = W (WᵀW + ν/κ I)⁻¹`: factored, by whichever system is smaller; by conjugate gradients,
-    /// by the one whose solutions are the rows of K.
-    fn solve_weights(&mut self, l: usize, solver: Solver) -> Result<Tensor, Error> {
-        let weights = &self.state.layer(l).weights;
-        let Shape { rows, columns } = weights.shape();
-        let kind = Damping::Activations { last_layer: self.is_last(l) };
-        let solved = self.plan.temporary(weights.shape());
-        if rows < columns && solver == Solver::Cholesky {
-            let gram = self.plan.temporary(Shape::new(rows, rows));
-            linalg::matmul(&mut self.plan, (weights, No), (weights, Yes), &gram)?;
-            let root = self.system(Gram { matrix: &gram, sums: None }, kind, solver)?;
-            let half = self.plan.temporary(weights.shape());
-            linalg::matmul(&mut self.plan, (&root, No), (weights, No), &half)?;
-            linalg::matmul(&mut self.plan, (&root, Yes), (&half, No), &solved)?;
-            return Ok(solved);
-        }
-        let gram = self.gram(std::slice::from_ref(weights))?;
-        let system = self.system(Gram { matrix: &gram, sums: None }, kind, solver)?;
-        match solver {
-            Solver::Cholesky => linear::solve_rows(&mut self.plan, weights, &system, &solved)?,
-            Solver::ConjugateGradients { activation_steps, .. } => {
-                linear::conjugate_gradients(&mut self.plan, &system, weights, activation_steps, &solved)?;
-            }
-        }
-        Ok(solved)
+/// Σ over samples of r xᵀ, x sparse inputs, onto `sum`, a matrix as a row: how for the first block, and how for the others.
+fn add_products(
+    plan: &mut PlanBuilder,
+    state: &State,
+    residual: &SampleTensor,
+    sum: &Tensor,
+    [first, others]: [Onto; 2],
+) -> Result<(), Error> {
+    for (k, (residual, below)) in residual.blocks().iter().zip(state.below(1)).enumerate() {
+        let Below::Sparse(below) = below else { continue };
+        let onto = if k == 0 { first } else { others };
+        sparse::weight_gradient(plan, residual, below.columns(), Gradients { rows: sum, first: 0 }, onto)?;
     }
+    Ok(())
 }

@@ -108,7 +108,7 @@ impl Sweep<'_> {
     /// G = Σ over samples of r_l a_{l−1}ᵀ + (λ/κ) W_l, the gradient in W_l without its factor κ.
     pub(super) fn weight_gradient(&mut self, l: usize) -> Result<Tensor, Error> {
         let residual = self.residual(l)?;
-        let gradient = self.outer(l, &residual, false)?;
+        let (_, gradient) = self.outer(l, &residual)?;
         self.penalise(&self.state.layer(l).weights, l, self.config.penalty.lambda(), &gradient)?;
         Ok(gradient)
     }
