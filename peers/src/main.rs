@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p peers` prints a row for each piece of work: the median time of either, and of their ratio over the
 //! rounds. A round runs each of the two as often as takes a tenth of a second, each run from its submission to its end. Burn
-//! has its fusion and its autotuning on, and as many runs before the first round as it needs to settle. Both results are
-//! compared before anything is timed.
+//! has its fusion and its autotuning on, and as many runs before the first round as it needs to settle; with
+//! `--no-default-features` it takes tensor operations one by one. Both results are compared before anything is timed.
 
 mod clock;
 mod products;
@@ -36,8 +36,11 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let shared = Shared::open(Device::wgpu_options())?;
     let capabilities = shared.gpu().capabilities();
-    let title =
-        format!("{} ({}), Burn 0.22, {} rounds", capabilities.adapter, capabilities.driver, arguments.rounds);
+    let fusion = if cfg!(feature = "fusion") { "with" } else { "without" };
+    let title = format!(
+        "{} ({}), Burn 0.22 {fusion} fusion, {} rounds",
+        capabilities.adapter, capabilities.driver, arguments.rounds
+    );
     println!("{title}\n\n{}", Row::HEADING);
     let mut report = format!("{title}\n\n{}\n", Row::HEADING);
     for (name, contest) in contests() {

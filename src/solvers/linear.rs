@@ -23,7 +23,7 @@ use Transposed::{No, Yes};
 /// root = L⁻¹, zero above the diagonal, of the Cholesky factorisation S = L Lᵀ: then `S⁻¹ = rootᵀ root`.
 ///
 /// `matrix` holds S and is used up. Pivots not above `steps[slot].y` are dropped and counted in `status`; what is then
-/// solved leaves those variables alone.
+/// solved is zero in those variables.
 ///
 /// Panels of 64 columns, left-looking: panel j is brought up to date by one product with everything to its left,
 /// `S[j.., j] − L[j.., ..j] L[j, ..j]ᵀ`, its corner is factored and inverted in one workgroup, and the rest of the

@@ -49,7 +49,7 @@ enum Study {
     Kernels,
     /// The time of an iteration by neurons, samples and penalty.
     Scaling,
-    /// Products and steps beside Burn's.
+    /// Products and steps beside Burn's, with its fusion, and steps without.
     Peers,
     /// A convolutional network of Burn's by BADM, Adam and RMSProp.
     Convolutions,
@@ -59,8 +59,17 @@ enum Study {
 
 impl Study {
     /// The order of sections, and the names of their files.
-    const SECTIONS: [&str; 8] =
-        ["graphs", "sparsity", "convolutions", "transformer", "scaling", "peers", "kernels", "isa"];
+    const SECTIONS: [&str; 9] = [
+        "graphs",
+        "sparsity",
+        "convolutions",
+        "transformer",
+        "scaling",
+        "peers",
+        "peers-unfused",
+        "kernels",
+        "isa",
+    ];
 }
 
 /// Runs the command.
@@ -76,7 +85,10 @@ pub fn run(args: &Args) -> Result<()> {
         (Study::Sparsity, _) => sparsity::run(&bench),
         (Study::Kernels, _) => kernels::run(&bench),
         (Study::Scaling, _) => scaling::run(&bench),
-        (Study::Peers, _) => burn::run(&bench, &burn::PEERS),
+        (Study::Peers, _) => {
+            burn::run(&bench, &burn::PEERS)?;
+            burn::run(&bench, &burn::PEERS_UNFUSED)
+        }
         (Study::Convolutions, _) => burn::run(&bench, &burn::CONVOLUTIONS),
         (Study::Transformer, _) => burn::run(&bench, &burn::TRANSFORMER),
     }

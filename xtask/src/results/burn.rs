@@ -28,6 +28,15 @@ pub const PEERS: Program = Program {
     run: &["run", "--release", "--package", "peers", "--"],
     has_networks: false,
 };
+/// Steps beside the same steps of Burn's, one operation after another.
+pub const PEERS_UNFUSED: Program = Program {
+    section: "peers-unfused",
+    heading: "dualstep beside Burn without fusion",
+    about: "The steps once more, with every tensor operation of Burn's a kernel of its own: what fusing a step is worth, whoever \
+            fuses it.",
+    run: &["run", "--release", "--package", "peers", "--no-default-features", "--", "step", "mask", "update"],
+    has_networks: false,
+};
 /// A convolutional network by BADM.
 pub const CONVOLUTIONS: Program = Program {
     section: "convolutions",
