@@ -986,6 +986,22 @@ fn what_is_tuned_is_taken_by_later_commands() {
     bench.succeed("verify linalg/matmul_norm");
 }
 
+/// Mesa's software driver has subgroups of as many lanes as its vectors have numbers, and products tiles for eight and for
+/// sixteen; other drivers do not know the variable.
+#[test]
+fn lanes_of_wider_vectors_multiply_as_well() {
+    if !has_device() {
+        return;
+    }
+    let bench = Bench::new();
+    let mut command = bench.command("verify linalg/matmul dladmm/activation_gradient");
+    let output = command.env("LP_NATIVE_VECTOR_WIDTH", "512").output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let is_mesas = said.contains("llvmpipe") && said.contains("(Cpu, Vulkan)");
+    assert_eq!(said.contains("SoftwareSixteenLanes"), is_mesas, "{said}");
+}
+
 #[test]
 fn tunings_that_cannot_be_read_are_told_of_and_done_without() {
     if !has_device() {

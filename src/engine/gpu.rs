@@ -77,6 +77,8 @@ pub enum AdapterClass {
     Gpu,
     /// A CPU behind a graphics API whose subgroups are exactly eight lanes (lavapipe on AVX).
     SoftwareEightLanes,
+    /// The same with exactly sixteen lanes (lavapipe with `LP_NATIVE_VECTOR_WIDTH=512`).
+    SoftwareSixteenLanes,
     /// Any other CPU behind a graphics API.
     Software,
 }
@@ -84,7 +86,12 @@ pub enum AdapterClass {
 impl AdapterClass {
     /// Whether lanes are a loop, so that barriers and workgroup memory cost what all else costs.
     pub fn is_software(self) -> bool {
-        matches!(self, Self::SoftwareEightLanes | Self::Software)
+        self != Self::Gpu
+    }
+
+    /// Whether kernels hand values from lane to lane.
+    fn has_lanes(self) -> bool {
+        matches!(self, Self::SoftwareEightLanes | Self::SoftwareSixteenLanes)
     }
 }
 
@@ -286,12 +293,13 @@ impl Gpu {
     ) -> Result<Self, Error> {
         let (features, limits) = (device.features(), device.limits());
         requirements::check(&info.name, &limits)?;
-        let lanes = options.class == Some(AdapterClass::SoftwareEightLanes);
-        if lanes && !features.contains(wgpu::Features::SUBGROUP) {
+        if let Some(class) = options.class.filter(|class| class.has_lanes())
+            && !features.contains(wgpu::Features::SUBGROUP)
+        {
             return Err(Error::Requirement {
                 adapter: info.name,
                 what: "Features::SUBGROUP",
-                needed: "enabled for the class SoftwareEightLanes".into(),
+                needed: format!("enabled for the class {class:?}"),
                 actual: "off".into(),
             });
         }
@@ -724,6 +732,7 @@ fn capabilities(
     };
     let class = match (info.device_type, subgroup) {
         (wgpu::DeviceType::Cpu, (8, 8)) => AdapterClass::SoftwareEightLanes,
+        (wgpu::DeviceType::Cpu, (16, 16)) => AdapterClass::SoftwareSixteenLanes,
         (wgpu::DeviceType::Cpu, _) => AdapterClass::Software,
         _ => AdapterClass::Gpu,
     };

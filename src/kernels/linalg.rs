@@ -556,9 +556,7 @@ fn packed_limit(gpu: &Gpu, pattern: NmPattern) -> u32 {
     match gpu.capabilities().class {
         AdapterClass::Gpu => u32::MAX,
         // A multiple of 64, where windows may begin.
-        AdapterClass::Software | AdapterClass::SoftwareEightLanes => {
-            4 * (ITERATIONS / (1 + GROUPS * (1 + pattern.keep()))) / 64 * 64
-        }
+        _ => 4 * (ITERATIONS / (1 + GROUPS * (1 + pattern.keep()))) / 64 * 64,
     }
 }
 

@@ -122,6 +122,13 @@ const SHORT: Tile = Tile {
     subgroups: true,
     specs: &[],
 };
+/// As the broadcast tile, by sixteen lanes: for CPUs behind Vulkan whose vectors have 512 bits.
+const WIDE: Tile =
+    Tile { label: "wide", file: "linalg/tile_wide", rows: 64, columns: 64, subgroups: true, specs: &[] };
+/// The same for few columns.
+const WIDE_TALL: Tile = Tile { label: "wide, tall", file: "linalg/tile_wide_tall", columns: 12, ..WIDE };
+/// The same for few rows.
+const WIDE_SHORT: Tile = Tile { label: "wide, short", file: "linalg/tile_wide_short", rows: 12, ..WIDE };
 /// Every lane for itself: for CPUs behind OpenGL, which have no subgroups.
 const DIRECT: Tile = Tile {
     label: "direct",
@@ -133,8 +140,20 @@ const DIRECT: Tile = Tile {
 };
 
 /// Every tile machine, the one that the shader files import first.
-pub(super) const TILES: [Tile; 9] =
-    [SHARED, SHARED_LARGE, SHARED_NARROW, SHARED_SMALL, BROADCAST, TURNED, TALL, SHORT, DIRECT];
+pub(super) const TILES: [Tile; 12] = [
+    SHARED,
+    SHARED_LARGE,
+    SHARED_NARROW,
+    SHARED_SMALL,
+    BROADCAST,
+    TURNED,
+    TALL,
+    SHORT,
+    WIDE,
+    WIDE_TALL,
+    WIDE_SHORT,
+    DIRECT,
+];
 
 /// The ways to store both operands.
 pub(super) const WAYS: [(Transposed, Transposed); 4] = [
@@ -160,6 +179,7 @@ pub(crate) fn eligible(class: AdapterClass) -> &'static [Tile] {
     match class {
         AdapterClass::Gpu => &[SHARED_LARGE, SHARED, SHARED_NARROW, SHARED_SMALL],
         AdapterClass::SoftwareEightLanes => &[BROADCAST, TURNED, TALL, SHORT, DIRECT],
+        AdapterClass::SoftwareSixteenLanes => &[WIDE, WIDE_TALL, WIDE_SHORT, DIRECT],
         AdapterClass::Software => &[DIRECT],
     }
 }
@@ -192,6 +212,9 @@ pub(crate) fn tile_by_rule(device: &Capabilities, output: Shape) -> Tile {
         // An eighth less work outweighs the sums' being turned round at the end.
         AdapterClass::SoftwareEightLanes if padded(BROADCAST) > padded(TURNED) / 8 * 9 => TURNED,
         AdapterClass::SoftwareEightLanes => BROADCAST,
+        AdapterClass::SoftwareSixteenLanes if output.columns <= WIDE_TALL.columns => WIDE_TALL,
+        AdapterClass::SoftwareSixteenLanes if output.rows <= WIDE_SHORT.rows => WIDE_SHORT,
+        AdapterClass::SoftwareSixteenLanes => WIDE,
     }
 }
 
