@@ -17,9 +17,9 @@
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
 //
 // The importing file provides the bindings, `params`, `left_block`, `right_block`, `start_block` and `finish_block` (most take
-// those of linalg/output_rows), `finish_group`, `tile_at` and `tile_wanted` (most take those of linalg/tiles_all).
+// those of linalg/output_rows), `finish_group` and what linalg/own_tile asks for.
 // Needs the SUBGROUP feature; the host checks the subgroup size.
-#import "shared/index.wgsl"
+#import "linalg/own_tile.wgsl"
 #import "linalg/tile_bands.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
@@ -30,18 +30,12 @@ const TILE_COLUMNS: u32 = 64u;
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
-        return;
-    }
-    let row = tile.x * (TILE_ROWS / 4u);
-    let near = tile.y * (TILE_COLUMNS / 4u) + lane;
+    let row = tile.row * (TILE_ROWS / 4u);
+    let near = tile.column * (TILE_COLUMNS / 4u) + lane;
     let far = near + 8u;
 
     var near_0 = start_block(row, near);
@@ -101,6 +95,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     sum += finish_block(row + 7u, near, near_7) + finish_block(row + 7u, far, far_7);
     let total = sum_of_lanes(sum);
     if lane == 0u {
-        finish_group(tile.x * column_tiles + tile.y, total);
+        finish_group(tile.number, total);
     }
 }

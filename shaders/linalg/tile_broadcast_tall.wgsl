@@ -9,7 +9,7 @@
 // and turns them round at the end.
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
-#import "shared/index.wgsl"
+#import "linalg/own_tile.wgsl"
 #import "linalg/tile_bands.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block.wgsl"
@@ -20,19 +20,13 @@ const TILE_COLUMNS: u32 = 12u;
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
-        return;
-    }
-    let near = tile.x * (TILE_ROWS / 4u) + lane;
+    let near = tile.row * (TILE_ROWS / 4u) + lane;
     let far = near + 8u;
-    let column = tile.y * (TILE_COLUMNS / 4u);
+    let column = tile.column * (TILE_COLUMNS / 4u);
 
     var near_0 = transpose(start_block(near, column));
     var near_1 = transpose(start_block(near, column + 1u));
@@ -72,6 +66,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     sum += finish_block(near, column + 2u, transpose(near_2)) + finish_block(far, column + 2u, transpose(far_2));
     let total = sum_of_lanes(sum);
     if lane == 0u {
-        finish_group(tile.x * column_tiles + tile.y, total);
+        finish_group(tile.number, total);
     }
 }

@@ -10,7 +10,7 @@
 // decide: 32 feed 1,024 here (12 in linalg/tile_broadcast, which needs subgroups of 8).
 //
 // Each output element is a chain of one fma per k in increasing k.
-#import "shared/index.wgsl"
+#import "linalg/own_tile.wgsl"
 #import "linalg/tile_bands.wgsl"
 #import "linalg/block.wgsl"
 
@@ -22,18 +22,12 @@ var<workgroup> lane_sums: array<f32, 8>;
 @compute @workgroup_size(8)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
-        return;
-    }
-    let row = tile.x * (TILE_ROWS / 4u);
-    let column = tile.y * (TILE_COLUMNS / 4u) + lane;
+    let row = tile.row * (TILE_ROWS / 4u);
+    let column = tile.column * (TILE_COLUMNS / 4u) + lane;
 
     var sums_0_0 = start_block(row, column);
     var sums_1_0 = start_block(row + 1u, column);
@@ -101,6 +95,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     if lane == 0u {
         let first = (lane_sums[0] + lane_sums[1]) + (lane_sums[2] + lane_sums[3]);
         let second = (lane_sums[4] + lane_sums[5]) + (lane_sums[6] + lane_sums[7]);
-        finish_group(tile.x * column_tiles + tile.y, first + second);
+        finish_group(tile.number, first + second);
     }
 }

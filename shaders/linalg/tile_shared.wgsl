@@ -12,8 +12,8 @@
 // beyond an edge load zeros or repeat the edge and store nothing; the only early returns depend on the workgroup.
 //
 // The importing file provides the bindings, `params`, `left_block`, `right_block`, `start_block` and `finish_block` (most take
-// those of linalg/output_rows), `finish_group`, `tile_at` and `tile_wanted` (most take those of linalg/tiles_all).
-#import "shared/index.wgsl"
+// those of linalg/output_rows), `finish_group` and what linalg/own_tile asks for.
+#import "linalg/own_tile.wgsl"
 #import "linalg/block.wgsl"
 
 const ROW_LANES: u32 = 8u; // @spec
@@ -125,22 +125,16 @@ fn store(blocks: ptr<function, Blocks>, lane: u32) {
 @compute @workgroup_size(LANES)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(local_invocation_index) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
-        return;
-    }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
     // Lanes lie in patches of 4 x 8: a subgroup of 32 then reads the fewest different quads.
     let patch_of_lane = lane / 32u;
     let down = patch_of_lane / PANELS * 4u + lane / 8u % 4u;
     let across = patch_of_lane % PANELS * 8u + lane % 8u;
-    let first_row = tile.x * ROW_QUADS;
-    let first_column = tile.y * COLUMN_QUADS;
+    let first_row = tile.row * ROW_QUADS;
+    let first_column = tile.column * COLUMN_QUADS;
 
     var sums: Sums;
     for (var i = 0u; i < DOWN; i++) {
@@ -187,6 +181,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
         for (var other = 0u; other < LANES; other += 4u) {
             total += (left_tile[other].x + left_tile[other + 1u].x) + (left_tile[other + 2u].x + left_tile[other + 3u].x);
         }
-        finish_group(tile.x * column_tiles + tile.y, total);
+        finish_group(tile.number, total);
     }
 }

@@ -9,7 +9,7 @@
 // What the importing file provides is said there. Needs the SUBGROUP feature; the host checks the subgroup size.
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
-#import "shared/index.wgsl"
+#import "linalg/own_tile.wgsl"
 #import "linalg/tile_bands.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block_wide.wgsl"
@@ -20,18 +20,12 @@ const TILE_COLUMNS: u32 = 64u;
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
-        return;
-    }
-    let row = tile.x * (TILE_ROWS / 4u);
-    let quad = tile.y * (TILE_COLUMNS / 4u) + lane;
+    let row = tile.row * (TILE_ROWS / 4u);
+    let quad = tile.column * (TILE_COLUMNS / 4u) + lane;
 
     var sums_0 = start_block(row, quad);
     var sums_1 = start_block(row + 1u, quad);
@@ -89,6 +83,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     sum += finish_block(row + 15u, quad, sums_15);
     let total = sum_of_sixteen_lanes(sum);
     if lane == 0u {
-        finish_group(tile.x * column_tiles + tile.y, total);
+        finish_group(tile.number, total);
     }
 }

@@ -7,7 +7,7 @@
 // that no one uses.
 //
 // Each output element is a chain of one fma per k in increasing k. Subgroup operations stand in uniform control flow.
-#import "shared/index.wgsl"
+#import "linalg/own_tile.wgsl"
 #import "linalg/tile_bands.wgsl"
 #import "linalg/block.wgsl"
 #import "linalg/lane_block_wide.wgsl"
@@ -18,18 +18,12 @@ const TILE_COLUMNS: u32 = 12u;
 @compute @workgroup_size(16)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,
         @builtin(subgroup_invocation_id) lane: u32) {
-    let index = linear_group(group, groups);
-    let row_tiles = (params.rows + TILE_ROWS - 1u) / TILE_ROWS;
-    let column_tiles = (params.columns + TILE_COLUMNS - 1u) / TILE_COLUMNS;
-    if index >= row_tiles * column_tiles {
+    let tile = own_tile(group, groups);
+    if !tile.is_wanted {
         return;
     }
-    let tile = tile_at(index, row_tiles, column_tiles);
-    if !tile_wanted(tile.x * TILE_ROWS, tile.y * TILE_COLUMNS) {
-        return;
-    }
-    let quad = tile.x * (TILE_ROWS / 4u) + lane;
-    let column = tile.y * (TILE_COLUMNS / 4u);
+    let quad = tile.row * (TILE_ROWS / 4u) + lane;
+    let column = tile.column * (TILE_COLUMNS / 4u);
 
     var sums_0 = transpose(start_block(quad, column));
     var sums_1 = transpose(start_block(quad, column + 1u));
@@ -60,6 +54,6 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: ve
     sum += finish_block(quad, column + 2u, transpose(sums_2));
     let total = sum_of_sixteen_lanes(sum);
     if lane == 0u {
-        finish_group(tile.x * column_tiles + tile.y, total);
+        finish_group(tile.number, total);
     }
 }

@@ -1,10 +1,10 @@
 // loss/softmax_gradient: the gradient of the mean cross-entropy of each sub-batch at logits P + b, and its scores.
 //
 //   delta = (softmax(P + b) - y) / size of the sample's sub-batch          y: one at the label
-//   partials[offset + g] = ( sum of cost, sum of hits, 0, 0 ) over the samples of workgroup g, as in loss/softmax_scores
+//   partials[offset + g] = ( sum of cost, sum of hits, 0, 0 ) over the samples of chunk g, as in loss/softmax_scores
 //
 // P, delta: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample. Padding is zero.
-// One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_gradient.
+// A workgroup owns a chunk of 64 samples, a lane every WG_SIZE-th. Oracle: reference::loss::softmax_gradient.
 #import "loss/samples.wgsl"
 #import "batch/sub_batch.wgsl"
 #import "loss/softmax.wgsl"

@@ -1,10 +1,10 @@
 // loss/softmax_scores: cross-entropy and accuracy of logits P + b, as partial sums over samples.
 //
 //   cost = log(sum_j exp(v_j)) - v_label     hit = 1 where the largest logit is the label's, the lower index on ties
-//   partials[offset + g] = ( sum of cost, sum of hits, 0, 0 ) over the samples of workgroup g
+//   partials[offset + g] = ( sum of cost, sum of hits, 0, 0 ) over the samples of chunk g
 //
 // P: samples x classes, `quads` vec4s a sample; b: classes; labels: one u32 per sample.
-// One lane owns one sample; a workgroup owns WG_SIZE of them. Oracle: reference::loss::softmax_scores.
+// A workgroup owns a chunk of 64 samples, a lane every WG_SIZE-th. Oracle: reference::loss::softmax_scores.
 #import "loss/samples.wgsl"
 #import "loss/softmax.wgsl"
 

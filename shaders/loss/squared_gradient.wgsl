@@ -1,10 +1,10 @@
 // loss/squared_gradient: the gradient of the mean of |P + b - y|^2 / 2 of each sub-batch, and its scores.
 //
 //   delta = (P + b - y) / size of the sample's sub-batch
-//   partials[offset + g] = ( sum of |P + b - y|^2 / outputs, 0, 0, 0 ) over the samples of workgroup g
+//   partials[offset + g] = ( sum of |P + b - y|^2 / outputs, 0, 0, 0 ) over the samples of chunk g
 //
-// P, y, delta: samples x outputs, `quads` vec4s a sample; b: outputs. Padding is zero. One lane owns one sample; a
-// workgroup owns WG_SIZE of them. Oracle: reference::loss::squared_gradient.
+// P, y, delta: samples x outputs, `quads` vec4s a sample; b: outputs. Padding is zero. A workgroup owns a chunk of 64
+// samples, a lane every WG_SIZE-th. Oracle: reference::loss::squared_gradient.
 #import "loss/samples.wgsl"
 #import "batch/sub_batch.wgsl"
 

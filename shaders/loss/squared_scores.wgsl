@@ -1,9 +1,9 @@
 // loss/squared_scores: mean squared error of outputs P + b, as partial sums over samples.
 //
-//   cost = |P + b - y|^2 / outputs        partials[offset + g] = ( sum of cost, 0, 0, 0 ) over the samples of workgroup g
+//   cost = |P + b - y|^2 / outputs        partials[offset + g] = ( sum of cost, 0, 0, 0 ) over the samples of chunk g
 //
-// P, y: samples x outputs, `quads` vec4s a sample; b: outputs. One lane owns one sample; a workgroup owns WG_SIZE of
-// them. Oracle: reference::loss::squared_scores.
+// P, y: samples x outputs, `quads` vec4s a sample; b: outputs. A workgroup owns a chunk of 64 samples, a lane every
+// WG_SIZE-th. Oracle: reference::loss::squared_scores.
 #import "loss/samples.wgsl"
 
 const WG_SIZE: u32 = 64u; // @spec

@@ -1,12 +1,12 @@
 //! Losses, and scores of a network's outputs.
 
 use super::batch::expect_sub_batches;
-use super::{expect_labels, expect_length, expect_shape, plain};
+use super::{expect_labels, expect_length, expect_shape, plain, summing, summing_variants};
 use crate::Error;
 use crate::engine::{Binding, Dispatch, Groups, Kernel, PlanBuilder, Shape, Tensor, Variant, params};
 
 /// Samples that one workgroup scores.
-const WG_SIZE: u32 = 64;
+const CHUNK: u32 = 64;
 
 /// What the last layer's z is judged by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,7 +44,7 @@ pub static SOFTMAX_SCORES: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: SoftmaxScoresParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -53,7 +53,7 @@ params! {
 
 /// `vec4`s of partial sums that [`softmax_scores`] and [`squared_scores`] leave for this many samples.
 pub fn partial_count(samples: u32) -> u32 {
-    samples.div_ceil(WG_SIZE)
+    samples.div_ceil(CHUNK)
 }
 
 /// Cross-entropy and hits of the logits P + b, as partial sums (Σ cost, Σ hits, 0, 0) from `vec4` `offset` on.
@@ -80,7 +80,7 @@ pub fn softmax_scores(
         SoftmaxScoresParams { quads: shape.quads(), samples: shape.rows, classes: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &SOFTMAX_SCORES,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[product, bias, labels, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
@@ -98,7 +98,7 @@ pub static SQUARED_SCORES: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: SquaredScoresParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -129,7 +129,7 @@ pub fn squared_scores(
         SquaredScoresParams { quads: shape.quads(), samples: shape.rows, outputs: shape.columns, offset };
     plan.dispatch(Dispatch {
         kernel: &SQUARED_SCORES,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[product, bias, targets, partials],
         params: bytemuck::bytes_of(&params),
         groups: Groups(count.into()),
@@ -148,7 +148,7 @@ pub static SOFTMAX_GRADIENT: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: SoftmaxGradientParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -181,7 +181,7 @@ pub fn softmax_gradient(
     let (quads, samples, classes) = (shape.quads(), shape.rows, shape.columns);
     plan.dispatch(Dispatch {
         kernel,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[product, bias, labels, delta, partials],
         params: bytemuck::bytes_of(&SoftmaxGradientParams { quads, samples, classes, sub_batches, offset }),
         groups: Groups(count.into()),
@@ -200,7 +200,7 @@ pub static SQUARED_GRADIENT: Kernel = Kernel {
         Binding::write("partials"),
     ],
     params: SquaredGradientParams::LAYOUT,
-    variants: plain,
+    variants: || summing_variants(plain()),
 };
 
 params! {
@@ -233,7 +233,7 @@ pub fn squared_gradient(
     let (quads, samples, outputs) = (shape.quads(), shape.rows, shape.columns);
     plan.dispatch(Dispatch {
         kernel,
-        variant: Variant::new("plain"),
+        variant: summing(Variant::new("plain"), plan.gpu().capabilities().class),
         operands: &[product, bias, targets, delta, partials],
         params: bytemuck::bytes_of(&SquaredGradientParams { quads, samples, outputs, sub_batches, offset }),
         groups: Groups(count.into()),

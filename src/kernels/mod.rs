@@ -135,8 +135,8 @@ const LANES_OR_LOOPS: [AdapterClass; 2] = [AdapterClass::Gpu, AdapterClass::Soft
 /// Lanes of a workgroup in elementwise kernels.
 pub(crate) const WG_SIZE: u32 = 256;
 
-/// Lanes of a workgroup that adds up by a tree what its lanes have found: where lanes are a loop, as few as run at once, since
-/// each halving of the tree makes all of them wait.
+/// Lanes of a workgroup that adds up by a tree what its lanes have found: where lanes are a loop, eight, since each halving of the
+/// tree makes all of them wait. (Of vectors of sixteen, eight leave a half idle and still read twice as fast.)
 pub(crate) fn summing_lanes(class: AdapterClass) -> u32 {
     if class.is_software() { 8 } else { WG_SIZE }
 }

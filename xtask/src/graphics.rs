@@ -26,25 +26,26 @@ const SOFTWARE_DRIVER: Wanted = Wanted {
 /// in containers and CI.
 const RUNTIME_FOLDER: &str = "XDG_RUNTIME_DIR";
 
+/// How many bits the vectors of Mesa's software driver have. It takes 256 of itself even where a processor has 512, for which
+/// products have tiles of their own; other drivers do not know the variable.
+const VECTOR_WIDTH: &str = "LP_NATIVE_VECTOR_WIDTH";
+
 /// The surroundings in which programs that use an adapter are run. Keep it while they run.
 pub struct Graphics {
     /// Ours, where the system has none.
     runtime_folder: Option<TempDir>,
+    /// The processor's, where the driver's own are narrower and nothing else was asked for.
+    vector_width: Option<&'static str>,
 }
 
 impl Graphics {
     /// Makes the surroundings. No driver is looked for or installed yet.
     pub fn new() -> Result<Self> {
-        let given = env::var_os(RUNTIME_FOLDER).is_some_and(|folder| Path::new(&folder).is_dir());
-        if given || !cfg!(target_os = "linux") {
-            return Ok(Self { runtime_folder: None });
+        let vector_width = (env::var_os(VECTOR_WIDTH).is_none() && has_wide_vectors()).then_some("512");
+        if let Some(width) = vector_width {
+            println!("{VECTOR_WIDTH} is set to what this processor has: {width}");
         }
-        let folder = tempfile::tempdir().context("cannot make a temporary folder")?; // mode 0700
-        println!(
-            "{RUNTIME_FOLDER} names no folder; a temporary one takes its place: {}",
-            folder.path().display()
-        );
-        Ok(Self { runtime_folder: Some(folder) })
+        Ok(Self { runtime_folder: runtime_folder()?, vector_width })
     }
 
     /// Makes sure that `dualstep`, the built program, finds an adapter: installs a software driver if it does not.
@@ -72,6 +73,28 @@ impl Graphics {
         if let Some(folder) = &self.runtime_folder {
             command.env(RUNTIME_FOLDER, folder.path());
         }
-        command
+        command.envs(self.vector_width.map(|width| (VECTOR_WIDTH, width)))
     }
+}
+
+/// A folder of ours, unless the system has one.
+fn runtime_folder() -> Result<Option<TempDir>> {
+    let given = env::var_os(RUNTIME_FOLDER).is_some_and(|folder| Path::new(&folder).is_dir());
+    if given || !cfg!(target_os = "linux") {
+        return Ok(None);
+    }
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?; // mode 0700
+    println!(
+        "{RUNTIME_FOLDER} names no folder; a temporary one takes its place: {}",
+        folder.path().display()
+    );
+    Ok(Some(folder))
+}
+
+/// Whether the processor has vectors of 512 bits.
+fn has_wide_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }

@@ -139,6 +139,15 @@ pub(super) struct Layer {
     pub z: SampleTensor,
 }
 
+/// What a layer's weights are solved with by exact steps, made of its inputs alone.
+#[derive(Clone, Debug)]
+pub(super) struct WeightsSystem {
+    /// The damped Gram matrix, or L⁻¹ with L Lᵀ that matrix, as the solver needs.
+    pub matrix: Tensor,
+    /// Sums over samples of each input.
+    pub sums: Tensor,
+}
+
 /// Everything on the device that outlives an iteration.
 #[derive(Debug)]
 pub(super) struct State {
@@ -155,9 +164,8 @@ pub(super) struct State {
     pub gram: Option<Tensor>,
     /// Of sparse inputs, the sums over samples of each feature and of its square.
     pub moments: Option<[Tensor; 2]>,
-    /// What exact steps solve each layer with: the damped Gram matrix of its inputs, or L⁻¹ of it, as the solver needs. Not
-    /// there where it does not outlast a sweep.
-    pub systems: Vec<Option<Tensor>>,
+    /// What exact steps solve each layer with. Not there where it does not outlast a sweep.
+    pub systems: Vec<Option<WeightsSystem>>,
     /// Ones, as many as a block has samples: a product with them adds over samples.
     pub ones: Vec<Tensor>,
     /// Of each layer's weights the ridge, the penalties on ‖W‖² and ‖W‖₁, and what damps their exact step: layers × 4.

@@ -18,7 +18,7 @@ mod quadratic;
 use super::Plans;
 use super::config::{Config, Loss, Penalty, Schedule, Steps, SweepKind, ZLast};
 use super::forward;
-use super::state::State;
+use super::state::{State, WeightsSystem};
 use super::telemetry::{Layout, RING_LENGTH};
 use crate::Error;
 use crate::engine::{Arena, Gpu, Plan, PlanBuilder, SampleTensor, Shape, Slab, StorageType, Tensor};
@@ -66,14 +66,14 @@ pub(super) fn record_plans(
     Ok(Plans { iterations: [plain, with_candidate], refresh: refresh.finish()?, systems, origins })
 }
 
-/// For each layer a tensor, where what exact steps solve it with outlasts a sweep, and a plan that leaves it there, M + t I
-/// of the layer's inputs or L⁻¹ of it, and settles the layer's ridge.
+/// For each layer a place, where what exact steps solve it with outlasts a sweep, and a plan that leaves it there and settles
+/// the layer's ridge.
 pub(super) fn kept_systems(
     gpu: &Gpu,
     config: &Config,
     state: &State,
     arena: &Arena,
-) -> Result<(Vec<Option<Tensor>>, Plan), Error> {
+) -> Result<(Vec<Option<WeightsSystem>>, Plan), Error> {
     let mut sweep = Sweep::new(PlanBuilder::with_arena(gpu, "systems", arena), state, config);
     let mut kept = vec![None; state.depth()];
     if let Steps::Exact(exact) = config.steps {
@@ -81,7 +81,11 @@ pub(super) fn kept_systems(
             // Sparse inputs of many features have no matrix.
             if config.keeps_system(l) && (l > 1 || state.gram.is_some()) {
                 let side = state.widths[l - 1];
-                let system = gpu.zeros(Shape::new(side, side), StorageType::F32)?;
+                let zeros = |shape| gpu.zeros(shape, StorageType::F32);
+                let system = WeightsSystem {
+                    matrix: zeros(Shape::new(side, side))?,
+                    sums: zeros(Shape::vector(side))?,
+                };
                 sweep.weights_system_into(l, exact, &system)?;
                 kept[l - 1] = Some(system);
             }
@@ -138,6 +142,22 @@ fn mean_step(
     kernel::bias_step(plan, &partials, cut.samples(), bias)
 }
 
+/// Σ over samples of r xᵀ, x sparse inputs, onto `sum`, a matrix as a row: how for the first block, and how for the others.
+fn add_products(
+    plan: &mut PlanBuilder,
+    state: &State,
+    residual: &SampleTensor,
+    sum: &Tensor,
+    [first, others]: [Onto; 2],
+) -> Result<(), Error> {
+    for (k, (residual, below)) in residual.blocks().iter().zip(state.below(1)).enumerate() {
+        let Below::Sparse(below) = below else { continue };
+        let onto = if k == 0 { first } else { others };
+        sparse::weight_gradient(plan, residual, below.columns(), Gradients { rows: sum, first: 0 }, onto)?;
+    }
+    Ok(())
+}
+
 /// An iteration being recorded.
 struct Sweep<'a> {
     plan: PlanBuilder,
@@ -154,6 +174,9 @@ struct Sweep<'a> {
     /// What exact steps of a_l solve with, from layer 2's W to the last one's: the backward step leaves it for the forward
     /// one, between which W_{l+1} stands still.
     solved_weights: Vec<Option<exact::SolvedWeights>>,
+    /// Means over samples of what exact steps of W_l draw W_l a_{l−1} + b_l to, from layer 1's: the backward step leaves one
+    /// for the forward one.
+    mean_goals: Vec<Option<Tensor>>,
     /// Set while what is recorded is about a candidate.
     candidate_origin: Option<u32>,
 }
@@ -169,6 +192,7 @@ impl<'a> Sweep<'a> {
             goal: None,
             first_gradient: None,
             solved_weights: vec![None; state.depth()],
+            mean_goals: vec![None; state.depth()],
             candidate_origin: None,
         }
     }
@@ -308,27 +332,20 @@ impl Sweep<'_> {
     fn outer(&mut self, l: usize, residual: &SampleTensor) -> Result<(Tensor, Tensor), Error> {
         let state = self.state;
         let shape = state.layer(l).weights.shape();
-        let is_sparse = state.below(l).any(|below| matches!(below, Below::Sparse(_)));
-        let (flat, outer) = if is_sparse {
-            self.flat(shape)?
-        } else {
-            let outer = self.plan.temporary(shape);
-            (outer.clone(), outer)
-        };
-        elementwise::fill(&mut self.plan, &flat, 0.0)?;
-        for (residual, below) in residual.blocks().iter().zip(state.below(l)) {
-            let plan = &mut self.plan;
-            match below {
-                Below::Dense(below) => {
-                    linalg::matmul_add(plan, (residual, Transposed::Yes), (below, Transposed::No), &outer)?;
-                }
-                Below::Sparse(below) => {
-                    let gradients = Gradients { rows: &flat, first: 0 };
-                    sparse::weight_gradient(plan, residual, below.columns(), gradients, Onto::Sum)?;
-                }
-            }
+        if state.below(l).any(|below| matches!(below, Below::Sparse(_))) {
+            let (flat, outer) = self.flat(shape)?;
+            elementwise::fill(&mut self.plan, &flat, 0.0)?;
+            add_products(&mut self.plan, state, residual, &flat, [Onto::Sum; 2])?;
+            return Ok((flat, outer));
         }
-        Ok((flat, outer))
+        let outer = self.plan.temporary(shape);
+        elementwise::fill(&mut self.plan, &outer, 0.0)?;
+        for (residual, below) in residual.blocks().iter().zip(state.below(l)) {
+            let Below::Dense(below) = below else { continue };
+            let (left, right) = ((residual, Transposed::Yes), (below, Transposed::No));
+            linalg::matmul_add(&mut self.plan, left, right, &outer)?;
+        }
+        Ok((outer.clone(), outer))
     }
 
     /// A temporary of this shape, as the only row of a slab and as itself.

@@ -14,24 +14,23 @@
 
 mod activations;
 
-use super::{Below, Sweep, mean_step, temporary_like};
+use super::{Below, Sweep, add_products, mean_step, temporary_like};
 use crate::Error;
 use crate::engine::{PlanBuilder, SampleTensor, Shape, Tensor};
 use crate::kernels::exact::{self, Damping, Gram, RightSide};
 use crate::kernels::linalg::{self, Transposed};
-use crate::kernels::mlp::Gradients;
-use crate::kernels::sparse::{self, Onto};
+use crate::kernels::sparse::Onto;
 use crate::kernels::{self, elementwise};
 use crate::solvers::dladmm::config::{Exact, Solver, SweepKind};
 use crate::solvers::dladmm::forward;
-use crate::solvers::dladmm::state::State;
+use crate::solvers::dladmm::state::WeightsSystem;
 use crate::solvers::linear;
 use Transposed::{No, Yes};
 pub(super) use activations::SolvedWeights;
 
 /// What a layer's weights are solved with.
 enum System {
-    /// What [`Sweep::weights_system`] made of S.
+    /// S, or L⁻¹ with L Lᵀ = S.
     Matrix(Tensor),
     /// Products with sparse inputs, and the slot of t.
     Products { shift: u32 },
@@ -89,18 +88,10 @@ impl Sweep<'_> {
     fn exact_weights(&mut self, l: usize, exact: Exact) -> Result<(), Error> {
         let state = self.state;
         let layer = state.layer(l);
-        let system = match (&state.systems[l - 1], &state.moments) {
-            (Some(system), _) => System::Matrix(system.clone()),
-            (_, Some(moments)) if l == 1 && state.gram.is_none() => {
-                System::Products { shift: self.first_shift(moments, exact)? }
-            }
-            _ => System::Matrix(self.weights_system(l, exact)?),
-        };
-        let goal = self.goal(l);
-        let sums = self.sums(l)?;
-        self.mean_goal(&goal, &layer.bias)?;
-        let (flat, right) = self.outer(l, &goal)?;
-        let (weights, mean, sums, ridge) = (&layer.weights, &layer.bias, &sums, &state.ridge);
+        let (system, sums) = self.system_and_sums(l, exact)?;
+        let mean = self.mean_goal(l)?;
+        let (flat, right) = self.outer(l, &self.goal(l))?;
+        let (weights, mean, sums, ridge) = (&layer.weights, &mean, &sums, &state.ridge);
         let args = RightSide { weights, mean, sums, ridge, layer: l as u32 - 1 };
         exact::right_side(&mut self.plan, args, &right)?;
         match system {
@@ -111,18 +102,40 @@ impl Sweep<'_> {
         }
         let fitted = self.plan.temporary(layer.bias.shape());
         linalg::matmul(&mut self.plan, (sums, No), (weights, Yes), &fitted)?;
+        elementwise::copy(&mut self.plan, mean, &layer.bias)?;
         kernels::dladmm::bias_step(&mut self.plan, &fitted, state.cut.samples(), &layer.bias)
     }
 
-    /// mean = that of `goal` over samples.
-    fn mean_goal(&mut self, goal: &SampleTensor, mean: &Tensor) -> Result<(), Error> {
-        let opposite = self.plan.temporary(mean.shape());
+    /// What W_l is solved with, and the sums over samples of what layer l takes.
+    fn system_and_sums(&mut self, l: usize, exact: Exact) -> Result<(System, Tensor), Error> {
+        let state = self.state;
+        let WeightsSystem { matrix, sums } = match (&state.systems[l - 1], &state.moments) {
+            (Some(kept), _) => kept.clone(),
+            (_, Some(moments)) if l == 1 && state.gram.is_none() => {
+                let shift = self.first_shift(moments, exact)?;
+                return Ok((System::Products { shift }, moments[0].clone()));
+            }
+            _ => self.weights_system(l, exact)?,
+        };
+        Ok((System::Matrix(matrix), sums))
+    }
+
+    /// The mean over samples of what W_l a_{l−1} + b_l is drawn to. That of a hidden layer stands still from the backward
+    /// step of W_l to the forward one, that of the last layer in between as well, and is formed once.
+    fn mean_goal(&mut self, l: usize) -> Result<Tensor, Error> {
+        if let Some(mean) = self.mean_goals[l - 1].take() {
+            return Ok(mean);
+        }
+        let state = self.state;
+        let goal = self.goal(l);
+        let [opposite, mean] = [(); 2].map(|()| self.plan.temporary(state.layer(l).bias.shape()));
         elementwise::fill(&mut self.plan, &opposite, 0.0)?;
-        for (ones, goal) in self.state.ones.iter().zip(goal.blocks()) {
+        for (ones, goal) in state.ones.iter().zip(goal.blocks()) {
             linalg::matmul_subtract(&mut self.plan, (ones, Yes), (goal, No), &opposite)?;
         }
-        elementwise::fill(&mut self.plan, mean, 0.0)?;
-        kernels::dladmm::bias_step(&mut self.plan, &opposite, self.state.cut.samples(), mean)
+        elementwise::fill(&mut self.plan, &mean, 0.0)?;
+        kernels::dladmm::bias_step(&mut self.plan, &opposite, state.cut.samples(), &mean)?;
+        Ok(self.mean_goals[l - 1].insert(mean).clone())
     }
 
     /// weights = right S⁻¹, with what [`Self::system`] made of S; conjugate gradients go on from the weights that are there.
@@ -192,14 +205,20 @@ impl Sweep<'_> {
     }
 
     /// Leaves it where it is kept.
-    pub(super) fn weights_system_into(&mut self, l: usize, exact: Exact, kept: &Tensor) -> Result<(), Error> {
-        let system = self.weights_system(l, exact)?;
-        elementwise::copy(&mut self.plan, &system, kept)
+    pub(super) fn weights_system_into(
+        &mut self,
+        l: usize,
+        exact: Exact,
+        kept: &WeightsSystem,
+    ) -> Result<(), Error> {
+        let WeightsSystem { matrix, sums } = self.weights_system(l, exact)?;
+        elementwise::copy(&mut self.plan, &matrix, &kept.matrix)?;
+        elementwise::copy(&mut self.plan, &sums, &kept.sums)
     }
 
     /// What layer l's weights are solved with, made of M + t I of its inputs; settles the layer's ridge at the first
     /// call.
-    fn weights_system(&mut self, l: usize, exact: Exact) -> Result<Tensor, Error> {
+    fn weights_system(&mut self, l: usize, exact: Exact) -> Result<WeightsSystem, Error> {
         let state = self.state;
         let gram = match &state.gram {
             Some(gram) if l == 1 => gram.clone(),
@@ -207,7 +226,8 @@ impl Sweep<'_> {
         };
         let sums = self.sums(l)?;
         let kind = self.weights_damping(l, exact);
-        self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)
+        let matrix = self.system(Gram { matrix: &gram, sums: Some(&sums) }, kind, exact.solver)?;
+        Ok(WeightsSystem { matrix, sums })
     }
 
     fn weights_damping(&self, l: usize, exact: Exact) -> Damping {
@@ -281,20 +301,4 @@ impl Centring {
         }
         Ok(())
     }
-}
-
-/// Σ over samples of r xᵀ, x sparse inputs, onto `sum`, a matrix as a row: how for the first block, and how for the others.
-fn add_products(
-    plan: &mut PlanBuilder,
-    state: &State,
-    residual: &SampleTensor,
-    sum: &Tensor,
-    [first, others]: [Onto; 2],
-) -> Result<(), Error> {
-    for (k, (residual, below)) in residual.blocks().iter().zip(state.below(1)).enumerate() {
-        let Below::Sparse(below) = below else { continue };
-        let onto = if k == 0 { first } else { others };
-        sparse::weight_gradient(plan, residual, below.columns(), Gradients { rows: sum, first: 0 }, onto)?;
-    }
-    Ok(())
 }
