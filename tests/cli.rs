@@ -1007,7 +1007,7 @@ fn lanes_of_other_vectors_multiply_as_well() {
     let is_mesas = adapters.contains("llvmpipe") && adapters.contains("(Cpu, Vulkan)");
     assert_eq!(adapters.contains(class), is_mesas, "{adapters}");
     if is_mesas {
-        said_with_width("verify linalg/matmul dladmm/activation_gradient");
+        said_with_width("verify linalg/matmul_norm");
     }
 }
 
