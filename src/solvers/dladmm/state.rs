@@ -139,7 +139,7 @@ pub(super) struct Layer {
     pub z: SampleTensor,
 }
 
-/// What a layer's weights are solved with by exact steps, made of its inputs alone.
+/// What a layer's weights are solved with by exact steps, made of its inputs and the penalties on its weights.
 #[derive(Clone, Debug)]
 pub(super) struct WeightsSystem {
     /// The damped Gram matrix, or L⁻¹ with L Lᵀ that matrix, as the solver needs.
