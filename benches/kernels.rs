@@ -1,16 +1,16 @@
 //! Every kernel by itself, at the size of one layer of the paper's network.
 //!
-//! Measured: replays of a plan that holds one call, submit to completion, pipelines warm; so a kernel that finishes in
-//! less than a submission takes shows the submission. Read the throughput against `elementwise/copy`, which moves bytes
-//! and does nothing else: that row is the control. Bytes are those that the plan counts, each operand once per
-//! direction. Run `cargo bench --bench kernels -- hidden_z` for one of them. After a run of all, a list tells the share of
-//! the ceiling that binds each, `elementwise/copy` or `elementwise/multiply_add`; `dualstep bench` does that with more care, in
-//! rounds and beyond caches.
+//! A kernel that takes less than a dispatch shows the dispatch. Shares are of ceilings beyond caches, while operands of 20 MB
+//! may stay in those of a large device: read a kernel beside `elementwise/copy` of the same table. Run
+//! `cargo bench --bench kernels -- hidden_z` for one of them.
 
-use criterion::{Criterion, Throughput};
+mod support;
+
+use std::fmt;
+
 use dualstep::Error;
-use dualstep::bench::Ceilings;
-use dualstep::engine::{Batch, Counts, Gpu, GpuOptions, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::bench::Size;
+use dualstep::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::badm::{self, SecondMoment};
 use dualstep::kernels::batch;
@@ -30,7 +30,7 @@ use dualstep::kernels::optimizer::{self, Stretch};
 use dualstep::kernels::proximal::{self, Decide, Pull};
 use dualstep::kernels::sparse::{self, Onto, RowsAre, Sparse};
 use dualstep::kernels::{self, Activation, elementwise, loss, reduce};
-use std::time::Instant;
+use support::Row;
 
 const CLASSES: u32 = 10;
 
@@ -44,14 +44,14 @@ const NEIGHBOURS: u32 = 5;
 const SUB_BATCHES: u32 = 4;
 
 /// Makes operands of a given size and records calls on them.
-struct Bench<'a> {
+struct Layer<'a> {
     gpu: &'a Gpu,
     samples: u32,
     width: u32,
 }
 
 /// Records one call of a kernel.
-type Record = fn(&Bench<'_>, &mut PlanBuilder) -> Result<(), Error>;
+type Record = fn(&Layer<'_>, &mut PlanBuilder) -> Result<(), Error>;
 
 /// One row per kernel, in the order of the registry.
 const ROWS: &[(&str, Record)] = &[
@@ -544,7 +544,13 @@ const ROWS: &[(&str, Record)] = &[
     }),
 ];
 
-impl Bench<'_> {
+impl fmt::Display for Layer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} samples, width {}", self.samples, self.width)
+    }
+}
+
+impl Layer<'_> {
     /// Values in −½…½, so that nothing grows when an update is replayed.
     fn matrix(&self, rows: u32, columns: u32) -> Result<Tensor, Error> {
         let value = |k: u32| (k.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5;
@@ -707,68 +713,19 @@ impl Bench<'_> {
     }
 }
 
-fn run(criterion: &mut Criterion) -> Result<(), Error> {
-    let gpu = Gpu::open(&GpuOptions::default())?;
-    println!("{}", gpu.capabilities());
-    // `cargo test` runs every bench once, to see that it still works; `cargo bench` says that it is itself.
-    let only_once = std::env::args().all(|argument| argument != "--bench");
-    let (samples, width) = if only_once { (64, 32) } else { (5000, 1000) };
-    let bench = Bench { gpu: &gpu, samples, width };
+fn ask(bench: &mut support::Bench<'_>) -> Result<(), Error> {
     let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names, ROWS.iter().map(|row| row.0).collect::<Vec<_>>(), "one bench per kernel");
-    let mut group = criterion.benchmark_group("kernels");
-    group.sample_size(10);
-    let mut rows = Vec::new();
+    let (samples, width) = if bench.stage().size() == Size::Tiny { (64, 32) } else { (5000, 1000) };
+    let layer = Layer { gpu: bench.stage().gpu(), samples, width };
     for (name, record) in ROWS {
-        let mut plan = PlanBuilder::new(&gpu, name);
-        record(&bench, &mut plan)?;
-        let plan = plan.finish()?;
-        group.throughput(Throughput::Bytes(plan.counts().bytes));
-        let mut fastest = f64::INFINITY;
-        group.bench_function(*name, |bencher| {
-            bencher.iter_custom(|replays| {
-                let start = Instant::now();
-                let mut batch = Batch::new(&gpu);
-                batch.replay(&plan, replays as u32).expect("the device is there");
-                batch.submit().expect("the device is there");
-                gpu.wait().expect("the device is there");
-                let elapsed = start.elapsed();
-                fastest = fastest.min(elapsed.as_secs_f64() / replays as f64);
-                elapsed
-            });
-        });
-        rows.push((*name, fastest, plan.counts()));
-    }
-    group.finish();
-    if !only_once {
-        print_shares(&rows);
+        // A group each: the operands of all at once would be more than most devices hold.
+        let row = Row::replays(layer.gpu, layer.to_string(), |plan| record(&layer, plan))?;
+        bench.group(name, vec![row])?;
     }
     Ok(())
 }
 
-/// Of the ceilings, by the fastest measurement of each row; nothing where a filter left out a ceiling.
-fn print_shares(rows: &[(&str, f64, Counts)]) {
-    let rate = |kernel: &str, work: fn(&Counts) -> u64| {
-        let row = rows.iter().find(|(name, seconds, _)| *name == kernel && seconds.is_finite());
-        row.map(|(_, seconds, counts)| work(counts) as f64 / seconds)
-    };
-    let bandwidth = rate("elementwise/copy", |counts| counts.bytes);
-    let arithmetic = rate("elementwise/multiply_add", |counts| counts.flops);
-    let (Some(bandwidth), Some(arithmetic)) = (bandwidth, arithmetic) else { return };
-    let ceilings = Ceilings { bandwidth, arithmetic };
-    for (name, seconds, counts) in rows.iter().filter(|(_, seconds, _)| seconds.is_finite()) {
-        let (floor, bound) = ceilings.floor(counts.flops, counts.bytes);
-        println!("{name:30} {:5.1} % of the ceiling of {bound:?}", 100.0 * floor / seconds);
-    }
-}
-
 fn main() {
-    let mut criterion = Criterion::default().configure_from_args();
-    match run(&mut criterion) {
-        Ok(()) => criterion.final_summary(),
-        Err(Error::NoAdapter { .. }) if std::env::var_os("DUALSTEP_REQUIRE_GPU").is_none() => {
-            println!("SKIPPED: no adapter");
-        }
-        Err(error) => panic!("{error}"),
-    }
+    support::main("kernels", ask);
 }

@@ -24,15 +24,20 @@ const NEIGHBOURS: u32 = 5;
 const SCALE_AND_SHIFT: (f32, f32) = (0.999, 0.001);
 
 /// A call to be timed.
-pub(super) struct Case {
+#[derive(Debug)]
+pub struct Case {
+    /// `family/kernel`.
     pub kernel: &'static str,
+    /// On operands of what shapes.
     pub work: String,
+    /// Holds the call and nothing else.
     pub plan: Plan,
 }
 
-/// The memory that all cases take turns in: buffers that are only read, holding values in −½…½, and buffers that are
-/// written, which start as zeros.
-pub(super) struct Stage<'a> {
+/// The memory that all calls to be timed take turns in: two buffers that are only read, holding values in −½…½, and three
+/// that are written, which start as zeros.
+#[derive(Debug)]
+pub struct Stage<'a> {
     gpu: &'a Gpu,
     size: Size,
     bytes: u64,
@@ -41,6 +46,10 @@ pub(super) struct Stage<'a> {
 }
 
 impl<'a> Stage<'a> {
+    /// Buffers of this size, or of one binding where that is less.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when the device's memory does not hold them; [`Error::DeviceFault`] when the device failed.
     pub fn new(gpu: &'a Gpu, size: Size) -> Result<Self, Error> {
         // Whole MiB, so that every shape below comes out even.
         let bytes = size.sizes().operand_bytes.min(gpu.capabilities().binding_limit >> 20 << 20);
@@ -69,6 +78,7 @@ impl<'a> Stage<'a> {
         Ok(stage)
     }
 
+    /// The device.
     pub fn gpu(&self) -> &'a Gpu {
         self.gpu
     }
@@ -78,6 +88,7 @@ impl<'a> Stage<'a> {
         self.bytes
     }
 
+    /// How large operands are.
     pub fn size(&self) -> Size {
         self.size
     }
@@ -99,12 +110,24 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
-    /// One of the buffers that are only read, as a matrix.
+    /// One of the two buffers that are only read, as a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it does not hold the matrix.
+    ///
+    /// # Panics
+    /// If there is no such buffer.
     pub fn input(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
         self.gpu.wrap(&self.inputs[which], 0, shape, StorageType::F32)
     }
 
-    /// One of the buffers that are written.
+    /// One of the three buffers that are written, as a matrix.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] when it does not hold the matrix.
+    ///
+    /// # Panics
+    /// If there is no such buffer.
     pub fn output(&self, which: usize, shape: Shape) -> Result<Tensor, Error> {
         self.stored_output(which, shape, StorageType::F32)
     }
@@ -140,8 +163,8 @@ impl<'a> Stage<'a> {
         std::iter::successors(Some(side), |side| Some(side / 2)).find(fits).unwrap_or(0)
     }
 
-    /// A matrix that fills one of so many parts of a buffer.
-    fn matrix(&self, parts: u32, columns: u32) -> Shape {
+    /// The shape of a matrix that fills one of so many parts of a buffer.
+    pub fn matrix(&self, parts: u32, columns: u32) -> Shape {
         Shape::new(self.elements() / parts / columns.next_multiple_of(4), columns)
     }
 }
@@ -153,19 +176,25 @@ struct Cases<'s, 'a> {
     found: Vec<Case>,
 }
 
-/// The two ceilings, and what `wanted` picks by kernel and work.
-pub(super) fn all(stage: &Stage<'_>, wanted: &dyn Fn(&str) -> bool) -> Result<Vec<Case>, Error> {
-    let mut cases = Cases { stage, wanted: &|_| true, found: Vec::new() };
-    ceilings(&mut cases)?;
-    cases.wanted = wanted;
-    elementwise_and_sums(&mut cases)?;
-    products(&mut cases)?;
-    steps(&mut cases)?;
-    patterns(&mut cases)?;
-    packed_products(&mut cases)?;
-    histories(&mut cases)?;
-    losses_and_graphs(&mut cases)?;
-    Ok(cases.found)
+impl Stage<'_> {
+    /// Calls of the kernels that solvers spend their time on: the two ceilings, `elementwise/copy` and
+    /// `elementwise/multiply_add`, and what `wanted` picks by kernel and work, such as `linalg/gram 1000 × 1000 × 4096, AᵀA`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when operands do not fit the device; [`Error::Shader`] when a kernel does not compile.
+    pub fn cases(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Case>, Error> {
+        let mut cases = Cases { stage: self, wanted: &|_| true, found: Vec::new() };
+        ceilings(&mut cases)?;
+        cases.wanted = &wanted;
+        elementwise_and_sums(&mut cases)?;
+        products(&mut cases)?;
+        steps(&mut cases)?;
+        patterns(&mut cases)?;
+        packed_products(&mut cases)?;
+        histories(&mut cases)?;
+        losses_and_graphs(&mut cases)?;
+        Ok(cases.found)
+    }
 }
 
 impl Cases<'_, '_> {
@@ -186,7 +215,7 @@ impl Cases<'_, '_> {
     }
 }
 
-/// Their places in [`all`].
+/// Their places in [`Stage::cases`].
 pub(super) const COPY: usize = 0;
 pub(super) const MULTIPLY_ADD: usize = 1;
 

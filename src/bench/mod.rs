@@ -18,9 +18,10 @@ mod tune;
 
 use std::time::Instant;
 
-use cases::{COPY, Case, MULTIPLY_ADD, Stage};
+use cases::{COPY, MULTIPLY_ADD};
 use serde::{Deserialize, Serialize};
 
+pub use cases::{Case, Stage};
 pub use report::{Bound, Ceilings, Change, Overhead, Report, Row, Spread, Verdict, compare};
 pub use tune::{Gain, gains, tune};
 
@@ -194,7 +195,7 @@ fn budget(seconds: Option<f64>) -> Result<f64, Error> {
 /// The cases whose kernel and work contain `only`, and the ceilings.
 fn wanted_cases(stage: &Stage<'_>, only: Option<&str>) -> Result<Vec<Case>, Error> {
     let pattern = only.unwrap_or_default();
-    let cases = cases::all(stage, &|name| name.contains(pattern))?;
+    let cases = stage.cases(|name| name.contains(pattern))?;
     let is_ceiling = |case: &Case| format!("{} {}", case.kernel, case.work).contains(pattern);
     if cases.len() > 2 || cases.iter().any(is_ceiling) {
         return Ok(cases);
@@ -218,7 +219,7 @@ fn affordable(gpu: &Gpu, seconds: f64) -> Result<Size, Error> {
         return Ok(Size::Tiny);
     }
     let stage = Stage::new(gpu, Size::Small)?;
-    let cases = cases::all(&stage, &|_| false)?;
+    let cases = stage.cases(|_| false)?;
     let best = |case: &Case| -> Result<f64, Error> {
         let times = (0..4).map(|_| case.plan.time(1)).collect::<Result<Vec<_>, _>>()?;
         Ok(times.into_iter().fold(f64::INFINITY, f64::min).max(TICK))

@@ -117,14 +117,30 @@ impl Plan {
     /// # Errors
     /// [`Error::DeviceFault`] when the device failed.
     pub fn time(&self, replays: u32) -> Result<f64, Error> {
-        let record = |pass: &mut wgpu::ComputePass<'_>| (0..replays).for_each(|_| self.record(pass));
         let dispatches = u64::from(replays) * self.counts().dispatches;
-        let pass = Pass { label: self.label(), dispatches, record };
-        let seconds = match self.gpu.capabilities().timestamps {
-            true => time_on_device(&self.gpu, &[pass])?[0],
-            false => time_on_host(&self.gpu, &[pass])?[0],
+        let record = |pass: &mut wgpu::ComputePass<'_>| (0..replays).for_each(|_| self.record(pass));
+        Ok(self.gpu.time(self.label(), dispatches, record)? / f64::from(replays.max(1)))
+    }
+}
+
+impl Gpu {
+    /// Seconds of a pass of the caller's own that holds so many dispatches, by the device's clock where it has one, else by
+    /// the host's from submission to end. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::DeviceFault`] when the device failed.
+    pub fn time(
+        &self,
+        label: &str,
+        dispatches: u64,
+        record: impl Fn(&mut wgpu::ComputePass<'_>),
+    ) -> Result<f64, Error> {
+        let pass = Pass { label, dispatches, record };
+        let seconds = match self.capabilities().timestamps {
+            true => time_on_device(self, &[pass])?,
+            false => time_on_host(self, &[pass])?,
         };
-        Ok(seconds / f64::from(replays.max(1)))
+        Ok(seconds[0])
     }
 }
 
