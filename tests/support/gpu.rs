@@ -1,4 +1,4 @@
-//! How tests open a device: the one rule for all of them.
+//! How tests and benches open a device: the one rule for all of them.
 //!
 //! `DUALSTEP_BACKEND` (vulkan, metal, dx12, gl) and `DUALSTEP_ADAPTER` (part of a name, or a number) choose one.
 //! Without an adapter a test says so past the test harness's capture and is skipped, unless `DUALSTEP_REQUIRE_GPU=1`
@@ -10,7 +10,7 @@ use std::io::Write;
 use dualstep::Error;
 use dualstep::engine::{BackendName, Gpu, GpuOptions};
 
-/// The device for a test that wants these options, or `None` where the test is to be skipped.
+/// The device for a test or bench that wants these options, or `None` where it is to be skipped.
 ///
 /// # Panics
 /// If the device cannot be opened, or there is none and `DUALSTEP_REQUIRE_GPU` is 1.
