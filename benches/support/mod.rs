@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode, Throughput};
 use dualstep::Error;
 use dualstep::bench::{self, Case, Ceilings, Size, Spread, Stage};
-use dualstep::engine::{Counts, Gpu, GpuOptions, PlanBuilder, Tensor};
+use dualstep::engine::{Counts, Gpu, GpuOptions, Plan, PlanBuilder, Tensor};
 
 #[path = "../../tests/support/gpu.rs"]
 mod gpu;
@@ -70,13 +70,16 @@ impl<'a> Row<'a> {
         let name = name.into();
         let mut plan = PlanBuilder::new(gpu, &name);
         record(&mut plan)?;
-        let plan = plan.finish()?;
-        Ok(Self::new(name, plan.counts(), move |replays| plan.time(replays)))
+        Ok(Self::of(name, plan.finish()?))
     }
 
     /// Replays of a case.
     pub fn case(Case { kernel, work, plan }: Case) -> Self {
-        Self::new(format!("{kernel} {work}"), plan.counts(), move |replays| plan.time(replays))
+        Self::of(format!("{kernel} {work}"), plan)
+    }
+
+    fn of(name: String, plan: Plan) -> Self {
+        Self::new(name, plan.counts(), move |replays| plan.time(replays))
     }
 
     /// After it has run once, the result is there, and must be the other rows'.

@@ -1,8 +1,9 @@
 //! Kernels by the clock, against the device's own ceilings.
 //!
-//! `dualstep bench` calls [`run`], `dualstep tune` [`tune`](tune()). Two kernels that do one thing alone, `elementwise/copy` and `elementwise/multiply_add`, show
-//! what the device can do at most; every other is held against the one that binds it, by the roofline model (Williams,
-//! Waterman, Patterson 2009): work of F FLOPs on B bytes takes at least max(B / bandwidth, F / arithmetic).
+//! `dualstep bench` calls [`run`], `dualstep tune` [`tune`](tune()), and the files in `benches/` take calls from
+//! [`Stage::cases`]. Two kernels that do one thing alone, `elementwise/copy` and `elementwise/multiply_add`, show what the
+//! device can do at most; every other is held against the one that binds it, by the roofline model (Williams, Waterman,
+//! Patterson 2009): work of F FLOPs on B bytes takes at least max(B / bandwidth, F / arithmetic).
 //!
 //! What always holds:
 //!
