@@ -104,111 +104,120 @@ const OPERATIONS: &str = "
     }
 ";
 
-/// Operands of the operations, five matrices and a row, and a place for what the fused kernel finds.
-struct Memory {
+/// Its entry point, the operands that it touches, and matrices that it must read or write.
+type Operation = (&'static str, &'static [u32], u64);
+
+const Z_STEP: &[Operation] = &[
+    ("add_bias", &[0, 2, 5], 2),
+    ("below", &[2, 3], 2),
+    ("above", &[1, 2, 4], 3),
+    ("better", &[1, 2, 3, 4], 5),
+];
+const ADAM: &[Operation] = &[
+    ("first_moment", &[0, 1], 3),
+    ("second_moment", &[0, 2], 3),
+    ("direction", &[1, 2, 4], 3),
+    ("descend", &[3, 4], 3),
+];
+const COPY: &[Operation] = &[("copied", &[0, 3], 2)];
+
+/// Places of matrices: what operations begin with, what they leave, and what the fused kernel leaves.
+const A: usize = 0;
+const B: usize = 1;
+const D: usize = 3;
+const FUSED: usize = 5;
+
+/// Five matrices and a row for the operations, and a matrix for the fused kernel.
+struct Memory<'a> {
+    gpu: &'a Gpu,
     matrices: [wgpu::Buffer; 6],
     row: wgpu::Buffer,
     shape: Shape,
 }
 
-impl Memory {
-    /// Of zeros.
-    fn new(gpu: &Gpu, shape: Shape) -> Self {
+impl<'a> Memory<'a> {
+    /// Of zeros, but for what operations begin with.
+    fn new(gpu: &'a Gpu, shape: Shape) -> Result<Self, Error> {
         let matrices = [(); 6].map(|()| buffer(gpu, shape.elements()));
-        Self { matrices, row: buffer(gpu, WIDTH.into()), shape }
+        let memory = Self { gpu, matrices, row: buffer(gpu, WIDTH.into()), shape };
+        gpu.write(&memory.matrix(A)?, &values(shape.elements(), 1.0))?;
+        gpu.write(&memory.row()?, &values(WIDTH.into(), 0.3))?;
+        Ok(memory)
     }
 
-    /// One of the matrices, the last being the fused kernel's.
-    fn matrix(&self, gpu: &Gpu, which: usize) -> Result<Tensor, Error> {
-        gpu.wrap(&self.matrices[which], 0, self.shape, StorageType::F32)
+    fn matrix(&self, which: usize) -> Result<Tensor, Error> {
+        self.gpu.wrap(&self.matrices[which], 0, self.shape, StorageType::F32)
     }
 
     /// A matrix as the one row that an optimizer takes.
-    fn flat(&self, gpu: &Gpu, which: usize) -> Result<Tensor, Error> {
-        gpu.wrap(&self.matrices[which], 0, Shape::vector(self.shape.elements() as u32), StorageType::F32)
+    fn flat(&self, which: usize) -> Result<Tensor, Error> {
+        let shape = Shape::vector(self.shape.elements() as u32);
+        self.gpu.wrap(&self.matrices[which], 0, shape, StorageType::F32)
     }
 
-    /// These operations, each with the buffers that it touches.
-    fn operations(&self, gpu: &Gpu, operations: &[(&'static str, &'static [u32])]) -> Equations {
-        let quads = self.shape.elements() / 4;
-        let operations: Vec<_> = operations
-            .iter()
-            .map(|(name, operands)| {
-                let matrices = operands.iter().filter(|binding| **binding < 5).count() as u64;
-                // What is updated is read and written; a row is nothing beside matrices.
-                let updated =
-                    u64::from(["first_moment", "second_moment", "descend", "better"].contains(name));
-                Equation { name, operands, quads, moved: (matrices + updated) * quads }
-            })
-            .collect();
+    fn row(&self) -> Result<Tensor, Error> {
+        self.gpu.wrap(&self.row, 0, Shape::vector(WIDTH), StorageType::F32)
+    }
+
+    /// The fused kernel and these operations, which leave the same.
+    fn rows(
+        &self,
+        fused: &str,
+        record: impl FnOnce(&mut PlanBuilder) -> Result<(), Error>,
+        operations: &[Operation],
+    ) -> Result<Vec<Row<'a>>, Error> {
+        let (gpu, quads) = (self.gpu, self.shape.elements() / 4);
+        let equation = |(name, operands, matrices): &Operation| Equation {
+            name,
+            operands,
+            quads,
+            moved: matrices * quads,
+        };
         let [a, b, c, d, e, _] = &self.matrices;
-        Equations::new(gpu, OPERATIONS, &[a, b, c, d, e, &self.row], &operations)
+        let buffers = [a, b, c, d, e, &self.row];
+        let apart =
+            Equations::new(gpu, OPERATIONS, &buffers, &operations.iter().map(equation).collect::<Vec<_>>());
+        let name = format!("an operation a kernel, {}", operations.len());
+        Ok(vec![
+            Row::replays(gpu, format!("{fused} {}", self.shape), record)?.finding(gpu, &self.matrix(FUSED)?),
+            Row::new(name, apart.counts(), move |replays| apart.time(replays)).finding(gpu, &self.matrix(D)?),
+        ])
     }
 }
 
 fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
-    let shape = bench.stage().matrix(2, WIDTH);
-    elementwise_passes(bench, shape)?;
+    z_step(bench)?;
+    adam(bench)?;
+    copy(bench)?;
     let (samples, inner) = if bench.stage().size() == Size::Tiny { (64, 64) } else { (4096, 2048) };
     sum_of_squares(bench, "a short product and its sum of squares", (samples, 16))?;
     sum_of_squares(bench, "control: a long product and its sum of squares", (samples / 4, inner))
 }
 
-fn elementwise_passes(bench: &mut Bench<'_>, shape: Shape) -> Result<(), Error> {
-    let gpu = bench.stage().gpu();
-    let memory = Memory::new(gpu, shape);
-    let [a, b] = [0, 1].map(|which| memory.matrix(gpu, which));
-    let (a, b, found) = (a?, b?, memory.matrix(gpu, 5)?);
-    gpu.write(&a, &values(shape.elements(), 1.0))?;
-    gpu.write(&b, &values(shape.elements(), -0.7))?;
-    let row = gpu.wrap(&memory.row, 0, Shape::vector(WIDTH), StorageType::F32)?;
-    gpu.write(&row, &values(WIDTH.into(), 0.3))?;
-    let apart = |operations: Equations, found: &Tensor| {
-        let counts = operations.counts();
-        let name = format!("{} kernels", counts.dispatches);
-        Row::new(name, counts, move |replays| operations.time(replays)).finding(gpu, found)
-    };
+fn z_step(bench: &mut Bench<'_>) -> Result<(), Error> {
+    let memory = Memory::new(bench.stage().gpu(), bench.stage().matrix(2, WIDTH))?;
+    let (product, activation) = (memory.matrix(A)?, memory.matrix(B)?);
+    memory.gpu.write(&activation, &values(memory.shape.elements(), -0.7))?;
+    let (bias, z) = (memory.row()?, memory.matrix(FUSED)?);
+    let fused =
+        |plan: &mut PlanBuilder| dladmm::hidden_z(plan, &product, &bias, &activation, &z, Activation::Relu);
+    bench.group("the z step of a hidden layer", memory.rows("dladmm/hidden_z", fused, Z_STEP)?)
+}
 
-    let z = memory.operations(
-        gpu,
-        &[("add_bias", &[0, 2, 5]), ("below", &[2, 3]), ("above", &[1, 2, 4]), ("better", &[1, 2, 3, 4])],
-    );
-    let rows = vec![
-        Row::replays(gpu, format!("dladmm/hidden_z {shape}"), |plan| {
-            dladmm::hidden_z(plan, &a, &row, &b, &found, Activation::Relu)
-        })?
-        .finding(gpu, &found),
-        apart(z, &memory.matrix(gpu, 3)?),
-    ];
-    bench.group("the z step of a hidden layer", rows)?;
-
-    let rows = vec![
-        Row::replays(gpu, format!("elementwise/copy {shape}"), |plan| elementwise::copy(plan, &a, &found))?
-            .finding(gpu, &found),
-        apart(memory.operations(gpu, &[("copied", &[0, 3])]), &memory.matrix(gpu, 3)?),
-    ];
-    bench.group("control: one operation", rows)?;
-
-    let fresh = Memory::new(gpu, shape);
-    gpu.write(&fresh.matrix(gpu, 0)?, &values(shape.elements(), 1.0))?;
+fn adam(bench: &mut Bench<'_>) -> Result<(), Error> {
+    let memory = Memory::new(bench.stage().gpu(), bench.stage().matrix(2, WIDTH))?;
     let config = FirstOrderConfig { guard: Guard::Trust, ..FirstOrderConfig::pytorch(Method::Adam) };
-    let (gradient, w) = (fresh.flat(gpu, 0)?, fresh.flat(gpu, 5)?);
-    let adam = FirstOrder::new(gpu, &config, &w)?;
-    let steps = fresh.operations(
-        gpu,
-        &[
-            ("first_moment", &[0, 1]),
-            ("second_moment", &[0, 2]),
-            ("direction", &[1, 2, 4]),
-            ("descend", &[3, 4]),
-        ],
-    );
-    let rows = vec![
-        Row::replays(gpu, format!("first_order/step {}", w.shape()), |plan| adam.record(plan, &gradient))?
-            .finding(gpu, &w),
-        apart(steps, &fresh.flat(gpu, 3)?),
-    ];
-    bench.group("a step of Adam", rows)
+    let rule = FirstOrder::new(memory.gpu, &config, &memory.flat(FUSED)?)?;
+    let gradient = memory.flat(A)?;
+    let fused = |plan: &mut PlanBuilder| rule.record(plan, &gradient);
+    bench.group("a step of Adam", memory.rows("first_order/step", fused, ADAM)?)
+}
+
+fn copy(bench: &mut Bench<'_>) -> Result<(), Error> {
+    let memory = Memory::new(bench.stage().gpu(), bench.stage().matrix(2, WIDTH))?;
+    let (x, y) = (memory.matrix(A)?, memory.matrix(FUSED)?);
+    let fused = |plan: &mut PlanBuilder| elementwise::copy(plan, &x, &y);
+    bench.group("control: one operation", memory.rows("elementwise/copy", fused, COPY)?)
 }
 
 /// With its squares summed where they are computed, and in a pass of their own.
