@@ -12,7 +12,7 @@ use dualstep::engine::{Shape, StorageType, Tensor};
 use dualstep::kernels::{anderson, elementwise, reduce};
 use dualstep::solvers::anderson::AndersonConfig;
 use dualstep::solvers::dladmm::Config;
-use support::network::network;
+use support::network::{iteration, network};
 use support::{Bench, Row};
 
 /// Of the longest history.
@@ -36,10 +36,7 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
     let (gpu, size) = (bench.stage().gpu(), bench.stage().size());
     let by = |acceleration| network(gpu, size, 500, Config { acceleration, ..Config::default() });
     let networks = [("plain", by(None)?), ("accelerated", by(Some(AndersonConfig::default()))?)];
-    let rows = networks.iter().map(|(name, network)| {
-        let plan = network.iteration_plan();
-        Row::new(*name, plan.counts(), |replays| plan.time(replays))
-    });
+    let rows = networks.iter().map(|(name, network)| iteration(name, network));
     bench.group("an iteration by exact steps, width 500", rows.collect())
 }
 

@@ -10,8 +10,8 @@ use dualstep::Error;
 use dualstep::bench::Size;
 use dualstep::engine::Shape;
 use dualstep::kernels::linalg::{self, Transposed};
-use dualstep::solvers::dladmm::{Config, DlAdmm, Exact, Steps};
-use support::network::network;
+use dualstep::solvers::dladmm::{Config, Exact, Steps};
+use support::network::{iteration, network};
 use support::{Bench, Row};
 
 const WIDTH: u32 = 1000;
@@ -35,12 +35,6 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
     let networks = networks.into_iter().collect::<Result<Vec<_>, Error>>()?;
     let rows = networks.iter().map(|(rho, network)| iteration(&format!("ρ = ν = {rho:e}"), network));
     bench.group("control: quadratic steps with other penalties", rows.collect())
-}
-
-/// One iteration and the next, as the network goes on.
-fn iteration<'a>(name: &str, network: &'a DlAdmm) -> Row<'a> {
-    let plan = network.iteration_plan();
-    Row::new(name, plan.counts(), |replays| plan.time(replays))
 }
 
 /// The products of a hidden layer, as often as they make so many operations.

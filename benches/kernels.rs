@@ -1,7 +1,7 @@
 //! Every kernel by itself, at the size of one layer of the paper's network.
 //!
 //! A kernel that takes less than a dispatch shows the dispatch. Shares are of ceilings beyond caches, while operands of 20 MB
-//! may stay in those of a large device: read a kernel beside `elementwise/copy` of the same table. Run
+//! may stay in those of a large device: read a kernel beside the table of `elementwise/copy`. Run
 //! `cargo bench --bench kernels -- hidden_z` for one of them.
 
 mod support;

@@ -9,7 +9,7 @@ mod support;
 
 use dualstep::Error;
 use dualstep::bench::Size;
-use dualstep::engine::{Shape, StorageType, Tensor};
+use dualstep::engine::{PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::elementwise;
 use dualstep::kernels::first_order::{self, CLOCK_LENGTH, Method, Penalty, PenaltyKind, RUN};
 use dualstep::kernels::linalg::{self, Transposed};
@@ -113,11 +113,10 @@ fn packed(
     let places = zeros(pattern.places(weights)?, StorageType::U32)?;
     let packed = Packed { values: &values, places: &places };
     let found = gpu.upload_u32(Shape::vector(1), &[NOTHING_FOUND])?;
-    Row::replays(gpu, "pack", |plan| {
-        nm::project(plan, pattern, &w, &projected, &mask, &found)?;
-        nm::pack(plan, pattern, &w, &mask, packed)
-    })?
-    .once()?;
+    let mut plan = PlanBuilder::new(gpu, "pack");
+    nm::project(&mut plan, pattern, &w, &projected, &mask, &found)?;
+    nm::pack(&mut plan, pattern, &w, &mask, packed)?;
+    plan.finish()?.run()?;
 
     let of = |which| stage.output(which, Shape::new(samples, side));
     let (dense_product, packed_product) = (of(0)?, of(1)?);

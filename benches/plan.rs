@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use dualstep::Error;
 use dualstep::bench::Size;
-use dualstep::engine::{Batch, Counts, Gpu, Plan, PlanBuilder, Shape, StorageType};
+use dualstep::engine::{Counts, Gpu, Plan, PlanBuilder, Shape, StorageType};
 use dualstep::kernels::elementwise;
 use dualstep::kernels::linalg::{self, Transposed};
 use support::{Bench, Row};
@@ -26,9 +26,9 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
         |count: u32| recorded(gpu, |plan| (0..count).try_for_each(|_| elementwise::fill(plan, &y, 1.0)));
     let (all, one) = (fills(DISPATCHES)?, fills(1)?);
     let rows = vec![
-        row(gpu, "replayed", || submit(gpu, &all)),
-        row(gpu, "recorded afresh", || submit(gpu, &fills(DISPATCHES)?)),
-        row(gpu, "a submission each", || (0..DISPATCHES).try_for_each(|_| submit(gpu, &one))),
+        row(gpu, "replayed", || all.run()),
+        row(gpu, "recorded afresh", || fills(DISPATCHES)?.run()),
+        row(gpu, "a submission each", || (0..DISPATCHES).try_for_each(|_| one.run())),
     ];
     bench.group(&format!("{DISPATCHES} dispatches"), rows)?;
 
@@ -38,7 +38,7 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
     let multiply =
         || recorded(gpu, |plan| linalg::matmul(plan, (&a, Transposed::No), (&b, Transposed::No), &product));
     let replayed = multiply()?;
-    let until_done = |plan: &Plan| submit(gpu, plan).and_then(|()| gpu.wait());
+    let until_done = |plan: &Plan| plan.run().and_then(|()| gpu.wait());
     let rows = vec![
         row(gpu, "replayed", || until_done(&replayed)),
         row(gpu, "recorded afresh", || until_done(&multiply()?)),
@@ -50,12 +50,6 @@ fn recorded(gpu: &Gpu, record: impl Fn(&mut PlanBuilder) -> Result<(), Error>) -
     let mut plan = PlanBuilder::new(gpu, "plan");
     record(&mut plan)?;
     plan.finish()
-}
-
-fn submit(gpu: &Gpu, plan: &Plan) -> Result<(), Error> {
-    let mut batch = Batch::new(gpu);
-    batch.replay(plan, 1)?;
-    batch.submit()
 }
 
 /// Work by the host's clock, with an idle device before each.

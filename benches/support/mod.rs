@@ -87,11 +87,6 @@ impl<'a> Row<'a> {
         Self { result: Some((gpu.clone(), result.clone())), ..self }
     }
 
-    /// Does it once, timed or not.
-    pub fn once(&self) -> Result<(), Error> {
-        self.seconds(1).map(drop)
-    }
-
     /// Seconds of so many, a few at a time.
     fn seconds(&self, times: u64) -> Result<f64, Error> {
         let (mut total, mut left) = (0.0, times);
@@ -174,10 +169,7 @@ impl<'a> Bench<'a> {
             let is_time_up = start.elapsed().as_secs_f64() > SECONDS_OF_ROUNDS;
             rounds >= ROUNDS.1 || (rounds >= ROUNDS.0 && is_time_up)
         };
-        for rounds in 0.. {
-            if is_over(rounds) {
-                break;
-            }
+        for _ in (0..).take_while(|rounds| !is_over(*rounds)) {
             for (row, measured) in all().zip(&mut measured) {
                 measured.push(row.measure()?);
             }
@@ -189,9 +181,9 @@ impl<'a> Bench<'a> {
             flops: row.counts.flops,
             bytes: row.counts.bytes,
         });
-        let mut rows: Vec<_> = found.collect();
-        let [copy, multiply_adds]: [bench::Row; 2] = [rows.remove(0), rows.remove(0)];
-        let ceilings = Ceilings { bandwidth: copy.bandwidth(), arithmetic: multiply_adds.flop_rate() };
+        let mut ceilings: Vec<_> = found.collect();
+        let rows = ceilings.split_off(self.ceilings.len());
+        let ceilings = Ceilings { bandwidth: ceilings[0].bandwidth(), arithmetic: ceilings[1].flop_rate() };
         Ok(Table { title: title.into(), ceilings, rows })
     }
 }
@@ -230,7 +222,7 @@ fn expect_same(title: &str, rows: &[Row<'_>]) -> Result<(), Error> {
     let mut expected: Option<Vec<f32>> = None;
     for row in rows {
         let Some((gpu, result)) = &row.result else { continue };
-        row.once()?;
+        row.seconds(1)?;
         let found: Vec<f32> = gpu.read(result)?;
         let expected = expected.get_or_insert_with(|| found.clone());
         assert_eq!(found.len(), expected.len(), "{title}: results of different lengths");
