@@ -57,9 +57,6 @@ impl History {
     fn new(bench: &Bench<'_>, memory: u32) -> Result<Self, Error> {
         let stage = bench.stage();
         let state = stage.matrix(2 * MOST_MEMORY, COLUMNS);
-        let mut ledger = [0; anderson::LEDGER_LENGTH as usize];
-        // columns, has_previous, forms, due, tried
-        (ledger[1], ledger[3], ledger[5], ledger[6], ledger[7]) = (memory, 1, 1, 1, 1);
         Ok(Self {
             memory,
             x: stage.input(0, state)?,
@@ -67,7 +64,7 @@ impl History {
             f: stage.output(0, state)?,
             g: stage.output(1, state)?,
             columns: stage.output(2, anderson::history_shape(state, memory))?,
-            ledger: stage.gpu().upload_u32(Shape::vector(anderson::LEDGER_LENGTH), &ledger)?,
+            ledger: stage.ledger(memory)?,
         })
     }
 

@@ -9,7 +9,7 @@ mod support;
 use std::fmt;
 
 use dualstep::Error;
-use dualstep::bench::Size;
+use dualstep::bench::{Size, Stage};
 use dualstep::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::badm::{self, SecondMoment};
@@ -45,6 +45,7 @@ const SUB_BATCHES: u32 = 4;
 
 /// Makes operands of a given size and records calls on them.
 struct Layer<'a> {
+    stage: &'a Stage<'a>,
     gpu: &'a Gpu,
     samples: u32,
     width: u32,
@@ -453,22 +454,22 @@ const ROWS: &[(&str, Record)] = &[
         first_order::clock(plan, &settings, &b.words(&[0])?, &b.list(first_order::CLOCK_LENGTH)?)
     }),
     ("first_order/sgd", |b, plan| {
-        first_order::sgd(plan, &b.slab(1)?, &b.going(first_order::CLOCK_LENGTH)?, &b.slab(1)?)
+        first_order::sgd(plan, &b.slab(1)?, &b.stage.clock(first_order::CLOCK_LENGTH)?, &b.slab(1)?)
     }),
     ("first_order/step", |b, plan| {
-        let clock = b.going(first_order::CLOCK_LENGTH)?;
+        let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
         let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
         first_order::step(plan, Method::Adam, &b.slab(1)?, &clock, &state, &b.slab(1)?)
     }),
     ("first_order/sparse_sgd", |b, plan| {
         b.penalty(|penalty| {
-            let clock = b.going(first_order::CLOCK_LENGTH)?;
+            let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
             first_order::sparse_sgd(plan, &b.slab(1)?, &clock, penalty, &b.slab(1)?)
         })
     }),
     ("first_order/sparse_step", |b, plan| {
         b.penalty(|penalty| {
-            let clock = b.going(first_order::CLOCK_LENGTH)?;
+            let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
             let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
             first_order::sparse_step(plan, Method::Adam, &b.slab(1)?, &clock, penalty, &state, &b.slab(1)?)
         })
@@ -520,12 +521,12 @@ const ROWS: &[(&str, Record)] = &[
         let shape = b.weights()?.shape();
         let chunks = nm::Place::alone(b.pattern(), shape).divisor_chunks()?;
         let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
-        let (clock, sums) = (b.going(first_order::CLOCK_LENGTH)?, b.list(chunks.len() as u32)?);
+        let (clock, sums) = (b.stage.clock(first_order::CLOCK_LENGTH)?, b.list(chunks.len() as u32)?);
         nm::divisors(plan, Method::Adam, &state, &nm::upload_chunks(b.gpu, &chunks)?, &clock, &sums)
     }),
     ("nm/auto_rho", |b, plan| {
         let chunks = nm::Place::alone(b.pattern(), b.weights()?.shape()).divisor_chunks()?.len() as u32;
-        let clock = b.going(first_order::CLOCK_LENGTH)?;
+        let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
         let settings = b.list(nm::SETTINGS_LENGTH)?;
         nm::auto_rho(plan, &b.list(chunks)?, &b.words(&[0, chunks])?, &clock, &settings)
     }),
@@ -635,7 +636,7 @@ impl Layer<'_> {
 
     fn badm_step(&self, record: impl FnOnce(&badm::Step<'_>) -> Result<(), Error>) -> Result<(), Error> {
         record(&badm::Step {
-            clock: &self.going(badm::clock_length(SUB_BATCHES))?,
+            clock: &self.stage.clock(badm::clock_length(SUB_BATCHES))?,
             first: 0,
             row: 0,
             pi: &self.slab(SUB_BATCHES)?,
@@ -643,13 +644,6 @@ impl Layer<'_> {
             moment: SecondMoment::Dual,
             w: &self.slab(1)?,
         })
-    }
-
-    /// An optimizer's clock that lets a step be taken, and moves nothing.
-    fn going(&self, length: u32) -> Result<Tensor, Error> {
-        let mut words = vec![0; length as usize];
-        words[0] = 1;
-        self.words(&words)
     }
 
     fn labels(&self) -> Result<Tensor, Error> {
@@ -676,10 +670,7 @@ impl Layer<'_> {
 
     /// An accelerator with a full history in the middle of a try, all of whose weights are zero.
     fn ledger(&self) -> Result<Tensor, Error> {
-        let mut words = [0; anderson::LEDGER_LENGTH as usize];
-        // columns, has_previous, forms, due, tried
-        (words[1], words[3], words[5], words[6], words[7]) = (COLUMNS, 1, 1, 1, 1);
-        self.gpu.upload_u32(Shape::vector(anderson::LEDGER_LENGTH), &words)
+        self.stage.ledger(COLUMNS)
     }
 
     /// As many samples as an accelerator takes at once: their history fits one binding.
@@ -717,13 +708,9 @@ fn ask(bench: &mut support::Bench<'_>) -> Result<(), Error> {
     let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names, ROWS.iter().map(|row| row.0).collect::<Vec<_>>(), "one bench per kernel");
     let (samples, width) = if bench.stage().size() == Size::Tiny { (64, 32) } else { (5000, 1000) };
-    let layer = Layer { gpu: bench.stage().gpu(), samples, width };
-    for (name, record) in ROWS {
-        // A group each: the operands of all at once would be more than most devices hold.
-        let row = Row::replays(layer.gpu, layer.to_string(), |plan| record(&layer, plan))?;
-        bench.group(name, vec![row])?;
-    }
-    Ok(())
+    let layer = Layer { stage: bench.stage(), gpu: bench.stage().gpu(), samples, width };
+    let rows = ROWS.iter().map(|(name, record)| Row::replays(layer.gpu, *name, |plan| record(&layer, plan)));
+    bench.list(&layer.to_string(), rows)
 }
 
 fn main() {

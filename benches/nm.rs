@@ -72,10 +72,7 @@ fn steps(bench: &mut Bench<'_>) -> Result<(), Error> {
     let (gradient, t) = (stage.input(0, Shape::vector(count))?, stage.input(1, Shape::vector(count))?);
     let (w, state) = (stage.output(0, Shape::vector(count))?, stage.output(1, Shape::new(2, count))?);
     let settings = gpu.zeros(Shape::vector(nm::SETTINGS_LENGTH), StorageType::F32)?;
-    // A clock that lets steps be taken, and moves nothing.
-    let mut clock = vec![0u32; CLOCK_LENGTH as usize];
-    clock[0] = 1;
-    let clock = gpu.upload_u32(Shape::vector(CLOCK_LENGTH), &clock)?;
+    let clock = stage.clock(CLOCK_LENGTH)?;
     let table = |words: Vec<u32>| gpu.upload_u32(Shape::vector(words.len() as u32), &words);
     let all = table((0..count / RUN).flat_map(|run| [run, 0]).collect())?;
     let none = table((0..count / RUN).flat_map(|_| [first_order::DENSE, 0]).collect())?;

@@ -7,8 +7,9 @@
 //! all of them alike; the tables at the end tell medians of rounds.
 //!
 //! How to read a table: `share` is of the ceiling that binds the row, bandwidth or arithmetic, by the plan's own counts; more
-//! than 100 % means that operands stayed in caches. `times` is how long the row takes beside the first of its group. A group
-//! whose title begins with *control* has nothing to win: what `times` differs from 1 there is what it errs by elsewhere.
+//! than 100 % means that operands stayed in caches. `times` is how long the row takes beside the first of its group, and not
+//! told of a list, whose rows do different work. A group whose title begins with *control* has nothing to win: what `times`
+//! differs from 1 there is what it errs by elsewhere.
 //!
 //! Times are the device's own where it has a clock, else from submission to completion. Pipelines are compiled when rows are
 //! made, and every row has run before it is timed. Rows that do the same work must find the same. `cargo test` runs each row
@@ -117,11 +118,18 @@ pub struct Bench<'a> {
     tables: Vec<Table>,
 }
 
-/// What rounds found of a group, and at what ceilings.
+/// What rounds found of a group or a list.
 struct Table {
     title: String,
+    /// Whether rows are held against the first.
+    compares: bool,
+    rows: Vec<Found>,
+}
+
+/// What rounds found of a row, and of the ceilings beside it.
+struct Found {
+    row: bench::Row,
     ceilings: Ceilings,
-    rows: Vec<bench::Row>,
 }
 
 impl<'a> Bench<'a> {
@@ -134,8 +142,28 @@ impl<'a> Bench<'a> {
     pub fn group(&mut self, title: &str, rows: Vec<Row<'_>>) -> Result<(), Error> {
         expect_same(title, &rows)?;
         if self.by_themselves(title, &rows) && !is_test() {
-            let table = self.in_rounds(title, &rows)?;
-            self.tables.push(table);
+            let rows = self.in_rounds(title, &rows)?;
+            self.tables.push(Table { title: title.into(), compares: true, rows });
+        }
+        Ok(())
+    }
+
+    /// Times rows that do different work, each beside the ceilings alone and gone before the next is made: operands of all of
+    /// them may be more than the device holds.
+    pub fn list<'r>(
+        &mut self,
+        title: &str,
+        rows: impl IntoIterator<Item = Result<Row<'r>, Error>>,
+    ) -> Result<(), Error> {
+        let mut found = Vec::new();
+        for row in rows {
+            let row = [row?];
+            if self.by_themselves(title, &row) && !is_test() {
+                found.extend(self.in_rounds(title, &row)?);
+            }
+        }
+        if !found.is_empty() {
+            self.tables.push(Table { title: title.into(), compares: false, rows: found });
         }
         Ok(())
     }
@@ -161,7 +189,7 @@ impl<'a> Bench<'a> {
         is_any_timed.get()
     }
 
-    fn in_rounds(&self, title: &str, rows: &[Row<'_>]) -> Result<Table, Error> {
+    fn in_rounds(&self, title: &str, rows: &[Row<'_>]) -> Result<Vec<Found>, Error> {
         let all = || self.ceilings.iter().chain(rows);
         let mut measured = vec![Vec::new(); self.ceilings.len() + rows.len()];
         let start = Instant::now();
@@ -184,17 +212,21 @@ impl<'a> Bench<'a> {
         let mut ceilings: Vec<_> = found.collect();
         let rows = ceilings.split_off(self.ceilings.len());
         let ceilings = Ceilings { bandwidth: ceilings[0].bandwidth(), arithmetic: ceilings[1].flop_rate() };
-        Ok(Table { title: title.into(), ceilings, rows })
+        Ok(rows.into_iter().map(|row| Found { row, ceilings }).collect())
     }
 }
 
 impl Table {
     fn print(&self) {
-        let Ceilings { bandwidth, arithmetic } = self.ceilings;
-        let title = &self.title;
-        println!("\n{title} (ceilings {:.2} GB/s, {:.1} GFLOP/s)", bandwidth / 1e9, arithmetic / 1e9);
-        println!("{:>11} {:>6} {:>8} {:>9} {:>8} {:>8}", "ms", "± %", "GB/s", "GFLOP/s", "share %", "times");
-        for row in &self.rows {
+        let Self { title, compares, rows } = self;
+        let median =
+            |of: fn(&Ceilings) -> f64| Spread::of(rows.iter().map(|row| of(&row.ceilings)).collect());
+        let bandwidth = median(|ceilings| ceilings.bandwidth).median / 1e9;
+        let arithmetic = median(|ceilings| ceilings.arithmetic).median / 1e9;
+        println!("\n{title} (ceilings {bandwidth:.2} GB/s, {arithmetic:.1} GFLOP/s)");
+        let times = if *compares { "times" } else { "" };
+        println!("{:>11} {:>6} {:>8} {:>9} {:>8} {times:>8}", "ms", "± %", "GB/s", "GFLOP/s", "share %");
+        for Found { row, ceilings } in rows {
             // Work of the host has no counts.
             let rate = |work: u64, digits: usize| match work {
                 0 => "-".into(),
@@ -202,15 +234,18 @@ impl Table {
             };
             let share = match row.bytes {
                 0 => "-".into(),
-                _ => format!("{:.1}", 100.0 * row.share(&self.ceilings).0),
+                _ => format!("{:.1}", 100.0 * row.share(ceilings).0),
+            };
+            let times = match compares {
+                true => format!("{:.2}", row.seconds.median / rows[0].row.seconds.median),
+                false => String::new(),
             };
             println!(
-                "{:11.4} {:6.1} {:>8} {:>9} {share:>8} {:8.2}  {}",
+                "{:11.4} {:6.1} {:>8} {:>9} {share:>8} {times:>8}  {}",
                 1e3 * row.seconds.median,
                 100.0 * row.seconds.relative(),
                 rate(row.bytes, 2),
                 rate(row.flops, 1),
-                row.seconds.median / self.rows[0].seconds.median,
                 row.kernel
             );
         }
@@ -247,8 +282,7 @@ pub fn main(name: &str, ask: fn(&mut Bench<'_>) -> Result<(), Error>) {
         let Some(gpu) = gpu::open(GpuOptions::default()) else { return Ok(()) };
         println!("{}", gpu.capabilities());
         let stage = Stage::new(&gpu, if is_test() { Size::Tiny } else { Size::Medium })?;
-        let mut ceilings = stage.cases(|_| false)?.into_iter().map(Row::case);
-        let ceilings = std::array::from_fn(|_| ceilings.next().expect("two ceilings"));
+        let ceilings = stage.ceilings()?.map(Row::case);
         let criterion = Criterion::default()
             .sample_size(10)
             .warm_up_time(Duration::from_millis(300))

@@ -145,10 +145,27 @@ impl<'a> Stage<'a> {
         self.gpu.upload_u32(Shape::vector(words.len() as u32), words)
     }
 
-    /// An optimizer's clock that lets a step be taken, and moves nothing.
-    fn going(&self, length: u32) -> Result<Tensor, Error> {
+    /// An optimizer's clock of this many words that lets a step be taken, and moves nothing.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it does not fit the device.
+    ///
+    /// # Panics
+    /// If it has no words.
+    pub fn clock(&self, length: u32) -> Result<Tensor, Error> {
         let mut words = vec![0; length as usize];
         words[0] = 1;
+        self.words(&words)
+    }
+
+    /// The ledger of an accelerator whose history of so many columns is full, in the middle of a try.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when it does not fit the device.
+    pub fn ledger(&self, memory: u32) -> Result<Tensor, Error> {
+        let mut words = [0; anderson::LEDGER_LENGTH as usize];
+        // columns, has_previous, forms, due, tried
+        (words[1], words[3], words[5], words[6], words[7]) = (memory, 1, 1, 1, 1);
         self.words(&words)
     }
 
@@ -177,15 +194,44 @@ struct Cases<'s, 'a> {
 }
 
 impl Stage<'_> {
-    /// Calls of the kernels that solvers spend their time on: the two ceilings, `elementwise/copy` and
-    /// `elementwise/multiply_add`, and what `wanted` picks by kernel and work, such as `linalg/gram 1000 × 1000 × 4096, AᵀA`.
+    /// The calls that bandwidth and arithmetic are measured with: `elementwise/copy` and `elementwise/multiply_add`.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] when operands do not fit the device; [`Error::Shader`] when a kernel does not compile.
+    pub fn ceilings(&self) -> Result<[Case; 2], Error> {
+        let whole = self.matrix(1, WIDTH);
+        let copy = self.case("elementwise/copy", whole.to_string(), |plan| {
+            elementwise::copy(plan, &self.input(0, whole)?, &self.output(0, whole)?)
+        })?;
+        // Few elements, but more than the lanes of any device; many steps for each.
+        let part = self.matrix(16, WIDTH);
+        let rounds = self.size.sizes().rounds;
+        let work = format!("{part}, {} times", rounds * elementwise::STEPS_PER_ROUND);
+        let multiply_add = self.case("elementwise/multiply_add", work, |plan| {
+            let (x, y) = (self.input(0, part)?, self.output(0, part)?);
+            elementwise::multiply_add(plan, &x, rounds, SCALE_AND_SHIFT, &y)
+        })?;
+        Ok([copy, multiply_add])
+    }
+
+    fn case(
+        &self,
+        kernel: &'static str,
+        work: String,
+        record: impl FnOnce(&mut PlanBuilder) -> Result<(), Error>,
+    ) -> Result<Case, Error> {
+        let mut plan = PlanBuilder::new(self.gpu, kernel);
+        record(&mut plan)?;
+        Ok(Case { kernel, work, plan: plan.finish()? })
+    }
+
+    /// Calls of the kernels that solvers spend their time on, as `wanted` picks them by kernel and work, such as
+    /// `linalg/gram 1000 × 1000 × 4096, AᵀA`.
     ///
     /// # Errors
     /// [`Error::Limit`] when operands do not fit the device; [`Error::Shader`] when a kernel does not compile.
     pub fn cases(&self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Case>, Error> {
-        let mut cases = Cases { stage: self, wanted: &|_| true, found: Vec::new() };
-        ceilings(&mut cases)?;
-        cases.wanted = &wanted;
+        let mut cases = Cases { stage: self, wanted: &wanted, found: Vec::new() };
         elementwise_and_sums(&mut cases)?;
         products(&mut cases)?;
         steps(&mut cases)?;
@@ -207,32 +253,10 @@ impl Cases<'_, '_> {
     ) -> Result<(), Error> {
         let work = work.into();
         if (self.wanted)(&format!("{kernel} {work}")) {
-            let mut plan = PlanBuilder::new(self.stage.gpu, kernel);
-            record(&mut plan)?;
-            self.found.push(Case { kernel, work, plan: plan.finish()? });
+            self.found.push(self.stage.case(kernel, work, record)?);
         }
         Ok(())
     }
-}
-
-/// Their places in [`Stage::cases`].
-pub(super) const COPY: usize = 0;
-pub(super) const MULTIPLY_ADD: usize = 1;
-
-fn ceilings(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
-    let stage = cases.stage;
-    let whole = stage.matrix(1, WIDTH);
-    cases.add("elementwise/copy", whole.to_string(), |plan| {
-        elementwise::copy(plan, &stage.input(0, whole)?, &stage.output(0, whole)?)
-    })?;
-    // Few elements, but more than the lanes of any device; many steps for each.
-    let part = stage.matrix(16, WIDTH);
-    let rounds = stage.size.sizes().rounds;
-    let work = format!("{part}, {} times", rounds * elementwise::STEPS_PER_ROUND);
-    cases.add("elementwise/multiply_add", work, |plan| {
-        let (x, y) = (stage.input(0, part)?, stage.output(0, part)?);
-        elementwise::multiply_add(plan, &x, rounds, SCALE_AND_SHIFT, &y)
-    })
 }
 
 fn elementwise_and_sums(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
@@ -307,7 +331,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     let w = Shape::vector(count);
     let state = Shape::new(Method::Adam.rows(), count);
     cases.add("first_order/step", format!("{count}, Adam"), |plan| {
-        let clock = stage.going(first_order::CLOCK_LENGTH)?;
+        let clock = stage.clock(first_order::CLOCK_LENGTH)?;
         let (gradient, state, w) = (stage.input(0, w)?, stage.output(0, state)?, stage.output(1, w)?);
         first_order::step(plan, Method::Adam, &gradient, &clock, &state, &w)
     })?;
@@ -319,7 +343,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
             places: &stage.words(&places)?,
             t: &stage.input(1, w)?,
         };
-        let clock = stage.going(first_order::CLOCK_LENGTH)?;
+        let clock = stage.clock(first_order::CLOCK_LENGTH)?;
         let (gradient, state, w) = (stage.input(0, w)?, stage.output(0, state)?, stage.output(1, w)?);
         first_order::sparse_step(plan, Method::Adam, &gradient, &clock, penalty, &state, &w)
     })?;
@@ -327,7 +351,7 @@ fn steps(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
         cases.add("badm/step", format!("{SUB_BATCHES} × {count}, {name}"), |plan| {
             let rows = Shape::new(SUB_BATCHES, count);
             let args = badm::Step {
-                clock: &stage.going(badm::clock_length(SUB_BATCHES))?,
+                clock: &stage.clock(badm::clock_length(SUB_BATCHES))?,
                 first: 0,
                 row: 0,
                 pi: &stage.stored_output(0, rows, storage)?,
@@ -408,9 +432,6 @@ fn histories(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     let stage = cases.stage;
     let shape = stage.matrix(2 * MEMORY, WIDTH);
     let history = anderson::history_shape(shape, MEMORY);
-    // A full history in the middle of a try: columns, has_previous, forms, due, tried.
-    let mut ledger = [0; anderson::LEDGER_LENGTH as usize];
-    (ledger[1], ledger[3], ledger[5], ledger[6], ledger[7]) = (MEMORY, 1, 1, 1, 1);
     let work = format!("{shape}, {MEMORY} columns");
     cases.add("anderson/columns", work.clone(), |plan| {
         let live = stage.input(0, shape)?;
@@ -419,7 +440,7 @@ fn histories(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
         let args = anderson::Columns {
             live: &live,
             x: &stage.input(1, shape)?,
-            ledger: &stage.words(&ledger)?,
+            ledger: &stage.ledger(MEMORY)?,
             f: &stage.output(0, shape)?,
             g: &stage.output(1, shape)?,
             history: &stage.output(2, history)?,
@@ -432,7 +453,7 @@ fn histories(cases: &mut Cases<'_, '_>) -> Result<(), Error> {
     })?;
     cases.add("anderson/mix", work, |plan| {
         let (g, live) = (stage.input(0, shape)?, stage.output(0, shape)?);
-        anderson::mix(plan, &g, (&stage.input(1, history)?, MEMORY), &stage.words(&ledger)?, &live)
+        anderson::mix(plan, &g, (&stage.input(1, history)?, MEMORY), &stage.ledger(MEMORY)?, &live)
     })
 }
 

@@ -19,7 +19,6 @@ mod tune;
 
 use std::time::Instant;
 
-use cases::{COPY, MULTIPLY_ADD};
 use serde::{Deserialize, Serialize};
 
 pub use cases::{Case, Stage};
@@ -178,7 +177,7 @@ pub fn run(gpu: &Gpu, options: &Options, mut tell: impl FnMut(Progress)) -> Resu
         }
     }
     let rows: Vec<Row> = timed.into_iter().map(Timed::into_row).collect();
-    let ceilings = Ceilings { bandwidth: rows[COPY].bandwidth(), arithmetic: rows[MULTIPLY_ADD].flop_rate() };
+    let ceilings = Ceilings { bandwidth: rows[0].bandwidth(), arithmetic: rows[1].flop_rate() };
     let device_time = gpu.capabilities().timestamps;
     let (format, dualstep) = (Report::format(), env!("CARGO_PKG_VERSION").into());
     let device = DeviceWords::of(gpu.capabilities());
@@ -193,13 +192,13 @@ fn budget(seconds: Option<f64>) -> Result<f64, Error> {
     Err(Error::Setting { setting: "seconds", value: seconds.to_string(), expected: "must be more than 0" })
 }
 
-/// The cases whose kernel and work contain `only`, and the ceilings.
+/// The ceilings, and the cases whose kernel and work contain `only`.
 fn wanted_cases(stage: &Stage<'_>, only: Option<&str>) -> Result<Vec<Case>, Error> {
     let pattern = only.unwrap_or_default();
-    let cases = stage.cases(|name| name.contains(pattern))?;
-    let is_ceiling = |case: &Case| format!("{} {}", case.kernel, case.work).contains(pattern);
-    if cases.len() > 2 || cases.iter().any(is_ceiling) {
-        return Ok(cases);
+    let (ceilings, cases) = (stage.ceilings()?, stage.cases(|name| name.contains(pattern))?);
+    let is_wanted = |case: &Case| format!("{} {}", case.kernel, case.work).contains(pattern);
+    if !cases.is_empty() || ceilings.iter().any(is_wanted) {
+        return Ok(ceilings.into_iter().chain(cases).collect());
     }
     let expected = "must be part of the name of a row, such as linalg/matmul";
     Err(Error::Setting { setting: "only", value: pattern.into(), expected })
@@ -220,13 +219,13 @@ fn affordable(gpu: &Gpu, seconds: f64) -> Result<Size, Error> {
         return Ok(Size::Tiny);
     }
     let stage = Stage::new(gpu, Size::Small)?;
-    let cases = stage.cases(|_| false)?;
+    let [copy, multiply_add] = stage.ceilings()?;
     let best = |case: &Case| -> Result<f64, Error> {
         let times = (0..4).map(|_| case.plan.time(1)).collect::<Result<Vec<_>, _>>()?;
         Ok(times.into_iter().fold(f64::INFINITY, f64::min).max(TICK))
     };
-    let bandwidth = cases[COPY].plan.counts().bytes as f64 / best(&cases[COPY])?;
-    let arithmetic = cases[MULTIPLY_ADD].plan.counts().flops as f64 / best(&cases[MULTIPLY_ADD])?;
+    let bandwidth = copy.plan.counts().bytes as f64 / best(&copy)?;
+    let arithmetic = multiply_add.plan.counts().flops as f64 / best(&multiply_add)?;
     let fits = |size: &Size| {
         let (flops, bytes) = size.sizes().round;
         let round = (flops / arithmetic + bytes / bandwidth) / EXPECTED_SHARE;
