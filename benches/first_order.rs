@@ -21,7 +21,7 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
         let rule = FirstOrder::new(gpu, &config, &w)?;
         Row::replays(gpu, name, |plan| rule.record(plan, &gradient))
     };
-    bench.list("a step", Method::ALL.map(|method| step(method.name(), unguarded(method))))?;
+    bench.list("a step", Method::ALL.into_iter().map(|method| step(method.name(), unguarded(method))))?;
     let guarded = FirstOrderConfig::pytorch(Method::Adam);
     let rows = vec![step("trusted", unguarded(Method::Adam))?, step("looked at", guarded)?];
     bench.group("gradients before a step of Adam", rows)?;

@@ -10,7 +10,7 @@ use std::fmt;
 
 use dualstep::Error;
 use dualstep::bench::{Size, Stage};
-use dualstep::engine::{Gpu, PlanBuilder, Shape, StorageType, Tensor};
+use dualstep::engine::{PlanBuilder, Shape, StorageType, Tensor};
 use dualstep::kernels::anderson;
 use dualstep::kernels::badm::{self, SecondMoment};
 use dualstep::kernels::batch;
@@ -46,7 +46,6 @@ const SUB_BATCHES: u32 = 4;
 /// Makes operands of a given size and records calls on them.
 struct Layer<'a> {
     stage: &'a Stage<'a>,
-    gpu: &'a Gpu,
     samples: u32,
     width: u32,
 }
@@ -406,7 +405,7 @@ const ROWS: &[(&str, Record)] = &[
     ("anderson/columns", |b, plan| {
         let (live, x, f, g) = (b.portion()?, b.portion()?, b.portion()?, b.portion()?);
         let (ledger, history) = (b.ledger()?, b.history()?);
-        let chunks = anderson::column_partials(b.gpu.capabilities().class, &live);
+        let chunks = anderson::column_partials(b.stage.gpu().capabilities().class, &live);
         let args = anderson::Columns {
             live: &live,
             x: &x,
@@ -458,7 +457,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("first_order/step", |b, plan| {
         let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
-        let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+        let state = b.stage.gpu().zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
         first_order::step(plan, Method::Adam, &b.slab(1)?, &clock, &state, &b.slab(1)?)
     }),
     ("first_order/sparse_sgd", |b, plan| {
@@ -470,7 +469,7 @@ const ROWS: &[(&str, Record)] = &[
     ("first_order/sparse_step", |b, plan| {
         b.penalty(|penalty| {
             let clock = b.stage.clock(first_order::CLOCK_LENGTH)?;
-            let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+            let state = b.stage.gpu().zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
             first_order::sparse_step(plan, Method::Adam, &b.slab(1)?, &clock, penalty, &state, &b.slab(1)?)
         })
     }),
@@ -489,7 +488,7 @@ const ROWS: &[(&str, Record)] = &[
     }),
     ("nm/project", |b, plan| {
         let (w, pattern) = (b.weights()?, b.pattern());
-        let mask = b.gpu.zeros(pattern.mask(w.shape())?, StorageType::U32)?;
+        let mask = b.stage.gpu().zeros(pattern.mask(w.shape())?, StorageType::U32)?;
         nm::project(plan, pattern, &w, &b.weights()?, &mask, &b.words(&[optimizer::NOTHING_FOUND])?)
     }),
     ("nm/admm_update", |b, plan| {
@@ -498,7 +497,7 @@ const ROWS: &[(&str, Record)] = &[
         let args = Update {
             group: pattern.group(),
             w: &w,
-            chunks: &nm::upload_chunks(b.gpu, &chunks)?,
+            chunks: &nm::upload_chunks(b.stage.gpu(), &chunks)?,
             settings: &b.list(nm::SETTINGS_LENGTH)?,
             t: &b.weights()?,
             partials: &b.list(8 * chunks.len() as u32)?,
@@ -520,9 +519,9 @@ const ROWS: &[(&str, Record)] = &[
     ("nm/divisors", |b, plan| {
         let shape = b.weights()?.shape();
         let chunks = nm::Place::alone(b.pattern(), shape).divisor_chunks()?;
-        let state = b.gpu.zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
+        let state = b.stage.gpu().zeros(Shape::new(2, b.width * b.width), StorageType::F32)?;
         let (clock, sums) = (b.stage.clock(first_order::CLOCK_LENGTH)?, b.list(chunks.len() as u32)?);
-        nm::divisors(plan, Method::Adam, &state, &nm::upload_chunks(b.gpu, &chunks)?, &clock, &sums)
+        nm::divisors(plan, Method::Adam, &state, &nm::upload_chunks(b.stage.gpu(), &chunks)?, &clock, &sums)
     }),
     ("nm/auto_rho", |b, plan| {
         let chunks = nm::Place::alone(b.pattern(), b.weights()?.shape()).divisor_chunks()?.len() as u32;
@@ -533,8 +532,8 @@ const ROWS: &[(&str, Record)] = &[
     ("nm/pack", |b, plan| {
         let (w, pattern) = (b.weights()?, b.pattern());
         // Two of each four, whatever they are.
-        let mask = b.gpu.zeros(pattern.mask(w.shape())?, StorageType::U32)?;
-        b.gpu.write(&mask, &vec![0x3333_3333u32; mask.shape().elements() as usize])?;
+        let mask = b.stage.gpu().zeros(pattern.mask(w.shape())?, StorageType::U32)?;
+        b.stage.gpu().write(&mask, &vec![0x3333_3333u32; mask.shape().elements() as usize])?;
         let (values, places) = b.packed(pattern)?;
         nm::pack(plan, pattern, &w, &mask, Packed { values: &values, places: &places })
     }),
@@ -555,7 +554,9 @@ impl Layer<'_> {
     /// Values in −½…½, so that nothing grows when an update is replayed.
     fn matrix(&self, rows: u32, columns: u32) -> Result<Tensor, Error> {
         let value = |k: u32| (k.wrapping_mul(2_654_435_761) >> 8) as f32 / (1 << 24) as f32 - 0.5;
-        self.gpu.upload(Shape::new(rows, columns), &(0..rows * columns).map(value).collect::<Vec<_>>())
+        self.stage
+            .gpu()
+            .upload(Shape::new(rows, columns), &(0..rows * columns).map(value).collect::<Vec<_>>())
     }
 
     /// As a graph of so many nodes as there are samples, each with neighbours far and wide.
@@ -565,7 +566,7 @@ impl Layer<'_> {
             |entry: u32| (entry / NEIGHBOURS + entry % NEIGHBOURS * (self.samples / 3)) % self.samples;
         let indices: Vec<u32> = (0..self.samples * NEIGHBOURS).map(index).collect();
         let values = vec![1.0 / NEIGHBOURS as f32; indices.len()];
-        Sparse::upload(self.gpu, self.samples, &starts, &indices, &values)
+        Sparse::upload(self.stage.gpu(), self.samples, &starts, &indices, &values)
     }
 
     /// One element in a hundred of a matrix of words and texts, either way round.
@@ -575,7 +576,7 @@ impl Layer<'_> {
             indices.extend((0..columns).filter(|column| (row + 7 * column).is_multiple_of(100)));
             starts.push(indices.len() as u32);
         }
-        Sparse::upload(self.gpu, columns, &starts, &indices, &vec![1.0; indices.len()])
+        Sparse::upload(self.stage.gpu(), columns, &starts, &indices, &vec![1.0; indices.len()])
     }
 
     /// Samples × width.
@@ -592,7 +593,7 @@ impl Layer<'_> {
     }
 
     fn list(&self, length: u32) -> Result<Tensor, Error> {
-        self.gpu.zeros(Shape::vector(length), StorageType::F32)
+        self.stage.gpu().zeros(Shape::vector(length), StorageType::F32)
     }
 
     /// Room for any first pass.
@@ -601,7 +602,7 @@ impl Layer<'_> {
     }
 
     fn words(&self, words: &[u32]) -> Result<Tensor, Error> {
-        self.gpu.upload_u32(Shape::vector(words.len() as u32), words)
+        self.stage.gpu().upload_u32(Shape::vector(words.len() as u32), words)
     }
 
     /// Rows of as many parameters as a layer has.
@@ -630,7 +631,7 @@ impl Layer<'_> {
         let values = pattern.values(weights)?;
         Ok((
             self.matrix(values.rows, values.columns)?,
-            self.gpu.zeros(pattern.places(weights)?, StorageType::U32)?,
+            self.stage.gpu().zeros(pattern.places(weights)?, StorageType::U32)?,
         ))
     }
 
@@ -648,11 +649,11 @@ impl Layer<'_> {
 
     fn labels(&self) -> Result<Tensor, Error> {
         let labels: Vec<u32> = (0..self.samples).map(|k| k % CLASSES).collect();
-        self.gpu.upload_u32(Shape::vector(self.samples), &labels)
+        self.stage.gpu().upload_u32(Shape::vector(self.samples), &labels)
     }
 
     fn cursor(&self) -> Result<Tensor, Error> {
-        self.gpu.zeros(Shape::vector(batch::CURSOR_LENGTH), StorageType::U32)
+        self.stage.gpu().zeros(Shape::vector(batch::CURSOR_LENGTH), StorageType::U32)
     }
 
     fn pull<'a>(&self, gradient: &'a Tensor, weights: &'a Tensor, control: &'a Tensor) -> Pull<'a> {
@@ -664,7 +665,8 @@ impl Layer<'_> {
     }
 
     fn control(&self) -> Result<Tensor, Error> {
-        self.gpu
+        self.stage
+            .gpu()
             .upload(Shape::vector(dladmm::CONTROL_LENGTH), &[1e-2, 1e-2, 1.0, 1.0, 0.0, 0.0, f32::MAX, 0.0])
     }
 
@@ -676,7 +678,7 @@ impl Layer<'_> {
     /// As many samples as an accelerator takes at once: their history fits one binding.
     fn portion_rows(&self) -> u32 {
         let row = anderson::history_shape(Shape::new(1, self.width), COLUMNS).stored() * 4;
-        self.samples.min((self.gpu.capabilities().binding_limit / row) as u32)
+        self.samples.min((self.stage.gpu().capabilities().binding_limit / row) as u32)
     }
 
     fn portion(&self) -> Result<Tensor, Error> {
@@ -685,11 +687,11 @@ impl Layer<'_> {
 
     fn history(&self) -> Result<Tensor, Error> {
         let portion = Shape::new(self.portion_rows(), self.width);
-        self.gpu.zeros(anderson::history_shape(portion, COLUMNS), StorageType::F32)
+        self.stage.gpu().zeros(anderson::history_shape(portion, COLUMNS), StorageType::F32)
     }
 
     fn changes(&self, args: &LastLayer<'_>) -> Result<Tensor, Error> {
-        self.matrix(dladmm::fista_change_rows(self.gpu.capabilities().class, args.z.shape()), 4)
+        self.matrix(dladmm::fista_change_rows(self.stage.gpu().capabilities().class, args.z.shape()), 4)
     }
 
     fn last_layer(&self, record: impl FnOnce(&LastLayer<'_>) -> Result<(), Error>) -> Result<(), Error> {
@@ -708,8 +710,9 @@ fn ask(bench: &mut support::Bench<'_>) -> Result<(), Error> {
     let names: Vec<&str> = kernels::ALL.iter().map(|kernel| kernel.name).collect();
     assert_eq!(names, ROWS.iter().map(|row| row.0).collect::<Vec<_>>(), "one bench per kernel");
     let (samples, width) = if bench.stage().size() == Size::Tiny { (64, 32) } else { (5000, 1000) };
-    let layer = Layer { stage: bench.stage(), gpu: bench.stage().gpu(), samples, width };
-    let rows = ROWS.iter().map(|(name, record)| Row::replays(layer.gpu, *name, |plan| record(&layer, plan)));
+    let layer = Layer { stage: bench.stage(), samples, width };
+    let rows =
+        ROWS.iter().map(|(name, record)| Row::replays(layer.stage.gpu(), *name, |plan| record(&layer, plan)));
     bench.list(&layer.to_string(), rows)
 }
 
