@@ -25,8 +25,11 @@ fn ask(bench: &mut Bench<'_>) -> Result<(), Error> {
     ] {
         let network = network(gpu, size, WIDTH, Config { steps, ..Config::default() })?;
         let products = products(bench, network.counts().flops)?;
-        bench.group(&format!("an iteration by {name}"), vec![products, iteration("all of it", &network)])?;
-        println!("\n{name}, part by part\n{}", network.iteration_plan().profile()?);
+        let rows = vec![products, iteration("all of it", &network)];
+        bench.group_then(&format!("an iteration by {name}"), rows, || {
+            println!("\n{name}, part by part\n{}", network.iteration_plan().profile()?);
+            Ok(())
+        })?;
     }
     let networks = [1e-6, 1e-4, 1e-2].map(|rho| {
         let config = Config { steps: Steps::Quadratic, rho, nu: rho, ..Config::default() };

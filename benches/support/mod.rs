@@ -140,12 +140,25 @@ impl<'a> Bench<'a> {
 
     /// Times rows beside each other.
     pub fn group(&mut self, title: &str, rows: Vec<Row<'_>>) -> Result<(), Error> {
+        self.group_then(title, rows, || Ok(()))
+    }
+
+    /// The same, and what is to be told of the rows where no filter leaves them out.
+    pub fn group_then(
+        &mut self,
+        title: &str,
+        rows: Vec<Row<'_>>,
+        tell: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
         expect_same(title, &rows)?;
-        if self.by_themselves(title, &rows) && !is_test() {
+        if !self.by_themselves(title, &rows) {
+            return Ok(());
+        }
+        if !is_test() {
             let rows = self.in_rounds(title, &rows)?;
             self.tables.push(Table { title: title.into(), compares: true, rows });
         }
-        Ok(())
+        tell()
     }
 
     /// Times rows that do different work, each beside the ceilings alone and gone before the next is made: operands of all of
